@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Dispatch of the dma_fence backend ops.
+ */
+
+#ifndef __LINUX_DMA_FENCE_OPS_H
+#define __LINUX_DMA_FENCE_OPS_H
+
+#ifndef __LINUX_DMA_FENCE_H
+#error "Please include <linux/dma-fence.h> instead"
+#endif
+
+/**
+ * DOC: Locked backend ops
+ *
+ * A backend that sets &dma_fence_ops.locked_ops gets this contract:
+ *
+ *   Once dma_fence_signal(), in any of its variants, has returned for a fence,
+ *   none of the fence's get_driver_name, get_timeline_name, enable_signaling,
+ *   signaled and set_deadline ops is running, and none will ever be called
+ *   again.
+ *
+ * So whoever issued the fence may destroy whatever its ops use as soon as
+ * dma_fence_signal() has returned, without waiting for a grace period. It does
+ * not matter who signaled the fence first: the issuer itself, the core because
+ * enable_signaling returned false, or the core because signaled returned true.
+ * In the latter two cases the issuer calls dma_fence_signal() all the same
+ * before it cleans up; the call takes &dma_fence.lock and so waits for the op
+ * that is still under way.
+ *
+ * It works by calling those ops with &dma_fence.lock held, and only after the
+ * signaled bit was seen clear under that lock. Signaling a fence takes the same
+ * lock. In return the ops of such a backend
+ *
+ * * run with interrupts disabled and must not sleep,
+ * * must not call anything that takes the lock of their own fence, which is
+ *   nearly everything that takes a &struct dma_fence,
+ * * must not take a lock under which somebody signals, polls, waits for or adds
+ *   a callback to the fence.
+ *
+ * If the backend brings a lock of its own to dma_fence_init(), that lock must
+ * protect fences and nothing else.
+ *
+ * What the contract does not promise:
+ *
+ * * A name that a name op has returned is still read under rcu_read_lock()
+ *   afterwards. Its memory must outlive a grace period, see
+ *   dma_fence_driver_name().
+ * * dma_fence_is_signaled() tests the signaled bit without the lock. That it
+ *   returned true does not mean that the callbacks of the fence, or the op which
+ *   found that the fence has signaled, have finished. It is the return from
+ *   dma_fence_signal() which means that.
+ * * The wait and release ops are deprecated and called without the lock.
+ *
+ * The events dma_fence_init, dma_fence_enable_signal and dma_fence_signaled call
+ * the name ops directly: the first before the fence is published, the others
+ * from within the critical section that signals the fence or is about to.
+ */
+
+bool dma_fence_ops_lock(struct dma_fence *fence, unsigned long *flags);
+bool __dma_fence_op_signaled(struct dma_fence *fence);
+void dma_fence_op_set_deadline(struct dma_fence *fence, ktime_t deadline);
+const char *__dma_fence_driver_name(struct dma_fence *fence);
+const char *__dma_fence_timeline_name(struct dma_fence *fence);
+
+/*
+ * enable_signaling has always been called under the lock, for all backends:
+ * assert it, do not take it.
+ */
+static inline bool
+dma_fence_op_enable_signaling(struct dma_fence *fence,
+			      const struct dma_fence_ops *ops)
+{
+	dma_fence_assert_held(fence);
+
+	return ops->enable_signaling(fence);
+}
+
+/*
+ * Ask the backend of a fence, whose lock the caller holds, whether it has
+ * signaled, and signal it if so.
+ */
+static inline bool dma_fence_op_signaled_locked(struct dma_fence *fence)
+{
+	const struct dma_fence_ops *ops;
+	bool signaled;
+
+	rcu_read_lock();
+	ops = rcu_dereference(fence->ops);
+	signaled = ops && ops->signaled && ops->signaled(fence);
+	rcu_read_unlock();
+
+	if (signaled)
+		dma_fence_signal_locked(fence);
+
+	return signaled;
+}
+
+/*
+ * Ask the backend of a fence whether it has signaled, and signal it if so.
+ * Fences without the op never see a lock here.
+ */
+static inline bool dma_fence_op_signaled(struct dma_fence *fence)
+{
+	const struct dma_fence_ops *ops;
+	bool signaled = false;
+
+	rcu_read_lock();
+	ops = rcu_dereference(fence->ops);
+	if (ops && ops->signaled) {
+		if (ops->locked_ops) {
+			signaled = __dma_fence_op_signaled(fence);
+		} else if (ops->signaled(fence)) {
+			rcu_read_unlock();
+			dma_fence_signal(fence);
+			return true;
+		}
+	}
+	rcu_read_unlock();
+
+	return signaled;
+}
+
+#endif /* __LINUX_DMA_FENCE_OPS_H */

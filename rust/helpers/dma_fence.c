@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/dma-fence.h>
+
+__rust_helper struct dma_fence *rust_helper_dma_fence_get(struct dma_fence *fence)
+{
+	return dma_fence_get(fence);
+}
+
+__rust_helper void rust_helper_dma_fence_put(struct dma_fence *fence)
+{
+	dma_fence_put(fence);
+}
+
+__rust_helper bool rust_helper_dma_fence_is_signaled(struct dma_fence *fence)
+{
+	return dma_fence_is_signaled(fence);
+}
+
+__rust_helper
+unsigned long rust_helper_dma_fence_lock_irqsave(struct dma_fence *fence)
+{
+	unsigned long flags;
+
+	dma_fence_lock_irqsave(fence, flags);
+	return flags;
+}
+
+__rust_helper bool rust_helper_dma_fence_trylock_irqsave(struct dma_fence *fence,
+							 unsigned long *flags)
+{
+	return spin_trylock_irqsave(dma_fence_spinlock(fence), *flags);
+}
+
+__rust_helper
+void rust_helper_dma_fence_unlock_irqrestore(struct dma_fence *fence,
+					     unsigned long flags)
+{
+	dma_fence_unlock_irqrestore(fence, flags);
+}
+
+__rust_helper void rust_helper_dma_fence_assert_held(struct dma_fence *fence)
+{
+	dma_fence_assert_held(fence);
+}
+
+__rust_helper
+void rust_helper_dma_fence_set_lock_class(struct dma_fence *fence,
+					  struct lock_class_key *key,
+					  const char *name)
+{
+	lockdep_set_class_and_name(&fence->inline_lock, key, name);
+}
+
+#ifndef CONFIG_LOCKDEP
+__rust_helper bool rust_helper_dma_fence_begin_signalling(void)
+{
+	return dma_fence_begin_signalling();
+}
+
+__rust_helper void rust_helper_dma_fence_end_signalling(bool cookie)
+{
+	dma_fence_end_signalling(cookie);
+}
+#endif

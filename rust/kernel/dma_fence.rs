@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DMA fences: work for a device that somebody may wait for.
+//!
+//! A driver issues a [`Fence`] for each piece of work it gives to its hardware and signals it when
+//! the work has finished, with a result. Everybody else holds it as a [`DmaFence`]: polls it, waits
+//! for it, has a [`FenceCallback`] called, or passes it to userspace as a [`SyncFile`].
+//!
+//! To give your driver fences, do these four things:
+//!
+//! 1. Implement [`FenceOps`] for the data that each fence carries. Only the driver's name and a
+//!    lock class are needed; the ops are optional.
+//! 2. Create a [`FenceContext`] for each queue whose work finishes in order.
+//! 3. On submission, allocate what can fail with [`FenceAllocation::new`], then turn it into a
+//!    fence with [`FenceAllocation::init`], which cannot. Hand out [`Fence::to_dma_fence`], keep
+//!    the [`Fence`].
+//! 4. When the hardware says so, call [`Fence::signal`] with the result. The data of the fence is
+//!    destroyed when it returns.
+//!
+//! # The contract
+//!
+//! The core calls back into the driver through the ops of a fence, at any time and on any CPU.
+//! Once [`Fence::signal`] has returned, none of them is running and none will be called again.
+//! Nothing has to wait for a grace period, and the destructor of the fence's data runs in the
+//! context of whoever signals, outside of the fence lock.
+//!
+//! This holds for each of the three ways in which a fence can signal: the driver signals it,
+//! [`FenceOps::enable_signaling`] finds it done, or [`FenceOps::signaled`] does. In the latter two
+//! the core signals the fence, and the driver calls [`Fence::signal`] whenever it comes across the
+//! finished work; the result from the op stands.
+//!
+//! What does not follow: that [`DmaFence::is_signaled`] returned true does not mean that the
+//! callbacks of the fence have finished.
+//!
+//! The memory of a fence holds a reference to neither the driver nor the module once it has
+//! signaled, so it may outlive both.
+//!
+//! # Either core
+//!
+//! The contract is kept by calling all ops under the fence lock. Cores with
+//! `CONFIG_DMA_FENCE_LOCKED_OPS` do that for whoever asks; on others it is done on entry to the
+//! ops. The only difference that a driver can see is that polling a fence while its lock is
+//! taken may there miss a [`FenceOps::signaled`] that would have said that it is done.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::{
+//!     dma_fence::{FenceAllocation, FenceContext, FenceOps},
+//!     sync::{static_lock_class, LockClassKey},
+//! };
+//!
+//! /// What the driver needs until the job has finished.
+//! struct Job {
+//!     buffer: KVec<u8>,
+//! }
+//!
+//! #[vtable]
+//! impl FenceOps for Job {
+//!     const DRIVER_NAME: &'static CStr = c"example";
+//!
+//!     fn lock_class() -> Pin<&'static LockClassKey> {
+//!         static_lock_class!()
+//!     }
+//! }
+//!
+//! let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+//!
+//! // Submission: this can fail ...
+//! let buffer = KVec::from_elem(0, 64, GFP_KERNEL)?;
+//! let allocation = FenceAllocation::new(GFP_KERNEL)?;
+//! // ... and this cannot.
+//! let fence = allocation.init(&ring, Job { buffer });
+//! assert_eq!(fence.buffer.len(), 64);
+//!
+//! // The consumer's view of it, which can be given to anybody.
+//! let consumer = fence.to_dma_fence();
+//! assert!(!consumer.is_signaled());
+//!
+//! // Completion: the buffer is freed when this returns.
+//! fence.signal(Err(EIO));
+//! assert_eq!(consumer.status(), Some(Err(EIO)));
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! C header: [`include/linux/dma-fence.h`](srctree/include/linux/dma-fence.h)
+//!
+//! Reference: <https://docs.kernel.org/driver-api/dma-buf.html#dma-fences>
+
+// The issuer's side.
+mod context;
+mod fence;
+mod locking;
+mod ops;
+
+// The consumer's side.
+mod callback;
+mod consumer;
+
+// Other interfaces of the kernel that carry fences.
+#[cfg(CONFIG_SYNC_FILE)]
+mod sync_file;
+
+#[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
+mod tests;
+
+pub use callback::{
+    CallbackError,
+    FenceCallback,
+    FenceCallbackRegistration,
+    SignaledFence, //
+};
+pub use consumer::DmaFence;
+pub use context::FenceContext;
+pub use fence::{
+    Fence,
+    FenceAllocation, //
+};
+pub use ops::{
+    FenceOps,
+    FenceState,
+    LockedFence, //
+};
+#[cfg(CONFIG_SYNC_FILE)]
+pub use sync_file::SyncFile;
+
+use crate::{
+    bindings,
+    prelude::*, //
+};
+
+/// Returns whether the fence has signaled, without asking anybody.
+///
+/// # Safety
+///
+/// `fence` must be valid.
+#[inline]
+unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
+    const SIGNALED: usize = 1 << bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_SIGNALED_BIT as usize;
+
+    // SAFETY: `fence` is valid by the safety requirements. Like `test_bit()`, this is a volatile
+    // read of flags that others change by atomic bit operations.
+    unsafe { (&raw const (*fence).flags).read_volatile() & SIGNALED != 0 }
+}
+
+/// Records the result that a fence is about to be signaled with.
+///
+/// # Safety
+///
+/// `fence` must be valid and unsignaled, and its lock must be held.
+#[inline]
+unsafe fn set_result_locked(fence: *mut bindings::dma_fence, result: Result) {
+    if let Err(error) = result {
+        // SAFETY: The safety requirements make us the only one to access the field.
+        unsafe { (*fence).error = error.to_errno() };
+    }
+}

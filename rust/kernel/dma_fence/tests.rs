@@ -1,0 +1,888 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of the fence abstractions.
+
+use super::*;
+use crate::{
+    impl_has_hr_timer,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        new_spinlock,
+        new_spinlock_irq,
+        rcu,
+        static_lock_class,
+        Arc,
+        ArcBorrow,
+        Completion,
+        LockClassKey,
+        SpinLock,
+        SpinLockIrq, //
+    },
+    time::{
+        delay::fsleep,
+        hrtimer::{
+            HrTimer,
+            HrTimerCallback,
+            HrTimerCallbackContext,
+            HrTimerPointer,
+            HrTimerRestart,
+            RelativeMode, //
+        },
+        msecs_to_jiffies,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// Tells a [`Probe`]'s ops what to say, and counts what happens to it.
+#[pin_data]
+struct Control {
+    /// What `enable_signaling` returns: one of the constants below.
+    enable_says: Atomic<i32>,
+    /// What `signaled` returns.
+    poll_says: Atomic<i32>,
+    enables: Atomic<i32>,
+    polls: Atomic<i32>,
+    deadlines: Atomic<i32>,
+    deadline: Atomic<i64>,
+    /// The number of ops that are running.
+    inside: Atomic<i32>,
+    /// For how many turns an op spins.
+    spin: Atomic<i32>,
+    /// Set when the issuer has got back from `signal()`.
+    returned: Atomic<bool>,
+    /// The number of ops that ran after that.
+    late: Atomic<i32>,
+    drops: Atomic<i32>,
+    /// The number of drops under the lock of the fence.
+    locked_drops: Atomic<i32>,
+    /// The address of the fence, to look at its lock.
+    fence: Atomic<usize>,
+}
+
+const PENDING: i32 = 1;
+const DONE: i32 = 0;
+
+fn state(says: &Atomic<i32>) -> FenceState {
+    match says.load(Acquire) {
+        PENDING => FenceState::Pending,
+        errno => FenceState::Done(crate::error::to_result(errno)),
+    }
+}
+
+impl Control {
+    fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                enable_says: Atomic::new(PENDING),
+                poll_says: Atomic::new(PENDING),
+                enables: Atomic::new(0),
+                polls: Atomic::new(0),
+                deadlines: Atomic::new(0),
+                deadline: Atomic::new(0),
+                inside: Atomic::new(0),
+                spin: Atomic::new(0),
+                returned: Atomic::new(false),
+                late: Atomic::new(0),
+                drops: Atomic::new(0),
+                locked_drops: Atomic::new(0),
+                fence: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The body of all ops.
+    fn op(&self) {
+        self.inside.fetch_add(1, crate::sync::atomic::Full);
+        for _ in 0..self.spin.load(Relaxed) {
+            core::hint::spin_loop();
+        }
+        if self.returned.load(Acquire) {
+            self.late.fetch_add(1, Relaxed);
+        }
+        self.inside.fetch_sub(1, crate::sync::atomic::Full);
+    }
+}
+
+/// A payload with all ops.
+struct Probe(Arc<Control>);
+
+#[vtable]
+impl FenceOps for Probe {
+    const DRIVER_NAME: &'static CStr = c"probe";
+
+    fn lock_class() -> Pin<&'static LockClassKey> {
+        static_lock_class!()
+    }
+
+    fn enable_signaling(&self, _fence: &LockedFence<'_>) -> FenceState {
+        self.0.enables.fetch_add(1, Relaxed);
+        self.0.op();
+        state(&self.0.enable_says)
+    }
+
+    fn signaled(&self, _fence: &LockedFence<'_>) -> FenceState {
+        self.0.polls.fetch_add(1, Relaxed);
+        self.0.op();
+        state(&self.0.poll_says)
+    }
+
+    fn set_deadline(&self, _fence: &LockedFence<'_>, deadline: Instant<Monotonic>) {
+        self.0.deadlines.fetch_add(1, Relaxed);
+        self.0.deadline.store(deadline.as_nanos(), Relaxed);
+        self.0.op();
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.0.drops.fetch_add(1, Relaxed);
+
+        let fence = self.0.fence.load(Relaxed) as *mut bindings::dma_fence;
+        if !fence.is_null() {
+            let mut flags = 0;
+            // SAFETY: The tests set this to a fence to which they hold a reference.
+            unsafe {
+                if bindings::dma_fence_trylock_irqsave(fence, &mut flags) {
+                    bindings::dma_fence_unlock_irqrestore(fence, flags);
+                } else {
+                    self.0.locked_drops.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// A payload without any op.
+struct Plain;
+
+#[vtable]
+impl FenceOps for Plain {
+    const DRIVER_NAME: &'static CStr = c"plain";
+
+    fn lock_class() -> Pin<&'static LockClassKey> {
+        static_lock_class!()
+    }
+}
+
+fn plain() -> Result<Fence<Plain>> {
+    Ok(FenceContext::new(c"plain", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+}
+
+fn probe() -> Result<(Fence<Probe>, Arc<Control>)> {
+    let control = Control::new()?;
+    let fence =
+        FenceContext::new(c"probe", GFP_KERNEL)?.new_fence(Probe(control.clone()), GFP_KERNEL)?;
+    Ok((fence, control))
+}
+
+/// A callback that counts its calls, and remembers the result.
+struct Count {
+    calls: Arc<Atomic<i32>>,
+    result: Result,
+}
+
+impl Count {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            calls: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            result: Ok(()),
+        })
+    }
+}
+
+impl FenceCallback for Count {
+    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
+        self.calls.fetch_add(1, Relaxed);
+        self.result = fence.result();
+    }
+}
+
+fn register<T: FenceCallback>(
+    fence: ARef<DmaFence>,
+    callback: T,
+) -> Result<Pin<KBox<FenceCallbackRegistration<T>>>, CallbackError<T>> {
+    KBox::try_pin_init(FenceCallbackRegistration::new(fence, callback), GFP_KERNEL)
+}
+
+/// Returns whether the names of a fence are these.
+fn has_names(fence: &DmaFence, driver: &CStr, timeline: &CStr) -> bool {
+    let _rcu = rcu::read_lock();
+
+    // SAFETY: The fence is valid, and the names are for as long as we hold the RCU read lock.
+    unsafe {
+        CStr::from_ptr(bindings::dma_fence_driver_name(fence.as_raw()).cast()) == driver
+            && CStr::from_ptr(bindings::dma_fence_timeline_name(fence.as_raw()).cast()) == timeline
+    }
+}
+
+/// What another CPU does to a fence.
+#[derive(Clone, Copy)]
+enum Act {
+    Poll,
+    SetDeadline,
+    EnableSignaling,
+}
+
+/// Another CPU, which does something to one fence after the other until each has signaled.
+#[pin_data]
+struct Other {
+    #[pin]
+    work: Work<Other>,
+    #[pin]
+    stopped: Completion,
+    #[pin]
+    fence: SpinLock<Option<ARef<DmaFence>>>,
+    stop: Atomic<bool>,
+    act: Act,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Other { self.work }
+}
+
+impl Other {
+    fn start(act: Act) -> Result<Arc<Self>> {
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                work <- new_work!("dma_fence::tests::Other"),
+                stopped <- Completion::new(),
+                fence <- new_spinlock!(None),
+                stop: Atomic::new(false),
+                act,
+            }),
+            GFP_KERNEL,
+        )?;
+        let _ = workqueue::system_unbound().enqueue(this.clone());
+        Ok(this)
+    }
+
+    /// Waits until the fence from before has been left alone, with a limit.
+    fn is_idle(&self) -> bool {
+        wait_for(Delta::from_millis(1000), || self.fence.lock().is_none())
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Release);
+        self.stopped.wait_for_completion();
+    }
+}
+
+impl WorkItem for Other {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        while !this.stop.load(Acquire) {
+            let Some(fence) = this.fence.lock().clone() else {
+                core::hint::spin_loop();
+                continue;
+            };
+
+            // SAFETY: The fence is valid.
+            while !unsafe { test_signaled_flag(fence.as_raw()) } {
+                match this.act {
+                    Act::Poll => drop(fence.is_signaled()),
+                    Act::SetDeadline => fence.set_deadline(Instant::now()),
+                    Act::EnableSignaling => fence.enable_signaling(),
+                }
+            }
+            *this.fence.lock() = None;
+        }
+        this.stopped.complete_all();
+    }
+}
+
+/// Spins until `condition` holds. Returns whether it does within the time.
+fn wait_for(limit: Delta, condition: impl Fn() -> bool) -> bool {
+    let start = Instant::<Monotonic>::now();
+
+    while !condition() {
+        if start.elapsed() >= limit {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
+}
+
+/// How a fence gets signaled.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// By its issuer.
+    A,
+    /// As `enable_signaling` says that it is done.
+    B,
+    /// As `signaled` says that it is done.
+    C,
+}
+
+/// Signals fences in a certain way while another CPU is in an op.
+///
+/// Returns in how many rounds an op was running when `signal()` was called, and in how many one
+/// was when it had returned.
+fn race(act: Act, way: Way, rounds: u32) -> Result<(u32, u32)> {
+    let other = Other::start(act)?;
+    let mut overlaps = 0;
+    let mut late = 0;
+
+    // Let it get a CPU of its own.
+    fsleep(Delta::from_millis(10));
+
+    for _ in 0..rounds {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        control.spin.store(100, Relaxed);
+        *other.fence.lock() = Some(consumer.clone());
+
+        // Wait for an op to run, but not for ever: the other CPU may be busy elsewhere.
+        let overlap = wait_for(Delta::from_millis(2), || control.inside.load(Acquire) != 0);
+        match way {
+            Way::A => (),
+            Way::B => {
+                control.enable_says.store(DONE, Release);
+                consumer.enable_signaling();
+            }
+            Way::C => {
+                control.poll_says.store(DONE, Release);
+                consumer.is_signaled();
+            }
+        }
+        fence.signal(Ok(()));
+        let inside = control.inside.load(Acquire) != 0;
+        control.returned.store(true, Release);
+
+        let idle = other.is_idle();
+        let dropped = control.drops.load(Relaxed) == 1;
+        let signaled = consumer.status() == Some(Ok(()));
+        let after = control.late.load(Relaxed) != 0;
+
+        overlaps += u32::from(overlap);
+        late += u32::from(inside || after || !idle || !dropped || !signaled);
+    }
+
+    other.stop();
+    Ok((overlaps, late))
+}
+
+/// Signals its fence in hard interrupt context.
+#[pin_data]
+struct Interrupt {
+    #[pin]
+    timer: HrTimer<Self>,
+    #[pin]
+    fence: SpinLockIrq<Option<Fence<Probe>>>,
+}
+
+impl HrTimerCallback for Interrupt {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(this: ArcBorrow<'_, Self>, _ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
+        let fence = this.fence.lock().take();
+        if let Some(fence) = fence {
+            fence.signal(Err(EIO));
+        }
+        HrTimerRestart::NoRestart
+    }
+}
+
+impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Interrupt {
+        mode: RelativeMode<Monotonic>, field: self.timer
+    }
+}
+
+/// Signals a fence of another type from within a callback.
+struct Forward(Option<Fence<Plain>>);
+
+impl FenceCallback for Forward {
+    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
+        if let Some(next) = self.0.take() {
+            next.signal(fence.result());
+        }
+    }
+}
+
+/// How often each race is run. The C suite does more of this.
+const ROUNDS: u32 = 200;
+
+#[macros::kunit_tests(rust_dma_fence)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn signal_destroys_the_payload() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        control.fence.store(consumer.as_raw() as usize, Relaxed);
+
+        assert!(!consumer.is_signaled());
+        assert_eq!(consumer.status(), None);
+        assert_eq!(control.drops.load(Relaxed), 0);
+
+        fence.signal(Ok(()));
+        assert_eq!(control.drops.load(Relaxed), 1);
+        assert_eq!(control.locked_drops.load(Relaxed), 0);
+        assert!(consumer.is_signaled());
+        assert_eq!(consumer.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn signal_with_an_error() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+
+        fence.signal(Err(EIO));
+        assert_eq!(consumer.status(), Some(Err(EIO)));
+        Ok(())
+    }
+
+    #[test]
+    fn signal_and_take_returns_the_payload() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        let payload = fence.signal_and_take(Err(ENODATA));
+        assert_eq!(consumer.status(), Some(Err(ENODATA)));
+        assert_eq!(control.drops.load(Relaxed), 0);
+        drop(payload);
+        assert_eq!(control.drops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn drop_cancels() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        control.fence.store(consumer.as_raw() as usize, Relaxed);
+
+        drop(fence);
+        assert_eq!(consumer.status(), Some(Err(ECANCELED)));
+        assert_eq!(control.drops.load(Relaxed), 1);
+        assert_eq!(control.locked_drops.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn drop_of_a_signaled_fence_keeps_its_result() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        control.poll_says.store(DONE, Release);
+        assert!(consumer.is_signaled());
+        drop(fence);
+        assert_eq!(consumer.status(), Some(Ok(())));
+        assert_eq!(control.drops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn enable_signaling_finds_it_done() -> Result {
+        for (says, result) in [(DONE, Ok(())), (EIO.to_errno(), Err(EIO))] {
+            let (fence, control) = probe()?;
+            let consumer = fence.to_dma_fence();
+
+            control.enable_says.store(says, Release);
+            consumer.enable_signaling();
+            assert_eq!(consumer.status(), Some(result));
+
+            // The payload stays until the issuer comes across it, and the result stands.
+            assert_eq!(control.drops.load(Relaxed), 0);
+            fence.signal(Err(ETIME));
+            assert_eq!(control.drops.load(Relaxed), 1);
+            assert_eq!(consumer.status(), Some(result));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn enable_signaling_is_called_once() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        consumer.enable_signaling();
+        let _first = register(consumer.clone(), Count::new()?)?;
+        let _second = register(consumer.clone(), Count::new()?)?;
+        assert_eq!(consumer.wait_timeout(1), Err(ETIMEDOUT));
+        assert_eq!(control.enables.load(Relaxed), 1);
+
+        fence.signal(Ok(()));
+        consumer.enable_signaling();
+        assert_eq!(control.enables.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn signaled_finds_it_done() -> Result {
+        for (says, result) in [(DONE, Ok(())), (EIO.to_errno(), Err(EIO))] {
+            let (fence, control) = probe()?;
+            let consumer = fence.to_dma_fence();
+
+            assert!(!consumer.is_signaled());
+            control.poll_says.store(says, Release);
+            assert_eq!(consumer.status(), Some(result));
+
+            let polls = control.polls.load(Relaxed);
+            assert!(consumer.is_signaled());
+            assert_eq!(control.polls.load(Relaxed), polls);
+
+            assert_eq!(control.drops.load(Relaxed), 0);
+            fence.signal(Err(ETIME));
+            assert_eq!(control.drops.load(Relaxed), 1);
+            assert_eq!(consumer.status(), Some(result));
+        }
+        Ok(())
+    }
+
+    /// `dma_fence_get_status()` polls with the lock held, and must not deadlock.
+    #[test]
+    fn get_status_polls_under_the_lock() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        // SAFETY: The fence is valid.
+        let status = || unsafe { bindings::dma_fence_get_status(consumer.as_raw()) };
+
+        assert_eq!(status(), 0);
+        control.poll_says.store(EIO.to_errno(), Release);
+        if cfg!(CONFIG_DMA_FENCE_LOCKED_OPS) {
+            assert_eq!(status(), EIO.to_errno());
+        } else {
+            // The op cannot be called, which its contract allows for.
+            assert_eq!(status(), 0);
+            assert!(consumer.is_signaled());
+            assert_eq!(status(), EIO.to_errno());
+        }
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn set_deadline_reaches_the_op() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        let deadline = Instant::<Monotonic>::now() + Delta::from_millis(16);
+
+        consumer.set_deadline(deadline);
+        assert_eq!(control.deadlines.load(Relaxed), 1);
+        assert_eq!(control.deadline.load(Relaxed), deadline.as_nanos());
+
+        // From userspace, beyond what a ktime_t can tell.
+        // SAFETY: The fence is valid.
+        unsafe { bindings::dma_fence_set_deadline(consumer.as_raw(), -1) };
+        assert_eq!(control.deadline.load(Relaxed), i64::MAX);
+
+        fence.signal(Ok(()));
+        consumer.set_deadline(deadline);
+        assert_eq!(control.deadlines.load(Relaxed), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn set_deadline_is_not_called_on_a_done_fence() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        control.poll_says.store(DONE, Release);
+        consumer.set_deadline(Instant::now());
+        assert_eq!(control.deadlines.load(Relaxed), 0);
+        assert_eq!(consumer.status(), Some(Ok(())));
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn seqnos_are_handed_out_in_order() -> Result {
+        let context = FenceContext::new(c"seqnos", GFP_KERNEL)?;
+        let other = FenceContext::new(c"other", GFP_KERNEL)?;
+
+        let first = context.new_fence(Plain, GFP_KERNEL)?;
+        drop(FenceAllocation::<Plain>::new(GFP_KERNEL)?);
+        let second = FenceAllocation::new(GFP_KERNEL)?.init(&context, Plain);
+        let elsewhere = other.new_fence(Plain, GFP_KERNEL)?;
+
+        assert_eq!(first.as_dma_fence().seqno(), 1);
+        assert_eq!(second.as_dma_fence().seqno(), 2);
+        assert_eq!(elsewhere.as_dma_fence().seqno(), 1);
+        assert_eq!(first.as_dma_fence().context(), context.context());
+        assert_eq!(second.as_dma_fence().context(), context.context());
+        assert_eq!(elsewhere.as_dma_fence().context(), other.context());
+        assert_ne!(context.context(), other.context());
+
+        first.signal(Ok(()));
+        second.signal(Ok(()));
+        elsewhere.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn seqnos_have_64_bits() -> Result {
+        let fence = plain()?;
+        let flags = {
+            // SAFETY: The fence is valid.
+            unsafe { (*fence.as_dma_fence().as_raw()).flags }
+        };
+
+        let seqno64 = bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_SEQNO64_BIT;
+        assert!(flags & (1 << seqno64) != 0);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn names() -> Result {
+        let context =
+            FenceContext::with_name(CString::try_from_fmt(fmt!("ring{}", 7))?, GFP_KERNEL)?;
+        let fence = context.new_fence(Plain, GFP_KERNEL)?;
+        let consumer = fence.to_dma_fence();
+
+        assert!(has_names(&consumer, c"plain", c"ring7"));
+        // The name does not need the context.
+        drop(context);
+        assert!(has_names(&consumer, c"plain", c"ring7"));
+
+        fence.signal(Ok(()));
+        assert!(has_names(
+            &consumer,
+            c"detached-driver",
+            c"signaled-timeline"
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_outlives_its_context_by_a_grace_period() -> Result {
+        let context =
+            FenceContext::with_name(CString::try_from_fmt(fmt!("ring{}", 8))?, GFP_KERNEL)?;
+        let fence = context.new_fence(Plain, GFP_KERNEL)?;
+
+        let guard = rcu::read_lock();
+        // SAFETY: The fence is valid, and the RCU read lock is held.
+        let name = unsafe { bindings::dma_fence_timeline_name(fence.as_dma_fence().as_raw()) };
+        fence.signal(Ok(()));
+        drop(context);
+        // SAFETY: The RCU read lock has been held since we got the name.
+        assert!(unsafe { CStr::from_ptr(name.cast()) } == c"ring8");
+        drop(guard);
+
+        rcu::synchronize_rcu();
+        rcu::rcu_barrier();
+        Ok(())
+    }
+
+    #[test]
+    fn callback_is_called_once() -> Result {
+        let fence = plain()?;
+        let count = Count::new()?;
+        let calls = count.calls.clone();
+
+        let mut registration = register(fence.to_dma_fence(), count)?;
+        assert!(registration.fence() == fence.as_dma_fence());
+        assert_eq!(calls.load(Relaxed), 0);
+        fence.signal(Err(EIO));
+        assert_eq!(calls.load(Relaxed), 1);
+
+        assert!(!registration.as_mut().remove());
+        assert!(matches!(
+            registration.as_mut().take(),
+            Some(Count { result: Err(error), .. }) if error == EIO
+        ));
+        assert!(registration.as_mut().take().is_none());
+        drop(registration);
+        assert_eq!(calls.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn callback_is_removed() -> Result {
+        let fence = plain()?;
+        let count = Count::new()?;
+        let calls = count.calls.clone();
+        let mut removed = register(fence.to_dma_fence(), count)?;
+        let mut taken = register(
+            fence.to_dma_fence(),
+            Count {
+                calls: calls.clone(),
+                result: Ok(()),
+            },
+        )?;
+        let dropped = register(
+            fence.to_dma_fence(),
+            Count {
+                calls: calls.clone(),
+                result: Ok(()),
+            },
+        )?;
+
+        assert!(removed.as_mut().remove());
+        assert!(!removed.as_mut().remove());
+        assert!(taken.as_mut().take().is_some());
+        drop(dropped);
+        fence.signal(Ok(()));
+        assert_eq!(calls.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn callback_is_handed_back_if_signaled() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        fence.signal(Ok(()));
+
+        let count = Count::new()?;
+        let calls = count.calls.clone();
+        match register(consumer.clone(), count) {
+            Err(CallbackError::AlreadySignaled(count)) => {
+                assert!(Arc::ptr_eq(&count.calls, &calls))
+            }
+            _ => return Err(EINVAL),
+        }
+        assert_eq!(calls.load(Relaxed), 0);
+
+        let error: Error = match register(consumer, Count::new()?) {
+            Err(error) => error.into(),
+            Ok(_) => return Err(EINVAL),
+        };
+        assert_eq!(error, ENOENT);
+        Ok(())
+    }
+
+    #[test]
+    fn callback_is_handed_back_if_enable_signaling_finds_it_done() -> Result {
+        let (fence, control) = probe()?;
+        let count = Count::new()?;
+        let calls = count.calls.clone();
+
+        control.enable_says.store(DONE, Release);
+        assert!(matches!(
+            register(fence.to_dma_fence(), count),
+            Err(CallbackError::AlreadySignaled(_))
+        ));
+        assert_eq!(calls.load(Relaxed), 0);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    /// With one lock class for both types, lockdep would report this.
+    #[test]
+    fn callback_signals_a_fence_of_another_type() -> Result {
+        let next = plain()?;
+        let consumer = next.to_dma_fence();
+        let (fence, _control) = probe()?;
+
+        let _registration = register(fence.to_dma_fence(), Forward(Some(next)))?;
+        fence.signal(Err(EIO));
+        assert_eq!(consumer.status(), Some(Err(EIO)));
+        Ok(())
+    }
+
+    #[test]
+    fn wait_for_a_signaled_fence() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+
+        assert_eq!(consumer.wait_timeout(0), Err(ETIMEDOUT));
+        assert_eq!(consumer.wait_timeout(1), Err(ETIMEDOUT));
+        assert_eq!(consumer.wait_interruptible_timeout(1), Err(ETIMEDOUT));
+
+        fence.signal(Err(EIO));
+        // The wait has succeeded, whatever the work has not.
+        consumer.wait()?;
+        consumer.wait_interruptible()?;
+        assert!(consumer.wait_timeout(0)? >= 1);
+        assert!(consumer.wait_interruptible_timeout(usize::MAX)? >= 1);
+        Ok(())
+    }
+
+    #[test]
+    fn signal_in_hard_interrupt_context() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        let interrupt = Arc::pin_init(
+            pin_init!(Interrupt {
+                timer <- HrTimer::new(),
+                fence <- new_spinlock_irq!(Some(fence)),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        let _handle = interrupt.start(Delta::from_millis(1));
+        assert!(consumer.wait_timeout(msecs_to_jiffies(10_000))? >= 1);
+        assert_eq!(consumer.status(), Some(Err(EIO)));
+        // The waiter is woken under the lock, so the payload may go a little later.
+        drop(_handle);
+        assert_eq!(control.drops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn consumers_are_the_same_fence() -> Result {
+        let fence = plain()?;
+        let other = plain()?;
+        let consumer = fence.to_dma_fence();
+
+        assert!(consumer == fence.to_dma_fence());
+        assert!(consumer != other.to_dma_fence());
+        assert!(AsRef::<DmaFence>::as_ref(&fence) == fence.as_dma_fence());
+        fence.signal(Ok(()));
+        other.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn debug_does_not_poll() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        let text = CString::try_from_fmt(fmt!("{:?}", *consumer))?;
+        assert!(text.to_bytes().ends_with(b"seqno: 1, signaled: false }"));
+        assert_eq!(control.polls.load(Relaxed), 0);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(CONFIG_SYNC_FILE)]
+    fn sync_file_holds_a_reference() -> Result {
+        let (fence, control) = probe()?;
+
+        let file = SyncFile::new(fence.as_dma_fence())?;
+        fence.signal(Ok(()));
+        // The file keeps the fence, not its payload.
+        assert_eq!(control.drops.load(Relaxed), 1);
+        drop(file);
+
+        assert!(matches!(SyncFile::fence_from_fd(-1), Err(error) if error == EINVAL));
+        Ok(())
+    }
+
+    /// None of the ops is running when `signal()` has returned, however the fence was signaled.
+    #[test]
+    fn no_op_after_signal() -> Result {
+        for act in [Act::Poll, Act::SetDeadline, Act::EnableSignaling] {
+            for way in [Way::A, Way::B, Way::C] {
+                let (overlaps, late) = race(act, way, ROUNDS)?;
+                assert_eq!(late, 0);
+                // Both CPUs were there, most of the time: the test has tested something.
+                assert!(overlaps > ROUNDS / 4);
+            }
+        }
+        Ok(())
+    }
+}
