@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The one entry point. Everything is done by harness/ (python3 -m harness TARGET), which leaves the
+# real work to apt, git, kbuild, kunit.py and QEMU. `make` or `make help` lists the targets.
+
+TARGETS := setup run test races series check shell rust-analyzer clean distclean
+
+export KDIR LLVM JOBS SERIES CACHE ROUNDS BUILD
+# Not V: kbuild would take it from the environment of everything below.
+export HARNESS_VERBOSE := $(V)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help $(TARGETS)
+.NOTPARALLEL:
+
+help:
+	@python3 -m harness help
+
+$(TARGETS):
+	@python3 -m harness $@

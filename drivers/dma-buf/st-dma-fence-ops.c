@@ -1,0 +1,1817 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests for what the core promises to a backend with locked ops: once
+ * dma_fence_signal() has returned, none of the fence's ops is running, and none
+ * will be called again.
+ *
+ * All of this builds and runs on a core without CONFIG_DMA_FENCE_LOCKED_OPS. The
+ * races fail there, which is why they exist; what makes no sense there is
+ * skipped.
+ */
+
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/debug_locks.h>
+#include <linux/dma-fence.h>
+#include <linux/dma-fence-array.h>
+#include <linux/dma-fence-chain.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/lockdep.h>
+#include <linux/module.h>
+#include <linux/random.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/timekeeping.h>
+#ifdef CONFIG_EVENT_TRACING
+#include <linux/trace_events.h>
+#endif
+
+static unsigned int rounds = 2000;
+module_param(rounds, uint, 0444);
+MODULE_PARM_DESC(rounds, "Rounds per race, fewer if the machine is slow (default 2000)");
+
+/* A race ends early when this has passed: emulators are slow. */
+#define RACE_BUDGET_MS		2000
+#define STORM_MS		400
+
+/* How long the two sides of a race wait for each other. */
+#define MEET_NS			(20 * NSEC_PER_MSEC)
+
+/* How long a CPU that must not need a lock may take to answer. */
+#define ANSWER_NS		(NSEC_PER_SEC)
+
+/* Bounds waits for a thread that should be done in no time. */
+#define STUCK_JIFFIES		(20 * HZ)
+
+enum mock_op {
+	OP_DRIVER_NAME,
+	OP_TIMELINE_NAME,
+	OP_ENABLE_SIGNALING,
+	OP_SIGNALED,
+	OP_SET_DEADLINE,
+	NUM_OPS,
+};
+
+static const char * const op_names[NUM_OPS] = {
+	[OP_DRIVER_NAME]	= "get_driver_name",
+	[OP_TIMELINE_NAME]	= "get_timeline_name",
+	[OP_ENABLE_SIGNALING]	= "enable_signaling",
+	[OP_SIGNALED]		= "signaled",
+	[OP_SET_DEADLINE]	= "set_deadline",
+};
+
+/* The ways in which a fence gets signaled. */
+enum way {
+	WAY_A,	/* its issuer signals it */
+	WAY_B,	/* enable_signaling returns false, so the core signals it */
+	WAY_C,	/* signaled returns true, so the core signals it */
+};
+
+#define NUM_WAYS		3
+
+#define DATA_ALIVE		0x600dda7a
+#define DATA_DEAD		0xdeadda7a
+
+/* What the ops of a fence use, and what its issuer destroys after signaling. */
+struct mock_data {
+	u32 magic;
+	/* How the ops answer. */
+	bool cannot_enable;
+	bool finished;
+	int error;
+};
+
+struct mock_fence {
+	struct dma_fence base;
+	struct mock_data *data;
+	struct mock_issuer *issuer;
+	bool published;
+};
+
+/* The meeting of an op, on one CPU, with the issuer that signals, on another. */
+struct meeting {
+	struct task_struct *caller;	/* only its calls take part */
+	enum mock_op op;		/* only this op takes part */
+	u64 window_ns;			/* longer than signaling takes */
+	bool inside;			/* the op runs */
+	bool signaling;			/* the issuer is about to signal */
+	bool returned;			/* dma_fence_signal() has returned */
+	bool late;			/* the op found out that it is late */
+};
+
+/* Issues mock fences, keeps book of the calls of their ops, outlives them. */
+struct mock_issuer {
+	atomic_t calls[NUM_OPS];
+	atomic_t unlocked[NUM_OPS];	/* not under the lock of the fence */
+	atomic_t irqs_on[NUM_OPS];
+	atomic_t caller_calls;		/* by meeting.caller, any op */
+	atomic_t dead;			/* after the data was destroyed */
+	atomic_t signaled;		/* on a fence that had signaled */
+	struct meeting meeting;
+	/* For the storm */
+	struct dma_fence __rcu *fence;
+	atomic_t lost_callbacks;
+	atomic_t callbacks;
+	bool stop;
+};
+
+/* A thread on another CPU that calls what it is told to. */
+struct remote {
+	struct task_struct *task;
+	struct completion exited;
+	void (*fn)(void *arg);
+	void *arg;
+	unsigned int requested;
+	unsigned int done;
+	bool called;
+	bool stop;
+};
+
+/* A thread did not come back, so nothing that it may use can be freed. */
+static bool remote_stuck;
+
+/* Did lockdep work when the case began? */
+static bool lockdep_worked;
+
+#define spin_until(cond, ns)						\
+({									\
+	u64 __end = ktime_get_mono_fast_ns() + (ns);			\
+	bool __met;							\
+									\
+	while (!(__met = (cond)) && ktime_get_mono_fast_ns() < __end)	\
+		cpu_relax();						\
+	__met;								\
+})
+
+#define poll_until(cond, timeout)					\
+({									\
+	unsigned long __end = jiffies + (timeout);			\
+	bool __met;							\
+									\
+	while (!(__met = (cond)) && time_before(jiffies, __end)) {	\
+		cpu_relax();						\
+		cond_resched();						\
+	}								\
+	__met;								\
+})
+
+/* The mock backend */
+
+static struct mock_fence *to_mock(struct dma_fence *fence)
+{
+	return container_of(fence, struct mock_fence, base);
+}
+
+/* Without lockdep, this cannot tell who holds the lock. */
+static bool mock_lock_held(struct dma_fence *fence)
+{
+	spinlock_t *lock = dma_fence_spinlock(fence);
+
+	if (IS_ENABLED(CONFIG_LOCKDEP) && READ_ONCE(debug_locks))
+		return lockdep_is_held(lock);
+
+	if (!spin_trylock(lock))
+		return true;
+
+	spin_unlock(lock);
+	return false;
+}
+
+static bool can_tell_lock_held(void)
+{
+	return IS_ENABLED(CONFIG_SMP) || IS_ENABLED(CONFIG_LOCKDEP);
+}
+
+/*
+ * An op of a fence that is being signaled. Stay inside until the issuer has had
+ * the time to signal the fence, unless it did so behind our back.
+ */
+static void meet_issuer(struct meeting *meeting, const struct mock_data *data)
+{
+	/*
+	 * Pairs with the full barrier in race_round(): either the issuer sees
+	 * that this op is inside, or this op sees that the issuer is gone.
+	 */
+	smp_store_mb(meeting->inside, true);
+	if (READ_ONCE(meeting->returned))
+		goto late;
+
+	spin_until(READ_ONCE(meeting->signaling), MEET_NS);
+	if (spin_until(READ_ONCE(meeting->returned), meeting->window_ns))
+		goto late;
+
+	if (READ_ONCE(data->magic) == DATA_ALIVE)
+		goto out;
+late:
+	WRITE_ONCE(meeting->late, true);
+out:
+	/* The op ends here, after all that it did. Pairs with race_round(). */
+	smp_store_release(&meeting->inside, false);
+}
+
+/* What all ops do first. Returns what the ops work with. */
+static struct mock_data *mock_op(struct dma_fence *fence, enum mock_op op)
+{
+	struct mock_fence *mock = to_mock(fence);
+	struct mock_issuer *issuer = mock->issuer;
+	struct meeting *meeting = &issuer->meeting;
+
+	atomic_inc(&issuer->calls[op]);
+
+	/* Nobody can lock a fence that is not there yet, as in trace events. */
+	if (mock->published && !mock_lock_held(fence))
+		atomic_inc(&issuer->unlocked[op]);
+	if (mock->published && !irqs_disabled())
+		atomic_inc(&issuer->irqs_on[op]);
+
+	/* The event dma_fence_signaled names a fence that has its bit set. */
+	if (op != OP_DRIVER_NAME && op != OP_TIMELINE_NAME &&
+	    dma_fence_test_signaled_flag(fence))
+		atomic_inc(&issuer->signaled);
+
+	if (READ_ONCE(mock->data->magic) != DATA_ALIVE)
+		atomic_inc(&issuer->dead);
+
+	if (current == READ_ONCE(meeting->caller)) {
+		atomic_inc(&issuer->caller_calls);
+		if (op == meeting->op)
+			meet_issuer(meeting, mock->data);
+	}
+
+	return mock->data;
+}
+
+static const char *mock_driver_name(struct dma_fence *fence)
+{
+	mock_op(fence, OP_DRIVER_NAME);
+	return "mock-driver";
+}
+
+static const char *mock_timeline_name(struct dma_fence *fence)
+{
+	mock_op(fence, OP_TIMELINE_NAME);
+	return "mock-timeline";
+}
+
+static bool mock_enable_signaling(struct dma_fence *fence)
+{
+	struct mock_data *data = mock_op(fence, OP_ENABLE_SIGNALING);
+
+	return !READ_ONCE(data->cannot_enable);
+}
+
+static bool mock_signaled(struct dma_fence *fence)
+{
+	struct mock_data *data = mock_op(fence, OP_SIGNALED);
+	bool finished = READ_ONCE(data->finished);
+
+	if (finished && data->error)
+		dma_fence_set_error(fence, data->error);
+
+	return finished;
+}
+
+static void mock_set_deadline(struct dma_fence *fence, ktime_t deadline)
+{
+	mock_op(fence, OP_SET_DEADLINE);
+}
+
+static const struct dma_fence_ops mock_ops = {
+#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
+	.locked_ops = true,
+#endif
+	.get_driver_name = mock_driver_name,
+	.get_timeline_name = mock_timeline_name,
+	.enable_signaling = mock_enable_signaling,
+	.signaled = mock_signaled,
+	.set_deadline = mock_set_deadline,
+};
+
+/* The core does not detach a fence with this op when it is signaled. */
+static const struct dma_fence_ops mock_release_ops = {
+#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
+	.locked_ops = true,
+#endif
+	.get_driver_name = mock_driver_name,
+	.get_timeline_name = mock_timeline_name,
+	.enable_signaling = mock_enable_signaling,
+	.signaled = mock_signaled,
+	.set_deadline = mock_set_deadline,
+	.release = dma_fence_free,
+};
+
+/* Nothing but the mandatory ops */
+static const struct dma_fence_ops mock_plain_ops = {
+#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
+	.locked_ops = true,
+#endif
+	.get_driver_name = mock_driver_name,
+	.get_timeline_name = mock_timeline_name,
+};
+
+/* A backend as it was before there were locked ops */
+static const struct dma_fence_ops mock_legacy_ops = {
+	.get_driver_name = mock_driver_name,
+	.get_timeline_name = mock_timeline_name,
+	.enable_signaling = mock_enable_signaling,
+	.signaled = mock_signaled,
+	.set_deadline = mock_set_deadline,
+};
+
+/* An external lock has to outlive a grace period. This one does. */
+static DEFINE_SPINLOCK(mock_extern_lock);
+
+static struct mock_fence *mock_fence(struct mock_issuer *issuer,
+				     const struct dma_fence_ops *ops,
+				     spinlock_t *lock)
+{
+	struct mock_fence *mock;
+
+	mock = kzalloc_obj(*mock);
+	if (!mock)
+		return NULL;
+
+	mock->data = kzalloc_obj(*mock->data);
+	if (!mock->data) {
+		kfree(mock);
+		return NULL;
+	}
+
+	mock->data->magic = DATA_ALIVE;
+	mock->issuer = issuer;
+	dma_fence_init(&mock->base, ops, lock, dma_fence_context_alloc(1), 1);
+	mock->published = true;
+
+	return mock;
+}
+
+static void mock_kill_data(struct mock_data *data)
+{
+	WRITE_ONCE(data->magic, DATA_DEAD);
+}
+
+/* Signal a fence and clean up after it at once, like an issuer would. */
+static void mock_retire(struct mock_fence *mock)
+{
+	dma_fence_signal(&mock->base);
+	mock_kill_data(mock->data);
+	kfree(mock->data);
+}
+
+static void mock_retire_and_put(struct mock_fence *mock)
+{
+	mock_retire(mock);
+	dma_fence_put(&mock->base);
+}
+
+static void free_unless_stuck(void *ptr)
+{
+	if (!remote_stuck)
+		kfree(ptr);
+}
+
+/* Memory for the duration of a case that other threads may use */
+static void *shared_zalloc(struct kunit *test, size_t size)
+{
+	void *ptr = kzalloc(size, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, ptr);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, free_unless_stuck, ptr));
+
+	return ptr;
+}
+
+static struct mock_issuer *mock_issuer(struct kunit *test)
+{
+	return shared_zalloc(test, sizeof(struct mock_issuer));
+}
+
+static void issuer_forget(struct mock_issuer *issuer)
+{
+	int i;
+
+	for (i = 0; i < NUM_OPS; i++) {
+		atomic_set(&issuer->calls[i], 0);
+		atomic_set(&issuer->unlocked[i], 0);
+		atomic_set(&issuer->irqs_on[i], 0);
+	}
+}
+
+static int mock_calls(struct mock_issuer *issuer, enum mock_op op)
+{
+	return atomic_read(&issuer->calls[op]);
+}
+
+/* No op was called where the contract forbids it. */
+static void expect_contract(struct kunit *test, struct mock_issuer *issuer)
+{
+	int i;
+
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
+
+	for (i = 0; i < NUM_OPS; i++) {
+		if (can_tell_lock_held())
+			KUNIT_EXPECT_EQ_MSG(test, atomic_read(&issuer->unlocked[i]), 0,
+					    "%s", op_names[i]);
+		/* spin_lock_irqsave() leaves interrupts enabled there. */
+		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+			KUNIT_EXPECT_EQ_MSG(test, atomic_read(&issuer->irqs_on[i]), 0,
+					    "%s", op_names[i]);
+	}
+}
+
+static void require_locked_ops(struct kunit *test)
+{
+	if (!IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
+		kunit_skip(test, "this core has no locked ops");
+}
+
+/* The other CPU */
+
+static int remote_thread(void *arg)
+{
+	struct remote *remote = arg;
+
+	while (!READ_ONCE(remote->stop)) {
+		/* Pairs with remote_call(), which says first what to call. */
+		if (smp_load_acquire(&remote->requested) != remote->done) {
+			WRITE_ONCE(remote->called, true);
+			remote->fn(remote->arg);
+			/* Pairs with remote_is_done(): all effects are visible. */
+			smp_store_release(&remote->done, remote->done + 1);
+		}
+		cpu_relax();
+		cond_resched();
+	}
+
+	kthread_complete_and_exit(&remote->exited, 0);
+}
+
+static void remote_stop(void *arg)
+{
+	struct remote *remote = arg;
+
+	if (remote->task) {
+		WRITE_ONCE(remote->stop, true);
+		if (!wait_for_completion_timeout(&remote->exited, STUCK_JIFFIES)) {
+			pr_err("dma-fence-ops: a thread is stuck\n");
+			remote_stuck = true;
+		}
+	}
+
+	free_unless_stuck(remote);
+}
+
+/* Start a thread on another CPU than that on which the caller stays from now on. */
+static struct remote *remote_start(struct kunit *test)
+{
+	struct remote *remote;
+	struct task_struct *task;
+	unsigned int here, there;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "requires at least 2 CPUs");
+	if (remote_stuck)
+		kunit_skip(test, "an earlier case left a thread behind that is stuck");
+
+	/* Every case has a thread of its own, so there is no need to undo this. */
+	here = cpumask_any_and(cpu_online_mask, current->cpus_ptr);
+	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(here)));
+	there = cpumask_any_but(cpu_online_mask, here);
+	KUNIT_ASSERT_LT(test, there, nr_cpu_ids);
+
+	remote = kzalloc_obj(*remote);
+	KUNIT_ASSERT_NOT_NULL(test, remote);
+	init_completion(&remote->exited);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, remote_stop, remote));
+
+	task = kthread_run_on_cpu(remote_thread, remote, there, "dma-fence-ops:%u");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	remote->task = task;
+
+	return remote;
+}
+
+static void remote_call(struct remote *remote, void (*fn)(void *arg), void *arg)
+{
+	remote->fn = fn;
+	remote->arg = arg;
+	WRITE_ONCE(remote->called, false);
+	/* Pairs with remote_thread(), which then finds what to call. */
+	smp_store_release(&remote->requested, remote->requested + 1);
+}
+
+static bool remote_is_done(struct remote *remote)
+{
+	/* Pairs with remote_thread(), so that the effects of the call are seen. */
+	return smp_load_acquire(&remote->done) == remote->requested;
+}
+
+static bool remote_wait(struct remote *remote)
+{
+	return poll_until(remote_is_done(remote), STUCK_JIFFIES);
+}
+
+/* The public entry points through which the ops are reached */
+
+static void call_driver_name(void *fence)
+{
+	rcu_read_lock();
+	dma_fence_driver_name(fence);
+	rcu_read_unlock();
+}
+
+static void call_timeline_name(void *fence)
+{
+	rcu_read_lock();
+	dma_fence_timeline_name(fence);
+	rcu_read_unlock();
+}
+
+static void call_enable_signaling(void *fence)
+{
+	dma_fence_enable_signaling(fence);
+}
+
+static void call_is_signaled(void *fence)
+{
+	dma_fence_is_signaled(fence);
+}
+
+static void call_is_signaled_locked(void *fence)
+{
+	unsigned long flags;
+
+	dma_fence_lock_irqsave((struct dma_fence *)fence, flags);
+	dma_fence_is_signaled_locked(fence);
+	dma_fence_unlock_irqrestore((struct dma_fence *)fence, flags);
+}
+
+static void call_get_status(void *fence)
+{
+	dma_fence_get_status(fence);
+}
+
+static void call_later(void *fence)
+{
+	dma_fence_later(fence, fence);
+}
+
+static void call_set_deadline(void *fence)
+{
+	dma_fence_set_deadline(fence, ktime_get());
+}
+
+static void ignore_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+}
+
+static void call_add_callback(void *fence)
+{
+	struct dma_fence_cb cb;
+
+	if (!dma_fence_add_callback(fence, &cb, ignore_callback))
+		dma_fence_remove_callback(fence, &cb);
+}
+
+static void call_wait(void *fence)
+{
+	dma_fence_wait_timeout(fence, false, 1);
+}
+
+static void call_wait_any(void *arg)
+{
+	struct dma_fence *fence = arg;
+
+	dma_fence_wait_any_timeout(&fence, 1, false, 1, NULL);
+}
+
+static void call_poll_any(void *arg)
+{
+	struct dma_fence *fence = arg;
+
+	dma_fence_wait_any_timeout(&fence, 1, false, 0, NULL);
+}
+
+static void call_describe(void *fence)
+{
+	char buf[128];
+	struct seq_file seq = { .buf = buf, .size = sizeof(buf) };
+
+	dma_fence_describe(fence, &seq);
+}
+
+static void (* const op_calls[NUM_OPS])(void *fence) = {
+	[OP_DRIVER_NAME]	= call_driver_name,
+	[OP_TIMELINE_NAME]	= call_timeline_name,
+	[OP_ENABLE_SIGNALING]	= call_enable_signaling,
+	[OP_SIGNALED]		= call_is_signaled,
+	[OP_SET_DEADLINE]	= call_set_deadline,
+};
+
+struct entry_point {
+	const char *name;
+	void (*call)(void *fence);
+	unsigned long ops;		/* that it has to call */
+	bool always_locked;		/* also for a legacy backend */
+};
+
+static const struct entry_point entry_points[] = {
+	{
+		.name = "dma_fence_driver_name",
+		.call = call_driver_name,
+		.ops = BIT(OP_DRIVER_NAME),
+	}, {
+		.name = "dma_fence_timeline_name",
+		.call = call_timeline_name,
+		.ops = BIT(OP_TIMELINE_NAME),
+	}, {
+		.name = "dma_fence_enable_signaling",
+		.call = call_enable_signaling,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_is_signaled",
+		.call = call_is_signaled,
+		.ops = BIT(OP_SIGNALED),
+	}, {
+		.name = "dma_fence_is_signaled_locked",
+		.call = call_is_signaled_locked,
+		.ops = BIT(OP_SIGNALED),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_get_status",
+		.call = call_get_status,
+		.ops = BIT(OP_SIGNALED),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_later",
+		.call = call_later,
+		.ops = BIT(OP_SIGNALED),
+	}, {
+		.name = "dma_fence_set_deadline",
+		.call = call_set_deadline,
+		.ops = BIT(OP_SIGNALED) | BIT(OP_SET_DEADLINE),
+	}, {
+		.name = "dma_fence_add_callback",
+		.call = call_add_callback,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_wait_timeout",
+		.call = call_wait,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_wait_any_timeout",
+		.call = call_wait_any,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_wait_any_timeout, 0",
+		.call = call_poll_any,
+		.ops = BIT(OP_SIGNALED),
+	}, {
+		.name = "dma_fence_describe",
+		.call = call_describe,
+		.ops = BIT(OP_DRIVER_NAME) | BIT(OP_TIMELINE_NAME) | BIT(OP_SIGNALED),
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(entry_points, entry_points, name);
+
+/* Trace events */
+
+static int set_trace_events(int on)
+{
+#ifdef CONFIG_EVENT_TRACING
+	return trace_set_clr_event("dma_fence", NULL, on);
+#else
+	return -ENODEV;
+#endif
+}
+
+static void trace_events_off(void *unused)
+{
+	set_trace_events(0);
+}
+
+static void trace_events_on(struct kunit *test)
+{
+	if (set_trace_events(1))
+		kunit_skip(test, "requires trace events");
+
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, trace_events_off, NULL));
+}
+
+/* Races of an op with each way to signal */
+
+struct race {
+	enum mock_op op;
+	enum way way;
+	void (*call)(void *fence);		/* if not the usual one for op */
+	spinlock_t *lock;			/* NULL for the inline one */
+	const char *signal_name;
+	void (*signal)(struct dma_fence *fence);
+};
+
+static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
+{
+	u64 start, min = U64_MAX;
+	struct mock_fence *mock;
+	int i;
+
+	for (i = 0; i < 32; i++) {
+		mock = mock_fence(issuer, &mock_ops, race->lock);
+		if (!mock)
+			break;
+		start = ktime_get_mono_fast_ns();
+		race->signal(&mock->base);
+		min = min(min, ktime_get_mono_fast_ns() - start);
+		mock_retire_and_put(mock);
+	}
+
+	return i ? min : 0;
+}
+
+/* Is it the call that is raced with which makes the core signal the fence? */
+static bool race_call_signals(const struct race *race)
+{
+	return race->call ||
+	       (race->way == WAY_B && race->op == OP_ENABLE_SIGNALING) ||
+	       (race->way == WAY_C && race->op == OP_SIGNALED);
+}
+
+/* The issuer, or somebody else on its CPU, gets the fence signaled. */
+static void race_signal(const struct race *race, struct mock_fence *mock)
+{
+	if (race_call_signals(race)) {
+		/* Just do what the contract asks the issuer for in this case. */
+	} else if (race->way == WAY_B) {
+		dma_fence_enable_signaling(&mock->base);
+	} else if (race->way == WAY_C) {
+		WRITE_ONCE(mock->data->finished, true);
+		dma_fence_is_signaled(&mock->base);
+	}
+
+	race->signal(&mock->base);
+}
+
+struct race_result {
+	unsigned int rounds;
+	unsigned int late;
+	unsigned int met;		/* rounds in which an op was inside */
+};
+
+/* Returns false when the race cannot go on. */
+static bool race_round(struct mock_issuer *issuer, const struct race *race,
+		       struct remote *remote, struct race_result *result)
+{
+	struct meeting *meeting = &issuer->meeting;
+	struct mock_fence *mock;
+	bool met, late;
+
+	mock = mock_fence(issuer, &mock_ops, race->lock);
+	if (!mock)
+		return false;
+
+	mock->data->cannot_enable = race->way == WAY_B;
+	mock->data->finished = race->way == WAY_C && race_call_signals(race);
+	WRITE_ONCE(meeting->inside, false);
+	WRITE_ONCE(meeting->signaling, false);
+	WRITE_ONCE(meeting->returned, false);
+	WRITE_ONCE(meeting->late, false);
+
+	remote_call(remote, race->call ?: op_calls[race->op], &mock->base);
+	poll_until(READ_ONCE(meeting->inside) || remote_is_done(remote), HZ / 5);
+	met = READ_ONCE(meeting->inside);
+
+	WRITE_ONCE(meeting->signaling, true);
+	race_signal(race, mock);
+
+	/*
+	 * From here on, no op may run. If the core keeps its promise, each op
+	 * has left before it released the lock, which had to be taken in order
+	 * to signal the fence, so this cannot see an op that is not there.
+	 */
+	late = READ_ONCE(meeting->inside);
+	mock_kill_data(mock->data);
+	/*
+	 * Pairs with the full barrier in meet_issuer(). An op that is not seen
+	 * after this will see that the issuer has returned.
+	 */
+	smp_store_mb(meeting->returned, true);
+	late |= READ_ONCE(meeting->inside);
+
+	if (!remote_wait(remote))
+		return false;
+	late |= READ_ONCE(meeting->late);
+
+	result->rounds++;
+	result->met += met;
+	result->late += late;
+
+	kfree(mock->data);
+	dma_fence_put(&mock->base);
+
+	return true;
+}
+
+static struct race_result run_race(struct kunit *test, const struct race *race)
+{
+	struct race_result result = {};
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct remote *remote = remote_start(test);
+	unsigned int wanted = max(rounds, 1u);
+	unsigned long end, start = jiffies;
+	bool alive = true;
+	u64 cost;
+
+	/*
+	 * An op that waits for the lock to be contended cannot know when this
+	 * is so. Give the issuer several times what signaling takes.
+	 */
+	cost = signal_cost_ns(issuer, race);
+	issuer->meeting.window_ns = min(20 * NSEC_PER_USEC + 6 * cost, NSEC_PER_MSEC);
+	issuer->meeting.op = race->op;
+	WRITE_ONCE(issuer->meeting.caller, remote->task);
+
+	end = jiffies + msecs_to_jiffies(RACE_BUDGET_MS);
+	while (alive && result.rounds < wanted && time_before(jiffies, end))
+		alive = race_round(issuer, race, remote, &result);
+
+	KUNIT_EXPECT_TRUE(test, alive);
+	/* Or else this has shown nothing. */
+	KUNIT_EXPECT_GT(test, result.rounds, 0);
+	KUNIT_EXPECT_GE(test, result.met, result.rounds / 2);
+	kunit_info(test, "met in %u of %u rounds, signaling takes %llu ns, %u ms\n",
+		   result.met, result.rounds, cost, jiffies_to_msecs(jiffies - start));
+
+	if (IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS)) {
+		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
+		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
+	}
+
+	return result;
+}
+
+#define RACE(_op, _way)							\
+	{ .op = _op, .way = _way, .signal = dma_fence_signal }
+
+static const struct race races[] = {
+	RACE(OP_DRIVER_NAME, WAY_A),
+	RACE(OP_DRIVER_NAME, WAY_B),
+	RACE(OP_DRIVER_NAME, WAY_C),
+	RACE(OP_TIMELINE_NAME, WAY_A),
+	RACE(OP_TIMELINE_NAME, WAY_B),
+	RACE(OP_TIMELINE_NAME, WAY_C),
+	RACE(OP_ENABLE_SIGNALING, WAY_A),
+	RACE(OP_ENABLE_SIGNALING, WAY_B),
+	RACE(OP_ENABLE_SIGNALING, WAY_C),
+	RACE(OP_SIGNALED, WAY_A),
+	RACE(OP_SIGNALED, WAY_B),
+	RACE(OP_SIGNALED, WAY_C),
+	RACE(OP_SET_DEADLINE, WAY_A),
+	RACE(OP_SET_DEADLINE, WAY_B),
+	RACE(OP_SET_DEADLINE, WAY_C),
+};
+
+static void race_desc(const struct race *race, char *desc)
+{
+	static const char * const ways[NUM_WAYS] = {
+		[WAY_A] = "A, the issuer signals",
+		[WAY_B] = "B, enable_signaling returns false",
+		[WAY_C] = "C, signaled returns true",
+	};
+
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s, %s", op_names[race->op],
+		 ways[race->way]);
+}
+
+KUNIT_ARRAY_PARAM(races, races, race_desc);
+
+static void test_race(struct kunit *test)
+{
+	const struct race *race = test->param_value;
+	struct race_result result = run_race(test, race);
+
+	/* Scripts read this. */
+	pr_info("dma-fence-ops: race %s %c: late %u of %u\n", op_names[race->op],
+		'A' + race->way, result.late, result.rounds);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+/* A trace event that names the fence must neither deadlock nor open a gap. */
+static void test_race_with_trace_events(struct kunit *test)
+{
+	static const struct race race = RACE(OP_DRIVER_NAME, WAY_A);
+	struct race_result result;
+
+	require_locked_ops(test);
+	trace_events_on(test);
+	result = run_race(test, &race);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+/*
+ * The event dma_fence_signaled calls the name ops when the signaled bit is set
+ * already. The issuer must wait for them, and cannot if it trusts the bit.
+ */
+static void test_race_with_signaled_event(struct kunit *test)
+{
+	static const struct race race = {
+		.op = OP_DRIVER_NAME,
+		.way = WAY_C,
+		.call = call_is_signaled,
+		.signal = dma_fence_signal,
+	};
+	struct race_result result;
+
+	require_locked_ops(test);
+	trace_events_on(test);
+	result = run_race(test, &race);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+static void test_race_extern_lock(struct kunit *test)
+{
+	static const struct race race = {
+		.op = OP_SIGNALED,
+		.way = WAY_A,
+		.lock = &mock_extern_lock,
+		.signal = dma_fence_signal,
+	};
+	struct race_result result;
+
+	require_locked_ops(test);
+	result = run_race(test, &race);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+static void signal_timestamp(struct dma_fence *fence)
+{
+	dma_fence_signal_timestamp(fence, ktime_get());
+}
+
+static void check_and_signal(struct dma_fence *fence)
+{
+	dma_fence_check_and_signal(fence);
+}
+
+static void signal_locked(struct dma_fence *fence)
+{
+	unsigned long flags;
+
+	dma_fence_lock_irqsave(fence, flags);
+	dma_fence_signal_locked(fence);
+	dma_fence_unlock_irqrestore(fence, flags);
+}
+
+static void check_and_signal_locked(struct dma_fence *fence)
+{
+	unsigned long flags;
+
+	dma_fence_lock_irqsave(fence, flags);
+	dma_fence_check_and_signal_locked(fence);
+	dma_fence_unlock_irqrestore(fence, flags);
+}
+
+static const struct race signal_variants[] = {
+	{
+		.op = OP_SIGNALED,
+		.signal_name = "dma_fence_signal_timestamp",
+		.signal = signal_timestamp,
+	}, {
+		.op = OP_SET_DEADLINE,
+		.signal_name = "dma_fence_check_and_signal",
+		.signal = check_and_signal,
+	}, {
+		.op = OP_DRIVER_NAME,
+		.signal_name = "dma_fence_signal_locked",
+		.signal = signal_locked,
+	}, {
+		.op = OP_TIMELINE_NAME,
+		.signal_name = "dma_fence_check_and_signal_locked",
+		.signal = check_and_signal_locked,
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(signal_variants, signal_variants, signal_name);
+
+static void test_race_signal_variants(struct kunit *test)
+{
+	struct race_result result;
+
+	require_locked_ops(test);
+	result = run_race(test, test->param_value);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+/*
+ * The other half of a race: the caller of an op has seen that the fence is
+ * unsignaled and waits for the lock while the fence is being signaled. When it
+ * gets the lock it has to notice.
+ */
+struct late_caller {
+	enum mock_op op;
+	const struct dma_fence_ops *ops;
+};
+
+static const struct late_caller late_callers[] = {
+	{ OP_DRIVER_NAME, &mock_ops },
+	{ OP_DRIVER_NAME, &mock_release_ops },
+	{ OP_TIMELINE_NAME, &mock_ops },
+	{ OP_TIMELINE_NAME, &mock_release_ops },
+	{ OP_ENABLE_SIGNALING, &mock_ops },
+	{ OP_ENABLE_SIGNALING, &mock_release_ops },
+	{ OP_SIGNALED, &mock_ops },
+	{ OP_SIGNALED, &mock_release_ops },
+	{ OP_SET_DEADLINE, &mock_ops },
+	{ OP_SET_DEADLINE, &mock_release_ops },
+};
+
+static void late_caller_desc(const struct late_caller *caller, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s", op_names[caller->op],
+		 caller->ops->release ? ", not detached" : "");
+}
+
+KUNIT_ARRAY_PARAM(late_callers, late_callers, late_caller_desc);
+
+static void test_signaled_while_waiting_for_lock(struct kunit *test)
+{
+	const struct late_caller *caller = test->param_value;
+	unsigned long end = jiffies + msecs_to_jiffies(RACE_BUDGET_MS);
+	struct mock_issuer *issuer;
+	struct mock_fence *mock;
+	struct remote *remote;
+	unsigned long flags;
+	int i, started = 0;
+
+	require_locked_ops(test);
+	issuer = mock_issuer(test);
+	remote = remote_start(test);
+	issuer->meeting.op = NUM_OPS;
+	WRITE_ONCE(issuer->meeting.caller, remote->task);
+
+	for (i = 0; i < 200 && time_before(jiffies, end); i++) {
+		mock = mock_fence(issuer, caller->ops, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+
+		dma_fence_lock_irqsave(&mock->base, flags);
+		remote_call(remote, op_calls[caller->op], &mock->base);
+		if (spin_until(READ_ONCE(remote->called), MEET_NS))
+			started++;
+		/* Let it get to where it waits. */
+		spin_until(remote_is_done(remote), 20 * NSEC_PER_USEC);
+		dma_fence_signal_locked(&mock->base);
+		dma_fence_unlock_irqrestore(&mock->base, flags);
+		mock_kill_data(mock->data);
+
+		KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+		kfree(mock->data);
+		dma_fence_put(&mock->base);
+	}
+
+	/* Or else this has shown nothing. */
+	KUNIT_EXPECT_GT(test, started, i / 2);
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->caller_calls), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
+}
+
+/* Everything at once, and the issuer frees what the ops use when it has signaled. */
+
+static struct dma_fence *storm_get(struct mock_issuer *issuer)
+{
+	struct dma_fence *fence;
+
+	rcu_read_lock();
+	fence = dma_fence_get_rcu_safe(&issuer->fence);
+	rcu_read_unlock();
+
+	return fence;
+}
+
+static void storm_ops(void *arg)
+{
+	struct mock_issuer *issuer = arg;
+	struct dma_fence *fence;
+	unsigned int i;
+
+	for (i = 0; !READ_ONCE(issuer->stop); i++) {
+		cond_resched();
+		fence = storm_get(issuer);
+		if (!fence)
+			continue;
+
+		call_driver_name(fence);
+		call_is_signaled(fence);
+		call_set_deadline(fence);
+		call_timeline_name(fence);
+		call_get_status(fence);
+		call_describe(fence);
+		if (i % 3 == 0)
+			call_enable_signaling(fence);
+		if (i % 16 == 0)
+			dma_fence_wait_timeout(fence, false, HZ);
+		dma_fence_put(fence);
+	}
+}
+
+struct storm_cb {
+	struct dma_fence_cb base;
+	bool called;
+};
+
+static void storm_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	container_of(cb, struct storm_cb, base)->called = true;
+}
+
+static void storm_callbacks(void *arg)
+{
+	struct mock_issuer *issuer = arg;
+	struct dma_fence *fence;
+	unsigned int i;
+
+	for (i = 0; !READ_ONCE(issuer->stop); i++) {
+		struct storm_cb cb = {};
+		bool removed;
+
+		cond_resched();
+		fence = storm_get(issuer);
+		if (!fence)
+			continue;
+
+		if (!dma_fence_add_callback(fence, &cb.base, storm_callback)) {
+			if (i % 2)
+				spin_until(dma_fence_test_signaled_flag(fence),
+					   10 * NSEC_PER_USEC);
+			removed = dma_fence_remove_callback(fence, &cb.base);
+			if (removed == cb.called)
+				atomic_inc(&issuer->lost_callbacks);
+			atomic_inc(&issuer->callbacks);
+		}
+		dma_fence_put(fence);
+	}
+}
+
+static void run_storm(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct remote *ops = remote_start(test);
+	struct remote *callbacks = remote_start(test);
+	unsigned long end = jiffies + msecs_to_jiffies(STORM_MS);
+	unsigned int fences = 0;
+
+	remote_call(ops, storm_ops, issuer);
+	remote_call(callbacks, storm_callbacks, issuer);
+
+	while (time_before(jiffies, end)) {
+		enum way way = fences % NUM_WAYS;
+		struct mock_fence *mock;
+
+		cond_resched();
+		mock = mock_fence(issuer, &mock_ops, NULL);
+		if (!mock)
+			break;
+
+		mock->data->cannot_enable = way == WAY_B;
+		rcu_assign_pointer(issuer->fence, &mock->base);
+		spin_until(false, get_random_u32_below(50) * NSEC_PER_USEC);
+
+		if (way == WAY_B) {
+			dma_fence_enable_signaling(&mock->base);
+		} else if (way == WAY_C) {
+			WRITE_ONCE(mock->data->finished, true);
+			dma_fence_is_signaled(&mock->base);
+		}
+		/* Also have some that are looked up after they have signaled. */
+		if (fences++ % 2) {
+			RCU_INIT_POINTER(issuer->fence, NULL);
+			mock_retire_and_put(mock);
+		} else {
+			mock_retire(mock);
+			RCU_INIT_POINTER(issuer->fence, NULL);
+			dma_fence_put(&mock->base);
+		}
+	}
+
+	WRITE_ONCE(issuer->stop, true);
+	KUNIT_EXPECT_TRUE(test, remote_wait(ops));
+	KUNIT_EXPECT_TRUE(test, remote_wait(callbacks));
+
+	kunit_info(test, "%u fences, %d callbacks, %d/%d/%d/%d/%d ops\n", fences,
+		   atomic_read(&issuer->callbacks),
+		   mock_calls(issuer, OP_DRIVER_NAME),
+		   mock_calls(issuer, OP_TIMELINE_NAME),
+		   mock_calls(issuer, OP_ENABLE_SIGNALING),
+		   mock_calls(issuer, OP_SIGNALED),
+		   mock_calls(issuer, OP_SET_DEADLINE));
+	KUNIT_EXPECT_GT(test, fences, 10);
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->lost_callbacks), 0);
+	expect_contract(test, issuer);
+}
+
+static void test_storm(struct kunit *test)
+{
+	require_locked_ops(test);
+	run_storm(test);
+}
+
+static void test_storm_with_trace_events(struct kunit *test)
+{
+	require_locked_ops(test);
+	trace_events_on(test);
+	run_storm(test);
+}
+
+/* How and when the ops are called */
+
+static void test_locked_context(struct kunit *test)
+{
+	const struct entry_point *entry = test->param_value;
+	struct mock_issuer *issuer;
+	struct mock_fence *mock;
+	int i, op;
+
+	require_locked_ops(test);
+	issuer = mock_issuer(test);
+
+	/* With an inline lock and with one that the backend brings */
+	for (i = 0; i < 2; i++) {
+		mock = mock_fence(issuer, &mock_ops, i ? &mock_extern_lock : NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+
+		issuer_forget(issuer);
+		entry->call(&mock->base);
+		for_each_set_bit(op, &entry->ops, NUM_OPS)
+			KUNIT_EXPECT_EQ_MSG(test, mock_calls(issuer, op), 1,
+					    "%s", op_names[op]);
+		expect_contract(test, issuer);
+
+		mock_retire_and_put(mock);
+	}
+}
+
+/* Trace events call the name ops as well, so have them on for a change. */
+static void test_locked_context_of_trace_events(struct kunit *test)
+{
+	struct mock_issuer *issuer;
+	struct mock_fence *mock;
+	int i;
+
+	require_locked_ops(test);
+	trace_events_on(test);
+	issuer = mock_issuer(test);
+
+	for (i = 0; i < ARRAY_SIZE(entry_points); i++) {
+		mock = mock_fence(issuer, &mock_ops, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		entry_points[i].call(&mock->base);
+		mock_retire_and_put(mock);
+	}
+
+	expect_contract(test, issuer);
+}
+
+/* Locked ops are opt-in: who did not ask for the lock does not see it. */
+static void test_legacy_context(struct kunit *test)
+{
+	const struct entry_point *entry = test->param_value;
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock;
+	int op;
+
+	if (!can_tell_lock_held())
+		kunit_skip(test, "cannot tell whether a lock is held");
+
+	mock = mock_fence(issuer, &mock_legacy_ops, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+
+	issuer_forget(issuer);
+	entry->call(&mock->base);
+	for_each_set_bit(op, &entry->ops, NUM_OPS) {
+		KUNIT_EXPECT_EQ_MSG(test, mock_calls(issuer, op), 1, "%s", op_names[op]);
+		KUNIT_EXPECT_EQ_MSG(test, atomic_read(&issuer->unlocked[op]),
+				    !entry->always_locked, "%s", op_names[op]);
+		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+			KUNIT_EXPECT_EQ_MSG(test, atomic_read(&issuer->irqs_on[op]),
+					    !entry->always_locked, "%s", op_names[op]);
+	}
+
+	mock_retire_and_put(mock);
+}
+
+static void test_set_deadline_only_if_unsignaled(struct kunit *test)
+{
+	static const struct dma_fence_ops * const ops[] = {
+		&mock_ops, &mock_release_ops, &mock_legacy_ops,
+	};
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		issuer_forget(issuer);
+
+		mock = mock_fence(issuer, ops[i], NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		call_set_deadline(&mock->base);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SET_DEADLINE), 1);
+		mock_retire(mock);
+		call_set_deadline(&mock->base);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SET_DEADLINE), 1);
+		dma_fence_put(&mock->base);
+
+		/* The fence is done, but nobody knew until now. */
+		mock = mock_fence(issuer, ops[i], NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		mock->data->finished = true;
+		call_set_deadline(&mock->base);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SET_DEADLINE), 1);
+		KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(&mock->base));
+		mock_retire_and_put(mock);
+	}
+}
+
+struct question {
+	struct dma_fence *fence;
+	bool signaled;
+	int added;
+};
+
+/* What must be answered without the lock if the op is missing */
+static void ask_without_op(void *arg)
+{
+	struct question *question = arg;
+
+	question->signaled = dma_fence_is_signaled(question->fence);
+	call_poll_any(question->fence);
+	call_set_deadline(question->fence);
+}
+
+/* What must be answered without the lock if the fence has signaled */
+static void ask_signaled(void *arg)
+{
+	struct question *question = arg;
+	struct dma_fence_cb cb;
+
+	question->signaled = dma_fence_is_signaled(question->fence);
+	question->added = dma_fence_add_callback(question->fence, &cb, ignore_callback);
+	call_poll_any(question->fence);
+	call_set_deadline(question->fence);
+	call_driver_name(question->fence);
+	call_timeline_name(question->fence);
+	call_describe(question->fence);
+}
+
+/*
+ * Ask on another CPU while this one holds the lock. Whoever polls a fence with
+ * its lock held would deadlock just where this times out.
+ */
+static void ask_under_lock(struct kunit *test, struct remote *remote,
+			   void (*ask)(void *), struct question *question)
+{
+	unsigned long flags;
+	bool answered;
+
+	dma_fence_lock_irqsave(question->fence, flags);
+	remote_call(remote, ask, question);
+	answered = spin_until(remote_is_done(remote), ANSWER_NS);
+	dma_fence_unlock_irqrestore(question->fence, flags);
+
+	KUNIT_EXPECT_TRUE(test, answered);
+	KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+}
+
+static void test_no_lock_without_op(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct question *question = shared_zalloc(test, sizeof(*question));
+	struct remote *remote = remote_start(test);
+	struct mock_fence *mock = mock_fence(issuer, &mock_plain_ops, NULL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+
+	question->fence = &mock->base;
+	question->signaled = true;
+	ask_under_lock(test, remote, ask_without_op, question);
+	KUNIT_EXPECT_FALSE(test, question->signaled);
+
+	mock_retire_and_put(mock);
+}
+
+static void test_no_lock_if_signaled(struct kunit *test)
+{
+	static const struct dma_fence_ops * const ops[] = { &mock_ops, &mock_release_ops };
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct question *question = shared_zalloc(test, sizeof(*question));
+	struct remote *remote = remote_start(test);
+	struct mock_fence *mock;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		mock = mock_fence(issuer, ops[i], NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		mock_retire(mock);
+		issuer_forget(issuer);
+
+		question->fence = &mock->base;
+		question->signaled = false;
+		question->added = 0;
+		ask_under_lock(test, remote, ask_signaled, question);
+		KUNIT_EXPECT_TRUE(test, question->signaled);
+		KUNIT_EXPECT_EQ(test, question->added, -ENOENT);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SIGNALED), 0);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SET_DEADLINE), 0);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_DRIVER_NAME), 0);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_TIMELINE_NAME), 0);
+
+		dma_fence_put(&mock->base);
+	}
+}
+
+static void expect_names(struct kunit *test, struct dma_fence *fence,
+			 const char *driver, const char *timeline)
+{
+	const char __rcu *name;
+	char got[2][32];
+
+	rcu_read_lock();
+	name = dma_fence_driver_name(fence);
+	strscpy(got[0], rcu_dereference(name));
+	name = dma_fence_timeline_name(fence);
+	strscpy(got[1], rcu_dereference(name));
+	rcu_read_unlock();
+
+	KUNIT_EXPECT_STREQ(test, got[0], driver);
+	KUNIT_EXPECT_STREQ(test, got[1], timeline);
+}
+
+static void test_names(struct kunit *test)
+{
+	static const struct dma_fence_ops * const ops[] = {
+		&mock_ops, &mock_release_ops, &mock_plain_ops, &mock_legacy_ops,
+	};
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		mock = mock_fence(issuer, ops[i], NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		expect_names(test, &mock->base, "mock-driver", "mock-timeline");
+		mock_retire(mock);
+		expect_names(test, &mock->base, "detached-driver", "signaled-timeline");
+		dma_fence_put(&mock->base);
+	}
+}
+
+static void test_enable_signaling_once(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock = mock_fence(issuer, &mock_ops, NULL);
+	struct storm_cb cb[2] = {};
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+
+	for (i = 0; i < ARRAY_SIZE(cb); i++)
+		KUNIT_EXPECT_EQ(test, 0, dma_fence_add_callback(&mock->base, &cb[i].base,
+								storm_callback));
+	KUNIT_EXPECT_EQ(test, 0, dma_fence_wait_timeout(&mock->base, false, 1));
+	dma_fence_enable_signaling(&mock->base);
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 1);
+
+	mock_retire(mock);
+	KUNIT_EXPECT_TRUE(test, cb[0].called);
+	KUNIT_EXPECT_TRUE(test, cb[1].called);
+
+	/* And not once more on a fence that has signaled */
+	dma_fence_enable_signaling(&mock->base);
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 1);
+	dma_fence_put(&mock->base);
+
+	mock = mock_fence(issuer, &mock_ops, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	mock_retire(mock);
+	dma_fence_enable_signaling(&mock->base);
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 1);
+	dma_fence_put(&mock->base);
+}
+
+static void test_enable_signaling_fails(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock = mock_fence(issuer, &mock_ops, NULL);
+	struct storm_cb cb = {};
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+
+	mock->data->cannot_enable = true;
+	KUNIT_EXPECT_EQ(test, -ENOENT, dma_fence_add_callback(&mock->base, &cb.base,
+							      storm_callback));
+	KUNIT_EXPECT_FALSE(test, cb.called);
+	KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(&mock->base));
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 1);
+	KUNIT_EXPECT_TRUE(test, dma_fence_check_and_signal(&mock->base));
+
+	mock_retire_and_put(mock);
+}
+
+/* This polls with the lock held, no matter what the backend wants. */
+static void test_get_status(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock = mock_fence(issuer, &mock_ops, NULL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(&mock->base), 0);
+	mock->data->finished = true;
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(&mock->base), 1);
+	KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(&mock->base));
+	mock_retire_and_put(mock);
+
+	mock = mock_fence(issuer, &mock_ops, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	mock->data->error = -EIO;
+	mock->data->finished = true;
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(&mock->base), -EIO);
+	mock_retire_and_put(mock);
+
+	/* The same error, found by somebody who polls without the lock */
+	mock = mock_fence(issuer, &mock_ops, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	mock->data->error = -EIO;
+	mock->data->finished = true;
+	KUNIT_EXPECT_TRUE(test, dma_fence_is_signaled(&mock->base));
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(&mock->base), -EIO);
+	mock_retire_and_put(mock);
+}
+
+/* Containers: their own ops call the locked ops of their members. */
+
+enum container { ARRAY, CHAIN };
+
+struct container_case {
+	enum container container;
+	enum way way;
+};
+
+static const struct container_case container_cases[] = {
+	{ ARRAY, WAY_A }, { ARRAY, WAY_B }, { ARRAY, WAY_C },
+	{ CHAIN, WAY_A }, { CHAIN, WAY_B }, { CHAIN, WAY_C },
+};
+
+static void container_desc(const struct container_case *c, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s, %c",
+		 c->container == ARRAY ? "dma_fence_array" : "dma_fence_chain",
+		 'A' + c->way);
+}
+
+KUNIT_ARRAY_PARAM(containers, container_cases, container_desc);
+
+/* Take references to the members for the container. */
+static struct dma_fence *create_container(enum container container,
+					  struct dma_fence *first,
+					  struct dma_fence *second)
+{
+	struct dma_fence_array *array;
+	struct dma_fence_chain *chain;
+	struct dma_fence **fences;
+
+	if (container == CHAIN) {
+		chain = dma_fence_chain_alloc();
+		if (!chain)
+			return NULL;
+		dma_fence_chain_init(chain, dma_fence_get(first),
+				     dma_fence_get(second), 1);
+		return &chain->base;
+	}
+
+	fences = kmalloc_objs(*fences, 2);
+	if (!fences)
+		return NULL;
+	fences[0] = dma_fence_get(first);
+	fences[1] = dma_fence_get(second);
+	array = dma_fence_array_create(2, fences, dma_fence_context_alloc(1), 1);
+
+	return array ? &array->base : NULL;
+}
+
+static void test_container(struct kunit *test)
+{
+	const struct container_case *c = test->param_value;
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct dma_fence *container;
+	struct mock_fence *mock[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		mock[i] = mock_fence(issuer, &mock_ops, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock[i]);
+		mock[i]->data->cannot_enable = c->way == WAY_B;
+	}
+	container = create_container(c->container, &mock[0]->base, &mock[1]->base);
+	KUNIT_ASSERT_NOT_NULL(test, container);
+
+	/* A chain stops at the first member that has not signaled. */
+	KUNIT_EXPECT_FALSE(test, dma_fence_is_signaled(container));
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SIGNALED),
+			c->container == CHAIN ? 1 : 2);
+
+	dma_fence_set_deadline(container, ktime_get());
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SET_DEADLINE), 2);
+
+	switch (c->way) {
+	case WAY_A:
+		dma_fence_enable_signaling(container);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING),
+				c->container == CHAIN ? 1 : 2);
+		dma_fence_signal(&mock[0]->base);
+		KUNIT_EXPECT_FALSE(test, dma_fence_is_signaled(container));
+		dma_fence_signal(&mock[1]->base);
+		break;
+	case WAY_B:
+		dma_fence_enable_signaling(container);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 2);
+		KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(container));
+		break;
+	case WAY_C:
+		mock[0]->data->finished = true;
+		KUNIT_EXPECT_FALSE(test, dma_fence_is_signaled(container));
+		mock[1]->data->finished = true;
+		KUNIT_EXPECT_TRUE(test, dma_fence_is_signaled(container));
+		break;
+	}
+
+	/* All of them have been signaled by now, see who did not notice. */
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(&mock[i]->base));
+
+	/* The container still has its members, but they are nobody's any more. */
+	issuer_forget(issuer);
+	for (i = 0; i < 2; i++)
+		mock_retire_and_put(mock[i]);
+
+	KUNIT_EXPECT_GT(test, dma_fence_wait_timeout(container, false, 5 * HZ), 0);
+	KUNIT_EXPECT_TRUE(test, dma_fence_is_signaled(container));
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(container), 1);
+	dma_fence_set_deadline(container, ktime_get());
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SIGNALED), 0);
+	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SET_DEADLINE), 0);
+	if (IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
+		expect_contract(test, issuer);
+
+	dma_fence_put(container);
+}
+
+static const enum way all_ways[] = { WAY_A, WAY_B, WAY_C };
+
+static void way_desc(const enum way *way, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%c", 'A' + *way);
+}
+
+KUNIT_ARRAY_PARAM(ways, all_ways, way_desc);
+
+static void test_wait_any(struct kunit *test)
+{
+	const enum way *way = test->param_value;
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct mock_fence *mock[2];
+	struct dma_fence *fences[2];
+	u32 idx = U32_MAX;
+	signed long ret;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		mock[i] = mock_fence(issuer, &mock_ops, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock[i]);
+		fences[i] = &mock[i]->base;
+	}
+
+	ret = dma_fence_wait_any_timeout(fences, 2, false, 0, &idx);
+	KUNIT_EXPECT_EQ(test, ret, 0);
+
+	mock[1]->data->cannot_enable = *way == WAY_B;
+	mock[1]->data->finished = *way == WAY_C;
+	if (*way == WAY_A)
+		dma_fence_signal(fences[1]);
+
+	ret = dma_fence_wait_any_timeout(fences, 2, false, *way == WAY_C ? 0 : 5 * HZ,
+					 &idx);
+	KUNIT_EXPECT_GT(test, ret, 0);
+	KUNIT_EXPECT_EQ(test, idx, 1);
+	KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(fences[1]));
+	KUNIT_EXPECT_FALSE(test, dma_fence_test_signaled_flag(fences[0]));
+	if (IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
+		expect_contract(test, issuer);
+
+	for (i = 0; i < 2; i++)
+		mock_retire_and_put(mock[i]);
+}
+
+/* Returns the number of warnings when a fence is created with its lock held. */
+static int init_under_lock(struct kunit *test, struct mock_issuer *issuer,
+			   const struct dma_fence_ops *ops, bool held)
+{
+	struct mock_fence *mock = mock_fence(issuer, ops, NULL);
+	unsigned long flags = 0;
+	int warnings = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+
+	/* It is initialized already, but allocating it under the lock is no option. */
+	kunit_warning_suppress(test) {
+		mock->published = false;
+		if (held)
+			spin_lock_irqsave(&mock_extern_lock, flags);
+		dma_fence_init(&mock->base, ops, &mock_extern_lock, 1, 1);
+		if (held)
+			spin_unlock_irqrestore(&mock_extern_lock, flags);
+		mock->published = true;
+		warnings = KUNIT_SUPPRESSED_WARNING_COUNT();
+	}
+
+	mock_retire_and_put(mock);
+
+	return warnings;
+}
+
+/*
+ * Whoever creates fences under the lock that they bring uses it for more than
+ * fences, and will deadlock one day when it polls one of them under it.
+ */
+static void test_shared_extern_lock_warns(struct kunit *test)
+{
+	struct mock_issuer *issuer;
+
+	require_locked_ops(test);
+	if (!IS_ENABLED(CONFIG_PROVE_LOCKING) || !READ_ONCE(debug_locks))
+		kunit_skip(test, "requires lockdep");
+
+	issuer = mock_issuer(test);
+	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_ops, true), 1);
+	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_ops, false), 0);
+	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_legacy_ops, true), 0);
+}
+
+static int dma_fence_ops_init(struct kunit *test)
+{
+	lockdep_worked = READ_ONCE(debug_locks);
+	return 0;
+}
+
+/* Lockdep switches itself off when it has something to report. */
+static void dma_fence_ops_exit(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_LOCKDEP) && lockdep_worked)
+		KUNIT_EXPECT_TRUE_MSG(test, READ_ONCE(debug_locks), "lockdep has a report");
+}
+
+static struct kunit_case dma_fence_ops_cases[] = {
+	KUNIT_CASE_PARAM(test_race, races_gen_params),
+	KUNIT_CASE(test_race_with_trace_events),
+	KUNIT_CASE(test_race_with_signaled_event),
+	KUNIT_CASE(test_race_extern_lock),
+	KUNIT_CASE_PARAM(test_race_signal_variants, signal_variants_gen_params),
+	KUNIT_CASE_PARAM(test_signaled_while_waiting_for_lock, late_callers_gen_params),
+	KUNIT_CASE(test_storm),
+	KUNIT_CASE(test_storm_with_trace_events),
+	KUNIT_CASE_PARAM(test_locked_context, entry_points_gen_params),
+	KUNIT_CASE(test_locked_context_of_trace_events),
+	KUNIT_CASE_PARAM(test_legacy_context, entry_points_gen_params),
+	KUNIT_CASE(test_set_deadline_only_if_unsignaled),
+	KUNIT_CASE(test_no_lock_without_op),
+	KUNIT_CASE(test_no_lock_if_signaled),
+	KUNIT_CASE(test_names),
+	KUNIT_CASE(test_enable_signaling_once),
+	KUNIT_CASE(test_enable_signaling_fails),
+	KUNIT_CASE(test_get_status),
+	KUNIT_CASE_PARAM(test_container, containers_gen_params),
+	KUNIT_CASE_PARAM(test_wait_any, ways_gen_params),
+	KUNIT_CASE(test_shared_extern_lock_warns),
+	{}
+};
+
+static struct kunit_suite dma_fence_ops_suite = {
+	.name = "dma-fence-ops",
+	.init = dma_fence_ops_init,
+	.exit = dma_fence_ops_exit,
+	.test_cases = dma_fence_ops_cases,
+};
+
+kunit_test_suite(dma_fence_ops_suite);
+
+MODULE_DESCRIPTION("KUnit tests for the locked ops of DMA fences");
+MODULE_LICENSE("GPL");

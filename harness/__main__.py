@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`python3 -m harness TARGET`: dispatch, errors and interrupts."""
+
+import importlib
+import signal
+import sys
+
+from harness import cache, knobs, proc, ui
+
+# The order is the order of `make help`. clean, distclean and help need no lock on the cache.
+TARGETS = {
+    "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
+    "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
+    "races": "the race suite on the unpatched base core and on ours, side by side",
+    "series": "write the git am-able patch series to out/series/ and prove that it applies",
+    "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",
+    "shell": "a prompt in the booted VM with the sample driver loaded",
+    "rust-analyzer": "write rust-project.json, so that editors understand the overlay",
+    "setup": "install and fetch everything the others need (they do it themselves, too)",
+    "clean": "delete out/ and the built kernels; downloads, tools and ccache stay",
+    "distclean": "delete out/ and the whole cache",
+}
+
+
+def print_help() -> None:
+    print("usage: make TARGET [KNOB=value ...]\n\ntargets:")
+    for name, text in TARGETS.items():
+        print(f"  {name:14} {text}")
+    print("\nknobs:")
+    for name, text in knobs.HELP.items():
+        print(f"  {name + '=':14} {text}")
+    print(f"\ncache: {cache.ROOT}")
+
+
+def main(argv: list) -> int:
+    if argv in ([], ["help"]):
+        print_help()
+        return 0
+    if len(argv) != 1 or argv[0] not in TARGETS:
+        print(f"error: no target {' '.join(argv)!r}; `make help` lists them", file=sys.stderr)
+        return 2
+    name = argv[0]
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, signal.default_int_handler)
+    try:
+        knobs.check()
+        if name not in ("clean", "distclean"):
+            cache.lock()
+        importlib.import_module("harness.targets." + name.replace("-", "_")).main()
+        return 0
+    except ui.Fail as err:
+        ui.end_progress()
+        err.show()
+        return 1
+    except KeyboardInterrupt:
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sig, signal.SIG_IGN)
+        ui.end_progress()
+        print(f"{name}: interrupted, nothing half-made is left", file=sys.stderr)
+        return 130
+    finally:
+        proc.kill_all()
+        cache.drop_temporary()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:
+        sys.exit(141)

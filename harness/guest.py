@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What runs inside QEMU: the program tools/softgpu, the sample driver's module and busybox, in an initramfs."""
+
+from pathlib import Path
+
+from harness import cache, kernel, proc, tools
+from harness.ui import Fail, Step
+
+NAME = "softgpu"  # of the program, and part of the module's name
+INIT = Path(__file__).resolve().parent / "init"
+_TARGET = "x86_64-unknown-linux-gnu"
+
+
+def _program(step: Step) -> Path:
+    """Builds the program, statically linked."""
+    crate = cache.TOP / "tools" / NAME
+    if not (crate / "Cargo.toml").exists():
+        raise Fail(f"there is no tools/{NAME}/Cargo.toml")
+    step.note = "cargo build"
+    target = cache.ROOT / "guest"
+    proc.run(["cargo", "build", "--release", "--locked", "--target", _TARGET], cache.LOG / "guest.log", step,
+             "building the guest program", cwd=crate,
+             env={"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-C target-feature=+crt-static"})
+    step.note = ""
+    return target / _TARGET / "release" / NAME
+
+
+def initramfs(built: kernel.Kernel) -> Path:
+    """Makes the initramfs with the kernel's own gen_init_cpio."""
+    with Step("guest program and initramfs") as step:
+        program, folder = _program(step), cache.temporary("initramfs")
+        kernel.strip(kernel.module(built, NAME), folder / "module.ko")
+        files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program,
+                 f"/lib/modules/{NAME}.ko": folder / "module.ko"}
+        folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")
+        spec = [f"dir {name} 0755 0 0" for name in folders] + ["nod /dev/console 0600 0 0 c 5 1"]
+        spec += [f"file {name} {path} 0755 0 0" for name, path in files.items()]
+        (folder / "spec").write_text("\n".join(spec) + "\n")
+        proc.output([built.build / "usr/gen_init_cpio", "-o", folder / "cpio", folder / "spec"], what="making the initramfs")
+        path = built.source.home / "initramfs.cpio"
+        (folder / "cpio").replace(path)
+        step.note = f"{path.stat().st_size >> 10} KiB"
+    return path

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configuring (kunit.py) and building (kbuild) a kernel of a checked-out variant."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+from harness import cache, git, knobs, proc, tools
+from harness.series import Source
+from harness.ui import Fail, Step
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+
+class Kind(NamedTuple):
+    """A configuration: its architecture, kunitconfig fragments, and what to build."""
+    arch: str
+    fragments: List[str]
+    targets: List[str]
+    image: str
+    rust: bool = True
+
+
+KINDS: Dict[str, Kind] = {
+    "um": Kind("um", ["common", "rust", "um"], ["all"], "linux"),
+    "qemu": Kind("x86_64", ["common", "rust", "qemu"], ["bzImage", "modules"], "arch/x86/boot/bzImage"),
+    "races": Kind("um", ["common", "races"], ["all"], "linux", rust=False),
+}
+
+
+class Kernel(NamedTuple):
+    source: Source
+    kind: str
+    build: Path
+    image: Path
+
+
+def fragments(source: Source, kind: str) -> List[Path]:
+    """The kunitconfig files, with those that only a variant or this variant under this configuration has."""
+    names = KINDS[kind].fragments + [f"{kind}-{source.variant}", source.variant]
+    paths = [CONFIGS / f"{name}.config" for name in names]
+    return [path for path in paths if path.exists()]
+
+
+def options(kind: str, **more: str) -> List[str]:
+    """kbuild's variables: the same for kunit.py's configuration and for the build."""
+    values = {"ARCH": KINDS[kind].arch, "LLVM": tools.llvm_knob(), "CC": "ccache " + tools.llvm_tool("clang"),
+              "LOCALVERSION": "", "KBUILD_BUILD_TIMESTAMP": "Thu Jan 1 00:00:00 UTC 2026",
+              "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "harness", "KBUILD_BUILD_HOST": "localhost"}
+    if KINDS[kind].rust:
+        values["BINDGEN"] = tools.bindgen()
+    values.update(more)
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def make(source: Source, kind: str, build: Path, **more: str) -> List[str]:
+    return ["make", "-C", source.path, f"O={build}", "-j", knobs.JOBS, *options(kind, **more)]
+
+
+def _wanted(source: Source, kind: str, more: Dict[str, str]) -> str:
+    """A digest of all that the configuration depends on."""
+    rows = git.git("ls-tree", "-r", source.commit).splitlines()
+    parts = [row for row in rows if row.rpartition("/")[2].rpartition("\t")[2].startswith("Kconfig")
+             or "tools/testing/kunit/" in row]
+    parts += [path.read_text() for path in fragments(source, kind)] + options(kind, **more) + [tools.identity()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def configure(source: Source, kind: str, build: Path, step: Step, **more: str) -> str:
+    """kunit.py config: merges the fragments, and refuses a symbol that does not end up as asked."""
+    stamp, wanted = build / ".harness-config", _wanted(source, kind, more)
+    if cache.read(stamp) == wanted:
+        return wanted
+    build.mkdir(parents=True, exist_ok=True)
+    stamp.unlink(missing_ok=True)
+    log, env = cache.LOG / f"{build.name}-{source.variant}-config.log", tools.kernel_environment()
+    step.note = "configuring"
+    if KINDS[kind].rust:
+        # mrproper state or not: this target needs no configuration
+        proc.run([*make(source, kind, build, **more), "rustavailable"], log, step, "the kernel's check of the Rust tools",
+                 "make setup, or install what the kernel asks for", env=env)
+    arch = [] if KINDS[kind].arch == "um" else [f"--arch={KINDS[kind].arch}"]
+    (build / ".config").unlink(missing_ok=True)
+    proc.run([sys.executable, source.path / "tools/testing/kunit/kunit.py", "config", f"--build_dir={build}", *arch,
+              *(f"--kunitconfig={path}" for path in fragments(source, kind)),
+              *(f"--make_options={option}" for option in options(kind, **more))],
+             log, step, f"configuring the {kind} kernel", env=env, append=True, cwd=source.path)
+    cache.write(stamp, wanted)
+    return wanted
+
+
+def build(source: Source, kind: str) -> Kernel:
+    """Builds what changed, and nothing at all when nothing did."""
+    folder = source.home / kind
+    kernel = Kernel(source, kind, folder, folder / KINDS[kind].image)
+    done = folder / ".harness-built"
+    with Step(f"build {source.variant} {kind} kernel") as step:
+        wanted = configure(source, kind, folder, step) + source.tree
+        if cache.read(done) == wanted and kernel.image.exists():
+            step.note = "unchanged"
+            return kernel
+        done.unlink(missing_ok=True)
+        log = cache.LOG / f"build-{source.variant}-{kind}.log"
+        proc.run([*make(source, kind, folder), *KINDS[kind].targets], log, step,
+                 f"building the {kind} kernel", env=tools.kernel_environment(), count="objects")
+        cache.write(done, wanted)
+    return kernel
+
+
+def build_loose(source: Source, kind: str, name: str) -> None:
+    """Builds a part of the series: symbols that come with a later commit may be missing."""
+    folder = source.home / kind
+    with Step(f"build {name}") as step:
+        folder.mkdir(parents=True, exist_ok=True)
+        cache.write(folder / ".config", "".join(path.read_text() for path in fragments(source, kind)))
+        log, env = cache.LOG / f"build-{source.home.name}-{kind}.log", tools.kernel_environment()
+        proc.run([*make(source, kind, folder), "olddefconfig"], log, step, f"configuring {name}", env=env)
+        proc.run([*make(source, kind, folder), *KINDS[kind].targets], log, step, f"building {name}", env=env,
+                 count="objects", append=True)
+
+
+def module(kernel: Kernel, name: str) -> Path:
+    found = sorted(kernel.build.glob(f"samples/rust/*{name}*.ko")) + sorted(kernel.build.glob(f"samples/rust/**/*{name}*.ko"))
+    if not found:
+        raise Fail(f"the build made no {name} module", log=cache.LOG / f"build-{kernel.source.variant}-qemu.log")
+    return found[0]
+
+
+def strip(module_file: Path, to: Path) -> None:
+    shutil.copy(module_file, to)
+    proc.output([tools.llvm_tool("llvm-strip"), "--strip-debug", to])

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The knobs: make variables that the Makefile exports."""
+
+import os
+import re
+
+from harness.ui import Fail
+
+HELP = {
+    "SERIES": "core (default: our opt-in C core and the crate) or rust (the crate on an unmodified core)",
+    "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
+    "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
+    "JOBS": "parallel jobs (default: all CPUs)",
+    "ROUNDS": "races: rounds per race (default: the suite's own)",
+    "BUILD": "series: 1 also builds what each commit touches",
+    "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
+    "V": "1 shows the full output of the builds",
+}
+
+
+def get(name: str, default: str = "") -> str:
+    return os.environ.get(name) or default
+
+
+SERIES = get("SERIES", "core")
+KDIR = get("KDIR")
+ROUNDS = get("ROUNDS")
+BUILD = get("BUILD") not in ("", "0")
+VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
+JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
+
+
+def check() -> None:
+    if SERIES not in ("core", "rust"):
+        raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default) or rust")
+    for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1")):
+        if not re.fullmatch("[1-9][0-9]*", value):
+            raise Fail(f"{name}={value}: not a positive number")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Judging a boot: test results (kunit.py parse), suites that must be there, and what a healthy log never has."""
+
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List
+
+from harness import cache, proc
+from harness.series import Source
+from harness.ui import Fail
+
+SUITES = Path(__file__).resolve().parent / "suites"
+
+_BAD = re.compile(
+    r"\bWARNING: |\bBUG: |\bBUG\b.* at |possible circular locking|possible recursive locking|inconsistent lock state|"
+    r"possible irq lock inversion|suspicious RCU usage|INFO: task .* (hung|blocked)|rcu: INFO: .* stall|"
+    r"self-detected stall|\bOops\b|general protection fault|unable to handle|KASAN|KCSAN: |UBSAN: |Kernel panic|"
+    r"DEADLOCK|sleeping function called|scheduling while atomic|list_(add|del) corruption|refcount_t: |"
+    r"rust_kernel: panicked|Segmentation fault|Modules linked in:")
+
+
+@dataclass
+class Results:
+    """Cases counted, and everything that is wrong."""
+    passed: int = 0
+    skipped: int = 0
+    failed: List[str] = field(default_factory=list)
+    suites: Dict[str, int] = field(default_factory=dict)  # how many cases each had
+
+    def add(self, other: "Results") -> None:
+        self.passed += other.passed
+        self.skipped += other.skipped
+        self.failed += other.failed
+        for name, count in other.suites.items():
+            self.suites[name] = self.suites.get(name, 0) + count
+
+    def line(self) -> str:
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"{self.passed} passed, {len(self.failed)} failed{skipped}"
+
+    def json(self) -> Dict[str, object]:
+        return {"passed": self.passed, "failed": len(self.failed), "skipped": self.skipped,
+                "failures": self.failed, "suites": self.suites}
+
+
+def read_log(log: Path) -> List[str]:
+    try:
+        return log.read_text(errors="replace").replace("\r", "").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _collect(group: Dict, path: str, results: Results) -> int:
+    """Counts a group of kunit.py's JSON; returns its number of cases."""
+    count = 0
+    for case in group["test_cases"]:
+        name = f"{path}.{case['name']}" if path else case["name"]
+        count += 1
+        if case["status"] == "PASS":
+            results.passed += 1
+        elif case["status"] == "SKIP":
+            results.skipped += 1
+        else:
+            results.failed.append(name + (" (crashed)" if case["status"] == "ERROR" else ""))
+    for sub in group["sub_groups"]:
+        count += _collect(sub, f"{path}.{sub['name']}" if path else sub["name"], results)
+    return count
+
+
+def parse(source: Source, lines: List[str], leg: str, loose: str = "") -> Results:
+    """All KTAP in a log: one at boot, one for each module with suites, one of a program (whose cases are
+    counted as the suite `loose`)."""
+    results = Results()
+    starts = [i for i, line in enumerate(lines) if re.match(r"(\[ *\d+\.\d+\] *)?KTAP version 1", line)]
+    for number, (begin, end) in enumerate(zip(starts, starts[1:] + [len(lines)])):
+        folder = cache.temporary("ktap")
+        (folder / "log").write_text("\n".join(lines[begin:end]) + "\n")
+        proc.output([sys.executable, source.path / "tools/testing/kunit/kunit.py", "parse",
+                     f"--json={folder / 'json'}", folder / "log"], check=False, cwd=source.path)
+        text = cache.read(folder / "json")
+        if not text:
+            raise Fail(f"kunit.py parse made nothing of the {leg} log")
+        group = json.loads(text)
+        for sub in group["sub_groups"]:
+            cases = _collect(sub, sub["name"], results)
+            results.suites[sub["name"]] = results.suites.get(sub["name"], 0) + cases
+        cases = _collect({**group, "sub_groups": []}, loose, results)
+        if cases and loose:
+            results.suites[loose] = results.suites.get(loose, 0) + cases
+        if group["misc"]["errors"]:
+            results.failed.append(f"{leg}: kunit.py finds {group['misc']['errors']} errors in KTAP output {number + 1} "
+                                  "(cases missing, or a plan that does not fit)")
+    return results
+
+
+def bad_lines(log: Path) -> List[str]:
+    """Places in a kernel log that a healthy kernel does not have."""
+    return [f"{log}:{number}: {line}" for number, line in enumerate(read_log(log), 1) if _BAD.search(line)]
+
+
+def missing(leg: str, variant: str, results: Results) -> List[str]:
+    """Suites of harness/suites that did not run in full."""
+    wrong = []
+    for number, line in enumerate(SUITES.read_text().splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if len(words) != 4 or not words[3].isdigit():
+            raise Fail(f"harness/suites:{number}: wants SUITE LEGS VARIANTS CASES")
+        suite, legs, variants, least = words
+        if leg in legs.split(",") and variant in variants.split(",") and results.suites.get(suite, 0) < int(least):
+            wrong.append(f"{leg}: suite {suite} has {results.suites.get(suite, 0)} cases, wants at least {least}")
+    return wrong

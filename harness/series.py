@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""patches/series and what it says: our commits on the base kernel, built without a checkout.
+
+The file is a list of commits. Each begins with a line `PATCH VARIANT...`, followed by indented lines that
+name the new files of the commit: a path relative to the top of the repository, which is also the file's path in
+the kernel; with a slash at its end, every file below it. Variants are `core` (the opt-in C core and the
+crate), `rust` (the crate alone) and `base` (the unpatched core, with only the race suite added).
+PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+from harness import cache, git, proc
+from harness.base import Base
+from harness.ui import Fail, Step
+
+PATCHES = cache.TOP / "patches"
+SERIES = PATCHES / "series"
+VARIANTS = ("core", "rust", "base")
+
+
+class Entry(NamedTuple):
+    name: str
+    variants: List[str]
+    files: List[str]
+    message: str
+    diff: str
+
+
+def _below(folder: str) -> List[str]:
+    """The files below a folder that git knows or does not ignore."""
+    top = ["git", "-c", "safe.directory=*", "-C", cache.TOP]
+    if proc.ok([*top, "rev-parse"]):
+        names = proc.output([*top, "ls-files", "-z", "-c", "-o", "--exclude-standard", "--", folder]).split("\0")
+    else:  # an unpacked archive of the repository
+        names = [str(p.relative_to(cache.TOP)) for p in (cache.TOP / folder).rglob("*")]
+    return sorted({n for n in names if n and (cache.TOP / n).is_file()})
+
+
+def _patch(path: Path, where: str) -> List[str]:
+    """A patch file's message and diff."""
+    text = cache.read(path)
+    if not text:
+        raise Fail(f"{where}: there is no {path.relative_to(cache.TOP)}")
+    text = re.sub(r"\A(?:#.*\n|\s*\n|SPDX-License-Identifier:.*\n)+", "", text)
+    head, mark, diff = re.split(r"(?m)^(---)[ \t]*$\n?", text, 1) if re.search(r"(?m)^---[ \t]*$", text) else ("", "", "")
+    found = re.match(r"Subject: (.+(?:\n[ \t].+)*)\n+((?:.|\n)*)", head)
+    if not mark or not found:
+        raise Fail(f"{path.relative_to(cache.TOP)}: wants `Subject: ...`, the message, a line `---`, the diff")
+    subject = re.sub(r"\s*\n\s*", " ", found.group(1)).strip()
+    return [f"{subject}\n\n{found.group(2).strip()}\n", diff]
+
+
+def read() -> List[Entry]:
+    """The whole series."""
+    text = cache.read(SERIES)
+    if not text:
+        raise Fail(f"there is no {SERIES.relative_to(cache.TOP)}")
+    entries: List[Entry] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        where, words = f"patches/series:{number}", line.split("#")[0].split()
+        if not words:
+            continue
+        if not line[0].isspace():
+            if set(words[1:]) - set(VARIANTS) or len(words) < 2:
+                raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}")
+            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where)))
+            continue
+        if not entries or len(words) != 1:
+            raise Fail(f"{where}: an indented line names one file of the commit above it")
+        files = _below(words[0]) if words[0].endswith("/") else [words[0]]
+        missing = [f for f in files if not (cache.TOP / f).is_file()]
+        if missing or not files:
+            raise Fail(f"{where}: there is no file {words[0]}")
+        entries[-1].files.extend(files)
+    return entries
+
+
+def of(variant: str) -> List[Entry]:
+    return [entry for entry in read() if variant in entry.variants]
+
+
+def overlay() -> List[str]:
+    """Every file that the series adds."""
+    return sorted({f for entry in read() for f in entry.files})
+
+
+def _apply(entry: Entry, index: Path, base: Base) -> None:
+    if "diff --git" in entry.diff or re.search(r"(?m)^--- ", entry.diff):
+        try:
+            git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=entry.diff)
+        except Fail as err:
+            raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
+                       "either the patch is wrong, or the base is another version than it was made for (or has the "
+                       "series already)", lines=err.lines)
+    rows = []
+    for name in entry.files:
+        blob = git.git("hash-object", "-w", "--no-filters", cache.TOP / name)
+        mode = "100755" if os.access(cache.TOP / name, os.X_OK) else "100644"
+        rows.append(f"{mode} {blob}\t{name}\n")
+    git.git("update-index", "--add", "--index-info", index=index, input="".join(rows))
+
+
+def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None) -> List[str]:
+    """The commits of a variant on the base, oldest first. The same content gives the same commits."""
+    index = cache.temporary("index") / "index"
+    git.git("read-tree", base.commit, index=index)
+    made: List[str] = []
+    for entry in of(variant):
+        taken = [f for f in entry.files if git.git("ls-files", "--", f, index=index)]
+        if taken:
+            raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",
+                       "KDIR= must name a tree without it")
+        _apply(entry, index, base)
+        tree = git.git("write-tree", index=index)
+        parent = made[-1] if made else base.commit
+        made.append(git.commit(tree, entry.message, [parent], env))
+    return made
+
+
+class Source(NamedTuple):
+    """A checked-out variant."""
+    variant: str
+    base: Base
+    commit: str
+    tree: str     # git's id of the content
+    home: Path    # holds linux/ and one build directory per configuration
+    path: Path    # home/linux
+
+
+def checkout(variant: str, base: Base, upto: int = 0) -> Source:
+    """The variant's worktree. git touches only what changed, so kbuild rebuilds only that.
+
+    With `upto`, only so many commits of it, in a worktree of its own.
+    """
+    with Step(f"series ({variant}{f', first {upto}' if upto else ''})") as step:
+        made = commits(variant, base)[:upto or None]
+        commit = made[-1] if made else base.commit
+        home = cache.ROOT / "tree" / (f"{variant}-bisect" if upto else variant)
+        path = home / "linux"
+        log = cache.LOG / "git.log"
+        env = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
+        if not (path / ".git").exists():
+            git.git("worktree", "prune")
+            home.mkdir(parents=True, exist_ok=True)
+            git.git("worktree", "add", "-f", "--no-checkout", "--detach", path, commit)
+        proc.run(["git", "-C", path, "reset", "-q", "--hard", commit], log, step, "checking out the series", env=env)
+        proc.run(["git", "-C", path, "clean", "-qfd"], log, step, "cleaning the worktree", env=env, append=True)
+        git.git("update-ref", f"refs/series/{home.name}", commit)
+        step.note = f"{len(made)} commits"
+    return Source(variant, base, commit, git.git("rev-parse", commit + "^{tree}"), home, path)

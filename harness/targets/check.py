@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make check: every linter that the kernel has for our kinds of files, and the repository's own rules."""
+
+import ast
+import re
+import shutil
+import sys
+from typing import Callable, Iterable, List, Tuple
+
+from harness import base, cache, formatted, kernel, knobs, proc, series, tools, ui
+from harness.ui import Fail, Step
+
+LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
+
+# checkpatch types that cannot be met here, each with its reason.
+CHECKPATCH_IGNORE = {
+    "FILE_PATH_CHANGES": "MAINTAINERS is the business of whoever merges the series",
+    "NO_CHANGELOG": "there is one version so far",
+}
+
+Findings = List[str]
+
+
+def _ours(names: Iterable[str], *suffixes: str) -> List[str]:
+    return [name for name in names if name.endswith(suffixes)]
+
+
+def _run(cmd: List, **kwargs) -> Tuple[int, str]:
+    """A linter's exit code and all its output."""
+    kwargs.setdefault("cwd", cache.TOP)
+    child = proc.start(cmd, stdout=proc.subprocess.PIPE, stderr=proc.subprocess.STDOUT, text=True, errors="replace",
+                       env=proc.environment(kwargs.pop("env", None)), **kwargs)
+    text = child.communicate()[0]
+    proc.kill(child)
+    return child.returncode, text
+
+
+class Context:
+    """What the linters work on."""
+
+    def __init__(self, source: series.Source, overlay: List[str]):
+        self.source, self.overlay = source, overlay
+        self.files = self._tracked()
+        self.build = source.home / "check"
+
+    @staticmethod
+    def _tracked() -> List[str]:
+        names = proc.output(["git", "-c", "safe.directory=*", "-C", cache.TOP, "ls-files", "-z", "-c", "-o",
+                             "--exclude-standard"], what="listing the repository's files").split("\0")
+        return sorted(n for n in set(names) if n and (cache.TOP / n).is_file() and not (cache.TOP / n).is_symlink())
+
+    def local(self, text: str) -> str:
+        """Paths of the worktree become paths of the checkout."""
+        return text.replace(f"{self.source.path}/", "").replace(f"{cache.TOP}/", "")
+
+    def mine(self, text: str) -> bool:
+        return any(name in text for name in self.overlay)
+
+
+def rustfmt(ctx: Context, step: Step) -> Findings:
+    """The kernel's rustfmt configuration, for the program in tools/ as well."""
+    if not shutil.which("rustfmt") or _run(["rustfmt", "--version"])[0]:
+        raise Fail("rustfmt is not there", "rustup component add rustfmt clippy")
+    found = set()
+    for name in _ours(ctx.files, ".rs"):
+        code, text = _run(["rustfmt", "--check", "--edition", "2021", "--config-path", ctx.source.path / ".rustfmt.toml", name])
+        places = re.findall(r"(?m)^Diff in (\S+?):(?:(\d+):?| at line (\d+):?)", text)
+        found |= {f"{ctx.local(path)}:{a or b}: rustfmt would format this differently" for path, a, b in places}
+        if code and not places:
+            found.add(f"{name}: rustfmt: {text.strip().splitlines()[0] if text.strip() else 'failed'}")
+    return sorted(found)
+
+
+_RUST_MESSAGE = re.compile(r"(?m)^(warning|error)(\[\w+\])?: (.*)\n(?:.*\n){0,2}? *--> (\S+):(\d+):\d+")
+
+
+def _rust_messages(ctx: Context, text: str, tool: str) -> Findings:
+    hits = [(ctx.local(m.group(4)), m.group(5), m.group(3)) for m in _RUST_MESSAGE.finditer(text)]
+    return sorted({f"{path}:{line}: {tool}: {what}" for path, line, what in hits if ctx.mine(path) or path.startswith("tools/")})
+
+
+def _make(ctx: Context, step: Step, log: str, *targets: str, **more: str) -> str:
+    """Builds in a build directory of its own and returns what make said."""
+    path = cache.LOG / log
+    code = proc.run([*kernel.make(ctx.source, "um", ctx.build, **more), "-k", *targets], path, step, log, check=False,
+                    env=tools.kernel_environment(), count="objects")
+    text = path.read_text(errors="replace")
+    return text if not code else text + "\n@failed\n"
+
+
+def _failed(text: str, findings: Findings, tool: str, log: str) -> Findings:
+    """A build that fails is a finding even when no message could be read."""
+    if "@failed" in text and not findings:
+        return [f"{cache.LOG / log}:1: {tool}: the build fails"]
+    return findings
+
+
+def clippy(ctx: Context, step: Step) -> Findings:
+    """The kernel's clippy configuration on the crate and the sample, cargo's on the program."""
+    kernel.configure(ctx.source, "um", ctx.build, step)
+    for pattern in ("rust/kernel.o", "samples/rust/**/*.o"):  # warnings are printed only when something is compiled
+        for path in ctx.build.glob(pattern):
+            path.unlink()
+    text = _make(ctx, step, "clippy.log", "prepare", "samples/rust/", CLIPPY="1")
+    found = _failed(text, _rust_messages(ctx, text, "clippy"), "clippy", "clippy.log")
+    if (cache.TOP / "tools/softgpu/Cargo.toml").exists():
+        env = {"CARGO_TARGET_DIR": str(cache.ROOT / "guest-clippy")}
+        shutil.rmtree(cache.ROOT / "guest-clippy", ignore_errors=True)
+        code, text = _run(["cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings"],
+                          cwd=cache.TOP / "tools/softgpu", env=env)
+        shutil.rmtree(cache.ROOT / "guest-clippy", ignore_errors=True)
+        messages = re.findall(r"(?m)^(?:warning|error)(?:\[\w+\])?: (.*)\n *--> (\S+):(\d+)", text)
+        found += sorted({f"tools/softgpu/{path}:{line}: clippy: {what}" for what, path, line in messages})
+        if code and not messages:
+            found.append("tools/softgpu: cargo clippy: " + (text.strip().splitlines() or ["failed"])[-1])
+    return found
+
+
+def rustdoc(ctx: Context, step: Step) -> Findings:
+    text = _make(ctx, step, "rustdoc.log", "rustdoc")
+    return _failed(text, _rust_messages(ctx, text, "rustdoc"), "rustdoc", "rustdoc.log")
+
+
+def sparse(ctx: Context, step: Step) -> Findings:
+    """C files of ours that are compiled on their own."""
+    names = [name for name in _ours(ctx.overlay, ".c") if not name.startswith("rust/helpers/")]
+    if not names:
+        return []
+    text = _make(ctx, step, "sparse.log", *(name[:-2] + ".o" for name in names), C="2", CHECK="sparse")
+    lines = [ctx.local(line) for line in text.splitlines() if re.search(r":\d+:\d+: (warning|error)", line)]
+    alien = [line for line in lines if not ctx.mine(line) and ": error" in line]
+    if alien:
+        print(f"      sparse {_run(['sparse', '--version'])[1].strip()} cannot read this kernel's headers, skipped: {alien[0]}")
+        return []
+    found = sorted({re.sub(r":(\d+):\d+:", r":\1: sparse:", line).replace("../", "") for line in lines if ctx.mine(line)})
+    return _failed(text, found, "sparse", "sparse.log")
+
+
+def checkpatch(ctx: Context, step: Step) -> Findings:
+    """Of each commit of the series."""
+    folder, found = cache.temporary("checkpatch"), []
+    _, patches = formatted.write(ctx.source.variant, ctx.source.base, folder)
+    for patch in patches:
+        step.tick()
+        _, text = _run([ctx.source.path / "scripts/checkpatch.pl", f"--root={ctx.source.path}", "--strict", "--terse",
+                        "--show-types", "--no-summary", "--showfile", "--ignore", ",".join(CHECKPATCH_IGNORE), patch], cwd=folder)
+        found += [f"{ctx.local(line)} ({patch.name})" for line in text.splitlines() if re.search(r"(ERROR|WARNING|CHECK):", line)]
+    return found
+
+
+def kernel_doc(ctx: Context, step: Step) -> Findings:
+    names = _ours(ctx.overlay, ".c", ".h")
+    if not names:
+        return []
+    _, text = _run([sys.executable, ctx.source.path / "scripts/kernel-doc", "-none", "-Wall", *names])
+    return sorted({line for line in text.splitlines() if re.match(r"(Warning|Error|\S+:\d+:)", line, re.I)})
+
+
+def shell(ctx: Context, step: Step) -> Findings:
+    names = [name for name in ctx.files if re.match(rb"#!.*\b(?:ba|da)?sh\b", (cache.TOP / name).read_bytes()[:40])]
+    if not names:
+        return []
+    return [line for line in _run(["shellcheck", "-f", "gcc", *names])[1].splitlines() if line.strip()]
+
+
+def python(ctx: Context, step: Step) -> Findings:
+    """Syntax of the oldest Python that we promise, and pyflakes."""
+    names, found = _ours(ctx.files, ".py"), []
+    for name in names:
+        try:
+            ast.parse((cache.TOP / name).read_text(), name, feature_version=(3, 9))
+        except SyntaxError as err:
+            found.append(f"{name}:{err.lineno}: python: {err.msg}")
+    return found + [line for line in _run(["pyflakes3", *names])[1].splitlines() if line.strip()]
+
+
+def listed(ctx: Context, step: Step) -> Findings:
+    """Every file at a kernel path belongs to exactly one commit of each variant that has it."""
+    found, rooms = [], ("rust/", "drivers/", "include/", "samples/", "Documentation/")
+    for variant in series.VARIANTS:
+        names = [name for entry in series.of(variant) for name in entry.files]
+        found += [f"patches/series:1: {name} is in two commits of {variant}" for name in sorted(set(names))
+                  if names.count(name) > 1]
+    found += [f"{name}:1: not named in patches/series" for name in ctx.files
+              if name.startswith(rooms) and name not in ctx.overlay]
+    patches = {entry.name for entry in series.read()}
+    return found + [f"{name}:1: not named in patches/series" for name in ctx.files
+                    if re.fullmatch(r"patches/.*\.patch", name) and name[8:] not in patches]
+
+
+def spdx(ctx: Context, step: Step) -> Findings:
+    """A licence tag in the first lines of every file."""
+    exempt = re.compile(r"LICENSES/.*|COPYING|patches/.*\.patch|patches/cover-letter"  # the texts; mails, as git sends them
+                        r"|.*Cargo\.lock|.*\.(png|svg|json)")  # written by programs
+    return [f"{name}:1: no SPDX-License-Identifier in the first lines" for name in ctx.files
+            if not exempt.fullmatch(name)
+            and b"SPDX-License-Identifier: " not in b"\n".join((cache.TOP / name).read_bytes().split(b"\n")[:5])]
+
+
+def no_unsafe(ctx: Context, step: Step) -> Findings:
+    """A driver needs no unsafe code."""
+    found = []
+    for name in ctx.files:
+        if name.startswith("samples/") and name.endswith(".rs"):
+            for number, line in enumerate((cache.TOP / name).read_text().splitlines(), 1):
+                if re.search(r"\bunsafe\b", line.split("//")[0]):
+                    found.append(f"{name}:{number}: unsafe code in the sample: {line.strip()}")
+    return found
+
+
+CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
+    ("files of the series", listed), ("SPDX", spdx), ("no unsafe in samples", no_unsafe), ("Python", python),
+    ("shell", shell), ("rustfmt", rustfmt), ("kernel-doc", kernel_doc), ("checkpatch", checkpatch),
+    ("clippy", clippy), ("rustdoc", rustdoc), ("sparse", sparse),
+]
+
+
+def main() -> None:
+    cache.forget_result("check")
+    ui.plan(4 + len(CHECKS))
+    tools.prepare(qemu=False)
+    with Step("linters") as step:
+        tools.want(LINTERS, step)
+    source = series.checkout(knobs.SERIES, base.get())
+    ctx, found = Context(source, series.overlay()), {}
+    for name, check in CHECKS:
+        with Step(name) as step:
+            found[name] = check(ctx, step)
+            step.note = f"{len(found[name])} findings"
+        for finding in found[name]:
+            print("  " + finding, flush=True)
+    total = sum(map(len, found.values()))
+    cache.result("check", ok=not total, series=knobs.SERIES, findings=found)
+    print(f"check: {total} findings", flush=True)
+    sys.exit(1 if total else 0)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make distclean."""
+
+import shutil
+
+from harness import cache
+from harness.targets import clean
+
+
+def main() -> None:
+    clean.main()
+    known = {"apt", "ccache", "downloads", "guest", "linux.git", "lock", "tmp", "tools", "tree"}
+    for path in list(cache.ROOT.iterdir()):
+        if path.name in known or path.name.startswith(("rust-src-", "accelerator")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not any(cache.ROOT.iterdir()):
+        cache.ROOT.rmdir()
+    print("distclean: done")

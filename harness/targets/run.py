@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make run: boots the series in QEMU; a program drives the sample driver, and its output is shown."""
+
+import re
+import sys
+import time
+
+from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness.ui import Fail, Step
+
+_LAST = re.compile(r"run: (\d+) jobs, (\d+) signaled, (\d+) errors, (\d+) ops after signal$")
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("run")
+    ui.plan(6)
+    tools.prepare()
+    source = series.checkout(knobs.SERIES, base.get())
+    built = kernel.build(source, "qemu")
+    initramfs = guest.initramfs(built)
+    log, program_log = cache.LOG / "run.log", cache.LOG / "run-program.log"
+    with Step("boot QEMU") as step:
+        wrong = boot.qemu(built, initramfs, ["guest=run", "kunit.enable=0"], log, program_log, step,
+                          limit=600, show=True, hold="run: ")
+    said = ktap.read_log(program_log)
+    last = next((line for line in reversed(said) if _LAST.match(line)), "")
+    problems = ([f"the kernel {wrong}"] if wrong else []) + ktap.bad_lines(log)
+    problems += [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:]
+    if not last:
+        raise Fail("the guest program did not get to its last line `run: ...`", log=f"{log} and {program_log}",
+                   lines=problems or said[-5:])
+    jobs, signaled, errors, late = map(int, _LAST.match(last).groups())
+    problems += [f"{late} ops ran after signal() had returned"] if late else []
+    cache.result("run", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
+                 seconds=round(time.monotonic() - begin), jobs=jobs, signaled=signaled, errors=errors,
+                 ops_after_signal=late, problems=problems)
+    for problem in problems:
+        print("FAIL " + problem)
+    if problems:
+        print(f"log: {log} and {program_log}")
+    print(last, flush=True)
+    sys.exit(1 if problems else 0)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make test: every suite on UML with two CPUs, then on QEMU x86_64 with lockdep."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Optional
+
+from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness.ui import Step
+
+
+def _judge(leg: str, source: series.Source, log: Path, wrong: str, program_log: Optional[Path] = None) -> ktap.Results:
+    """The results of one boot. Everything that is wrong with it counts as a failure."""
+    results = ktap.parse(source, ktap.read_log(log), leg)
+    if wrong:
+        results.failed.append(f"{leg}: the kernel {wrong}")
+    if program_log:
+        lines = ktap.read_log(program_log)
+        results.add(ktap.parse(source, lines, leg, guest.NAME + "-program"))
+        said = [line for line in lines if line.startswith("guest: ")]
+        if "guest: exit 0" not in said:
+            results.failed.append(f"{leg}: the guest program: " + ("; ".join(s[7:] for s in said) or "never ran")
+                                  + f" ({program_log})")
+    results.failed += ktap.bad_lines(log)
+    results.failed += ktap.missing(leg, source.variant, results)
+    return results
+
+
+def _report(leg: str, results: ktap.Results, log: Path) -> None:
+    print(f"      {leg}: {results.line()}")
+    for failure in results.failed[:40]:
+        print(f"      FAIL {failure}")
+    if results.failed:
+        print(f"      log: {log}", flush=True)
+
+
+def _boot_um(source: series.Source, built: kernel.Kernel) -> ktap.Results:
+    log = cache.LOG / "um.log"
+    with Step("boot UML") as step:
+        wrong = boot.uml(built, [], log, step)
+        results = _judge("um", source, log, wrong)
+    _report("um", results, log)
+    return results
+
+
+def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
+    initramfs = guest.initramfs(built)
+    log, program_log = cache.LOG / "qemu.log", cache.LOG / "qemu-program.log"
+    with Step("boot QEMU") as step:
+        wrong = boot.qemu(built, initramfs, ["guest=test"], log, program_log, step)
+        results = _judge("qemu", source, log, wrong, program_log)
+    _report("qemu", results, log)
+    return results
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("test")
+    ui.plan(8)
+    tools.prepare()
+    source = series.checkout(knobs.SERIES, base.get())
+    legs = {"um": _boot_um(source, kernel.build(source, "um")),
+            "qemu": _boot_qemu(source, kernel.build(source, "qemu"))}
+    total = ktap.Results()
+    for results in legs.values():
+        total.add(results)
+    cache.result("test", ok=not total.failed, series=knobs.SERIES, base=source.base.version, tree=source.tree,
+                 seconds=round(time.monotonic() - begin), passed=total.passed, failed=len(total.failed),
+                 skipped=total.skipped, legs={leg: results.json() for leg, results in legs.items()})
+    print(total.line(), flush=True)
+    if total.failed:
+        sys.exit(1)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the user sees: steps with progress, and errors that say what mends them."""
+
+import sys
+import time
+from typing import Optional, Sequence
+
+
+class Fail(Exception):
+    """An error for the user: what is wrong, what mends it, and where the log is."""
+
+    def __init__(self, what: str, mend: str = "", log: object = None, lines: Sequence[str] = ()):
+        super().__init__(what)
+        self.what, self.mend, self.log, self.lines = what, mend, log, lines
+
+    def show(self) -> None:
+        sys.stdout.flush()
+        for line in self.lines:
+            print("  | " + line.rstrip(), file=sys.stderr)
+        print("error: " + self.what, file=sys.stderr)
+        if self.log:
+            print(f"  log: {self.log}", file=sys.stderr)
+        if self.mend:
+            print(f"  mend: {self.mend}", file=sys.stderr)
+
+
+_total = 0
+_number = 0
+_open_line = False
+
+
+def plan(steps: int) -> None:
+    """Announces how many steps this target has."""
+    global _total, _number
+    _total, _number = steps, 0
+
+
+def end_progress() -> None:
+    """Ends a progress line that is still being rewritten."""
+    global _open_line
+    if _open_line:
+        print(flush=True)
+        _open_line = False
+
+
+class Step:
+    """`with Step("build um kernel") as s: s.note = "1234 objects"`: one numbered line of progress."""
+
+    def __init__(self, name: str):
+        self.name, self.note = name, ""
+        self.start = self.shown = time.monotonic()
+
+    def _line(self) -> str:
+        note = f"{self.note}, " if self.note else ""
+        return f"[{_number}/{max(_total, _number)}] {self.name}: {note}{time.monotonic() - self.start:.0f} s"
+
+    def tick(self) -> None:
+        """Called every now and then while the step works."""
+        global _open_line
+        if sys.stdout.isatty():
+            print("\r\033[K" + self._line(), end="", flush=True)
+            _open_line = True
+        elif time.monotonic() - self.shown > 60:
+            self.shown = time.monotonic()
+            print(self._line() + " ...", flush=True)
+
+    def __enter__(self) -> "Step":
+        global _number
+        _number += 1
+        self.tick()
+        return self
+
+    def __exit__(self, kind: Optional[type], *_: object) -> None:
+        global _open_line
+        if kind is None:
+            clear = "\r\033[K" if _open_line else ""
+            print(clear + self._line(), flush=True)
+            _open_line = False
+        else:
+            end_progress()

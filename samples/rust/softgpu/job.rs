@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Jobs, and what their fences have to say while they are pending.
+
+use crate::{
+    stats::{
+        self,
+        Stats, //
+    },
+    uapi, //
+};
+use kernel::{
+    dma_fence::{
+        Fence,
+        FenceOps,
+        FenceState,
+        LockedFence, //
+    },
+    error::to_result,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        static_lock_class,
+        Arc,
+        LockClassKey, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+
+/// What userspace wants to be done.
+#[derive(Clone, Copy)]
+pub(crate) struct JobDesc {
+    /// For how long the job keeps the hardware busy.
+    pub(crate) duration: Delta,
+    /// How the job ends.
+    pub(crate) result: Result,
+}
+
+impl TryFrom<&uapi::Submit> for JobDesc {
+    type Error = Error;
+
+    fn try_from(args: &uapi::Submit) -> Result<Self> {
+        if args.pad != 0
+            || args.duration_ns > uapi::MAX_DURATION_NS
+            || args.error > uapi::MAX_ERROR
+            || args.flags & !uapi::SUBMIT_IN_FENCE != 0
+            || (args.flags & uapi::SUBMIT_IN_FENCE == 0 && args.in_fence_fd != 0)
+        {
+            return Err(EINVAL);
+        }
+
+        // CAST: Both are checked above to be small enough.
+        Ok(Self {
+            duration: Delta::from_nanos(args.duration_ns as i64),
+            result: to_result(-(args.error as i32)),
+        })
+    }
+}
+
+/// How far a channel has got. It is shared with the jobs, so that their ops can look at it.
+pub(crate) struct Timeline {
+    /// The seqno of the last job that has finished. A GPU writes this to memory.
+    completed: Atomic<u64>,
+    /// The seqno of the last fence that [`Fence::signal`] has returned for.
+    signaled: Atomic<u64>,
+    /// When the channel was opened. Times in the driver are relative to this.
+    epoch: Instant<Monotonic>,
+    /// The counters of the channel.
+    pub(crate) stats: Stats,
+}
+
+impl Timeline {
+    /// Creates a timeline on which nothing has happened.
+    pub(crate) fn new() -> Self {
+        Self {
+            completed: Atomic::new(0),
+            signaled: Atomic::new(0),
+            epoch: Instant::now(),
+            stats: Stats::new(),
+        }
+    }
+
+    /// Returns the time since the channel was opened.
+    pub(crate) fn now(&self) -> Delta {
+        self.epoch.elapsed()
+    }
+
+    /// Returns the point in time that is `time` after the channel was opened.
+    pub(crate) fn instant(&self, time: Delta) -> Instant<Monotonic> {
+        self.epoch + time
+    }
+
+    /// Increments a counter of the channel, and the same one of the device.
+    pub(crate) fn count(&self, counter: fn(&Stats) -> &Atomic<u64>) {
+        counter(&self.stats).add(1, Relaxed);
+        counter(&stats::DEVICE).add(1, Relaxed);
+    }
+
+    /// Returns the seqno of the last job that has finished.
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed.load(Acquire)
+    }
+
+    /// Records that all jobs up to `seqno` have finished, which is up to the hardware.
+    pub(crate) fn complete(&self, seqno: u64) {
+        self.completed.store(seqno, Release);
+    }
+
+    /// Signals the next fence. This is the only place where the driver does so.
+    ///
+    /// Fences must be passed in order, and no lock of the driver must be held that is taken in
+    /// hard interrupt context, because this calls the callbacks of the fence.
+    pub(crate) fn signal(&self, fence: Fence<Job>, result: Result) {
+        let seqno = fence.as_dma_fence().seqno();
+        let missed = fence.deadline.load(Relaxed) < self.now().as_nanos();
+
+        fence.signal(result);
+        // From here on no op of the fence must be running, and what it used is gone. Let the ops
+        // find out if one is.
+        self.signaled.store(seqno, Release);
+
+        self.count(|stats| &stats.signaled);
+        if result.is_err() {
+            self.count(|stats| &stats.errors);
+        }
+        if missed {
+            self.count(|stats| &stats.deadlines_missed);
+        }
+    }
+}
+
+/// The part of a job that its fence needs, destroyed when the fence is signaled.
+///
+/// All that is accessed by the ops is atomic: they run under the lock of the fence, which does not
+/// protect anything of the driver.
+pub(crate) struct Job {
+    timeline: Arc<Timeline>,
+    /// How the job ends, as an error number.
+    result: Atomic<i32>,
+    /// The soonest deadline, in nanoseconds since the channel was opened.
+    deadline: Atomic<i64>,
+}
+
+impl Job {
+    /// Creates the payload for the fence of a job that ends with `result`.
+    pub(crate) fn new(timeline: Arc<Timeline>, result: Result) -> Self {
+        let job = Self {
+            timeline,
+            result: Atomic::new(0),
+            deadline: Atomic::new(i64::MAX),
+        };
+        job.set_result(result);
+        job
+    }
+
+    /// Returns how the job ends.
+    pub(crate) fn result(&self) -> Result {
+        to_result(self.result.load(Relaxed))
+    }
+
+    /// Changes how the job ends. It must not have started.
+    pub(crate) fn set_result(&self, result: Result) {
+        let errno = result.map_or_else(Error::to_errno, |()| 0);
+        self.result.store(errno, Relaxed);
+    }
+
+    /// Returns whether the hardware has finished the job.
+    fn state(&self, fence: &LockedFence<'_>) -> FenceState {
+        if self.timeline.completed() >= fence.seqno() {
+            FenceState::Done(self.result())
+        } else {
+            FenceState::Pending
+        }
+    }
+
+    /// Counts an op that is about to return.
+    fn count_op(&self, fence: &LockedFence<'_>, counter: fn(&Stats) -> &Atomic<u64>) {
+        self.timeline.count(counter);
+        // This never goes back, so it also finds an op that was called too late.
+        if self.timeline.signaled.load(Acquire) >= fence.seqno() {
+            self.timeline.count(|stats| &stats.ops_after_signal);
+        }
+    }
+}
+
+#[vtable]
+impl FenceOps for Job {
+    const DRIVER_NAME: &'static CStr = c"softgpu";
+
+    fn lock_class() -> Pin<&'static LockClassKey> {
+        static_lock_class!()
+    }
+
+    fn enable_signaling(&self, fence: &LockedFence<'_>) -> FenceState {
+        // The interrupt is always on, so there is nothing to enable.
+        let state = self.state(fence);
+        self.count_op(fence, |stats| &stats.enables);
+        state
+    }
+
+    fn signaled(&self, fence: &LockedFence<'_>) -> FenceState {
+        let state = self.state(fence);
+        self.count_op(fence, |stats| &stats.polls);
+        state
+    }
+
+    fn set_deadline(&self, fence: &LockedFence<'_>, deadline: Instant<Monotonic>) {
+        // A GPU would raise its clock. This one only tells how often that would have been good.
+        let deadline = (deadline - self.timeline.epoch).as_nanos();
+        // The ops of a fence exclude each other, so nobody else writes this.
+        if deadline < self.deadline.load(Relaxed) {
+            self.deadline.store(deadline, Relaxed);
+        }
+        self.count_op(fence, |stats| &stats.deadlines);
+    }
+}

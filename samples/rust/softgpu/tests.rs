@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests. They need neither the device file nor userspace.
+
+use crate::{
+    channel::Submission,
+    client::Client,
+    job::JobDesc,
+    uapi, //
+};
+use kernel::{
+    dma_fence::{
+        DmaFence,
+        Fence,
+        FenceCallback,
+        FenceCallbackRegistration,
+        FenceContext,
+        FenceOps,
+        SignaledFence, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        static_lock_class,
+        Arc,
+        LockClassKey, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+
+/// Nothing here takes as long, however slow the machine is.
+const FOREVER: Delta = Delta::from_nanos(uapi::MAX_DURATION_NS as i64);
+
+/// A fence of some other driver.
+struct Foreign;
+
+#[vtable]
+impl FenceOps for Foreign {
+    const DRIVER_NAME: &'static CStr = c"softgpu-test";
+
+    fn lock_class() -> Pin<&'static LockClassKey> {
+        static_lock_class!()
+    }
+}
+
+fn foreign_fence() -> Result<Fence<Foreign>> {
+    let context = FenceContext::new(c"test", GFP_KERNEL)?;
+    Ok(context.new_fence(Foreign, GFP_KERNEL)?)
+}
+
+/// The order in which fences have signaled.
+struct Log {
+    len: Atomic<usize>,
+    seqnos: [Atomic<u64>; 16],
+}
+
+struct LogSignal(Arc<Log>);
+
+impl FenceCallback for LogSignal {
+    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
+        let i = self.0.len.fetch_add(1, Relaxed);
+        if let Some(seqno) = self.0.seqnos.get(i) {
+            seqno.store(fence.seqno(), Relaxed);
+        }
+    }
+}
+
+type LogRegistration = Pin<KBox<FenceCallbackRegistration<LogSignal>>>;
+
+impl Log {
+    fn new() -> Result<Arc<Self>> {
+        let log = Self {
+            len: Atomic::new(0),
+            seqnos: [const { Atomic::new(0) }; 16],
+        };
+        Ok(Arc::new(log, GFP_KERNEL)?)
+    }
+
+    fn add(log: &Arc<Self>, fence: &ARef<DmaFence>) -> Result<LogRegistration> {
+        let callback = FenceCallbackRegistration::new(fence.clone(), LogSignal(log.clone()));
+        KBox::pin_init(callback, GFP_KERNEL)
+    }
+
+    /// Whether the fences with the seqnos 1 to `count` have signaled in this order.
+    fn is_in_order(&self, count: usize) -> bool {
+        self.len.load(Relaxed) == count
+            && (1..)
+                .zip(&self.seqnos[..count])
+                .all(|(expected, seqno)| seqno.load(Relaxed) == expected)
+    }
+}
+
+/// A job that runs for `duration` and ends with `result`.
+fn job(duration: Delta, result: Result) -> JobDesc {
+    JobDesc { duration, result }
+}
+
+fn submit(client: &Client, desc: JobDesc, in_fence: Option<&DmaFence>) -> Result<ARef<DmaFence>> {
+    let submission = Submission::new(client, desc, in_fence.map(ARef::from))?;
+    client.submit(submission, |fence| Ok(fence.into()))
+}
+
+/// Waits for a fence and returns its result, or [`None`] if it takes far too long.
+fn wait(fence: &DmaFence) -> Option<Result> {
+    let _ = fence.wait_timeout(msecs_to_jiffies(60_000));
+    fence.status()
+}
+
+/// Whether a fence stays pending for as long as we care to wait.
+fn stays_pending(fence: &DmaFence) -> bool {
+    fence.wait_timeout(msecs_to_jiffies(20)) == Err(ETIMEDOUT)
+}
+
+/// The counters of a channel.
+fn query(client: &Client) -> Result<uapi::Query> {
+    client.answer(&uapi::Query::default())
+}
+
+fn ops_after_signal(client: &Client) -> u64 {
+    client.engine.timeline.stats.ops_after_signal.load(Relaxed)
+}
+
+#[kunit_tests(rust_softgpu)]
+mod cases {
+    use super::*;
+
+    #[test]
+    fn jobs_finish_in_order() -> Result {
+        let client = Client::new()?;
+        let blocker = foreign_fence()?;
+        let log = Log::new()?;
+        let mut fences = KVec::new();
+        let mut registrations = KVec::new();
+
+        for i in 0..8 {
+            // The first one is held back until all callbacks are registered.
+            let in_fence = (i == 0).then_some(blocker.as_dma_fence());
+            let desc = job(Delta::from_micros(100 * (7 - i)), Ok(()));
+            let fence = submit(&client, desc, in_fence)?;
+            registrations.push(Log::add(&log, &fence)?, GFP_KERNEL)?;
+            fences.push(fence, GFP_KERNEL)?;
+        }
+        assert_eq!(query(&client)?.pending, 8);
+        blocker.signal(Ok(()));
+
+        for fence in &fences {
+            assert_eq!(wait(fence), Some(Ok(())));
+        }
+        drop(registrations);
+        assert!(log.is_in_order(8));
+
+        // The interrupt handler counts after it has signaled, so wait for that.
+        client.reset();
+        let stats = query(&client)?;
+        assert_eq!((stats.submitted, stats.signaled, stats.errors), (8, 8, 0));
+        assert_eq!((stats.pending, stats.canceled), (0, 0));
+        assert_eq!(ops_after_signal(&client), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn job_takes_its_time() -> Result {
+        let client = Client::new()?;
+        let start = Instant::<Monotonic>::now();
+
+        submit(&client, job(Delta::from_millis(10), Ok(())), None)?;
+        let last = submit(&client, job(Delta::from_millis(10), Ok(())), None)?;
+
+        assert_eq!(wait(&last), Some(Ok(())));
+        assert!(start.elapsed() >= Delta::from_millis(20));
+        Ok(())
+    }
+
+    #[test]
+    fn job_fails_as_asked() -> Result {
+        let client = Client::new()?;
+
+        let bad = submit(&client, job(Delta::ZERO, Err(EIO)), None)?;
+        let good = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+
+        assert_eq!(wait(&bad), Some(Err(EIO)));
+        assert_eq!(wait(&good), Some(Ok(())));
+        client.reset();
+        assert_eq!(query(&client)?.errors, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn job_waits_for_in_fence() -> Result {
+        let client = Client::new()?;
+        let in_fence = foreign_fence()?;
+
+        let before = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+        let job1 = submit(&client, job(Delta::ZERO, Ok(())), Some(in_fence.as_ref()))?;
+        let job2 = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+
+        assert_eq!(wait(&before), Some(Ok(())));
+        assert!(stays_pending(&job1));
+        assert!(stays_pending(&job2));
+
+        in_fence.signal(Ok(()));
+        assert_eq!(wait(&job2), Some(Ok(())));
+        assert_eq!(job1.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn job_waits_for_other_channel() -> Result {
+        let first = Client::new()?;
+        let second = Client::new()?;
+        let mut last = submit(&first, job(Delta::from_millis(5), Ok(())), None)?;
+
+        for i in 0..10 {
+            let client = if i % 2 == 0 { &second } else { &first };
+            last = submit(client, job(Delta::from_micros(50), Ok(())), Some(&last))?;
+        }
+
+        assert_eq!(wait(&last), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn error_of_in_fence_fails_job() -> Result {
+        let client = Client::new()?;
+        let in_fence = foreign_fence()?;
+        let consumer = in_fence.to_dma_fence();
+
+        // It would run for ever, but does not run at all.
+        let pending = submit(&client, job(FOREVER, Ok(())), Some(&consumer))?;
+        in_fence.signal(Err(ETIME));
+        assert_eq!(wait(&pending), Some(Err(ETIME)));
+
+        let signaled = submit(&client, job(FOREVER, Err(EIO)), Some(&consumer))?;
+        assert_eq!(wait(&signaled), Some(Err(ETIME)));
+        Ok(())
+    }
+
+    #[test]
+    fn reset_cancels_in_order() -> Result {
+        let client = Client::new()?;
+        let in_fence = foreign_fence()?;
+        let log = Log::new()?;
+        let mut fences = KVec::new();
+        let mut registrations = KVec::new();
+
+        for i in 0..10 {
+            let in_fence = (i == 5).then_some(in_fence.as_dma_fence());
+            let fence = submit(&client, job(FOREVER, Ok(())), in_fence)?;
+            registrations.push(Log::add(&log, &fence)?, GFP_KERNEL)?;
+            fences.push(fence, GFP_KERNEL)?;
+        }
+
+        client.reset();
+        for fence in &fences {
+            assert_eq!(fence.status(), Some(Err(ECANCELED)));
+        }
+        assert!(log.is_in_order(10));
+        let stats = query(&client)?;
+        assert_eq!((stats.signaled, stats.errors), (10, 10));
+        assert_eq!((stats.pending, stats.canceled), (0, 10));
+
+        // Nobody waits for it any more.
+        in_fence.signal(Ok(()));
+        // The canceled jobs take no time either.
+        let next = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+        assert_eq!(wait(&next), Some(Ok(())));
+        assert_eq!(next.seqno(), 11);
+        Ok(())
+    }
+
+    #[test]
+    fn too_many_jobs() -> Result {
+        let client = Client::new()?;
+
+        for _ in 0..uapi::MAX_PENDING {
+            submit(&client, job(FOREVER, Ok(())), None)?;
+        }
+        assert!(matches!(
+            submit(&client, job(Delta::ZERO, Ok(())), None),
+            Err(EBUSY)
+        ));
+        assert_eq!(query(&client)?.pending, uapi::MAX_PENDING);
+        assert_eq!(query(&client)?.submitted, u64::from(uapi::MAX_PENDING));
+
+        // Another client has a ring of its own.
+        let other = Client::new()?;
+        let fence = submit(&other, job(Delta::ZERO, Ok(())), None)?;
+        assert_eq!(wait(&fence), Some(Ok(())));
+
+        // The job that was refused has not used up a seqno.
+        client.reset();
+        let fence = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+        assert_eq!(fence.seqno(), u64::from(uapi::MAX_PENDING) + 1);
+        assert_eq!(wait(&fence), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn close_cancels_pending_jobs() -> Result {
+        let client = Client::new()?;
+        let other = Client::new()?;
+        let in_fence = foreign_fence()?;
+
+        let running = submit(&client, job(FOREVER, Ok(())), None)?;
+        let queued = submit(&client, job(FOREVER, Ok(())), None)?;
+        let waiting = submit(&client, job(FOREVER, Ok(())), Some(in_fence.as_ref()))?;
+        let others = submit(&other, job(Delta::from_millis(5), Ok(())), None)?;
+        let dependent = submit(&other, job(Delta::ZERO, Ok(())), Some(&queued))?;
+
+        drop(client);
+        for fence in [&running, &queued, &waiting] {
+            assert_eq!(fence.status(), Some(Err(ECANCELED)));
+        }
+        assert_eq!(wait(&others), Some(Ok(())));
+        assert_eq!(wait(&dependent), Some(Err(ECANCELED)));
+
+        // There is no channel any more that this could kick.
+        in_fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn close_of_finished_channel() -> Result {
+        let client = Client::new()?;
+        let fence = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+
+        assert_eq!(wait(&fence), Some(Ok(())));
+        drop(client);
+        assert_eq!(fence.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn failed_submission_leaves_no_trace() -> Result {
+        let client = Client::new()?;
+
+        drop(Submission::new(&client, job(FOREVER, Ok(())), None)?);
+        let submission = Submission::new(&client, job(FOREVER, Ok(())), None)?;
+        assert!(matches!(
+            client.submit(submission, |_| Err::<(), _>(ENOMEM)),
+            Err(ENOMEM)
+        ));
+
+        let stats = query(&client)?;
+        assert_eq!((stats.pending, stats.submitted, stats.signaled), (0, 0, 0));
+        let fence = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+        assert_eq!(wait(&fence), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn poll_sees_seqno_of_hardware() -> Result {
+        let client = Client::new()?;
+        let timeline = &client.engine.timeline;
+        let fence = submit(&client, job(FOREVER, Err(EIO)), None)?;
+        assert!(!fence.is_signaled());
+
+        // The hardware is done, the interrupt is late.
+        timeline.complete(fence.seqno());
+        assert!(fence.is_signaled());
+        assert_eq!(fence.status(), Some(Err(EIO)));
+        assert_eq!(timeline.stats.polls.load(Relaxed), 2);
+        assert_eq!(timeline.stats.signaled.load(Relaxed), 0);
+
+        // The driver comes across the job at last. What the op has said stands.
+        client.reset();
+        assert_eq!(fence.status(), Some(Err(EIO)));
+        assert_eq!(timeline.stats.signaled.load(Relaxed), 1);
+        assert_eq!(ops_after_signal(&client), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn waiting_sees_seqno_of_hardware() -> Result {
+        let client = Client::new()?;
+        let timeline = &client.engine.timeline;
+        let fence = submit(&client, job(FOREVER, Ok(())), None)?;
+
+        timeline.complete(fence.seqno());
+        fence.enable_signaling();
+        assert_eq!(timeline.stats.enables.load(Relaxed), 1);
+        assert_eq!(timeline.stats.polls.load(Relaxed), 0);
+        assert_eq!(fence.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn deadlines_are_counted() -> Result {
+        let client = Client::new()?;
+        let stats = &client.engine.timeline.stats;
+        let blocker = foreign_fence()?;
+        let now = Instant::<Monotonic>::now();
+
+        let missed = submit(&client, job(Delta::ZERO, Ok(())), Some(blocker.as_ref()))?;
+        let met = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+        let none = submit(&client, job(Delta::ZERO, Ok(())), None)?;
+        // The soonest one counts.
+        missed.set_deadline(now);
+        missed.set_deadline(now + FOREVER * 100);
+        met.set_deadline(now + FOREVER * 100);
+        blocker.signal(Ok(()));
+        assert_eq!(wait(&none), Some(Ok(())));
+        client.reset();
+        assert_eq!(stats.deadlines.load(Relaxed), 3);
+        assert_eq!(stats.deadlines_missed.load(Relaxed), 1);
+
+        // The op is not called on a signaled fence.
+        met.set_deadline(now);
+        assert_eq!(stats.deadlines.load(Relaxed), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn no_ops_after_signal() -> Result {
+        let client = Client::new()?;
+
+        for i in 0..500 {
+            let fence = submit(&client, job(Delta::from_micros(i % 50), Ok(())), None)?;
+            while !fence.is_signaled() {
+                core::hint::spin_loop();
+            }
+        }
+
+        client.reset();
+        assert_eq!(query(&client)?.signaled, 500);
+        assert_eq!(ops_after_signal(&client), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn submit_arguments() {
+        let good = uapi::Submit {
+            duration_ns: uapi::MAX_DURATION_NS,
+            error: uapi::MAX_ERROR,
+            // This is only written.
+            out_fence_fd: -1,
+            ..Default::default()
+        };
+        let in_fence = uapi::Submit {
+            flags: uapi::SUBMIT_IN_FENCE,
+            // Whether there is such a file is another question.
+            in_fence_fd: -1,
+            ..good
+        };
+        let is_ok = |args: uapi::Submit| JobDesc::try_from(&args).is_ok();
+
+        assert!(is_ok(uapi::Submit::default()));
+        assert!(is_ok(good));
+        assert!(is_ok(in_fence));
+        assert!(!is_ok(uapi::Submit { flags: 2, ..good }));
+        assert!(!is_ok(uapi::Submit { flags: !0, ..good }));
+        assert!(!is_ok(uapi::Submit {
+            in_fence_fd: 3,
+            ..good
+        }));
+        assert!(!is_ok(uapi::Submit {
+            in_fence_fd: -1,
+            ..good
+        }));
+        assert!(!is_ok(uapi::Submit {
+            duration_ns: uapi::MAX_DURATION_NS + 1,
+            ..good
+        }));
+        assert!(!is_ok(uapi::Submit {
+            duration_ns: u64::MAX,
+            ..good
+        }));
+        assert!(!is_ok(uapi::Submit {
+            error: uapi::MAX_ERROR + 1,
+            ..good
+        }));
+        assert!(!is_ok(uapi::Submit {
+            error: u32::MAX,
+            ..good
+        }));
+        assert!(!is_ok(uapi::Submit { pad: 1, ..good }));
+
+        let desc = JobDesc::try_from(&uapi::Submit {
+            duration_ns: 5,
+            error: 110,
+            ..Default::default()
+        });
+        assert!(matches!(
+            desc,
+            Ok(JobDesc { duration, result: Err(ETIMEDOUT) }) if duration == Delta::from_nanos(5)
+        ));
+    }
+
+    #[test]
+    fn query_and_reset_arguments() -> Result {
+        let client = Client::new()?;
+        let query = uapi::Query::default();
+        let reset = uapi::Reset::default();
+
+        // What is only written does not matter.
+        let answer = client.answer(&uapi::Query {
+            pending: 5,
+            ..query
+        })?;
+        assert_eq!(answer.pending, 0);
+        assert_eq!(answer.max_pending, uapi::MAX_PENDING);
+        assert_eq!(answer.max_duration_ns, uapi::MAX_DURATION_NS);
+        assert!(client.answer(&uapi::Query { flags: 1, ..query }).is_err());
+        assert!(client.answer(&uapi::Query { pad: 1, ..query }).is_err());
+
+        assert!(client.reset_checked(&reset).is_ok());
+        assert!(client
+            .reset_checked(&uapi::Reset { flags: 1, ..reset })
+            .is_err());
+        assert!(client
+            .reset_checked(&uapi::Reset { pad: 1, ..reset })
+            .is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn abi_has_no_holes() {
+        // The sizes are part of the numbers of the ioctls.
+        assert_eq!(size_of::<uapi::Submit>(), 32);
+        assert_eq!(size_of::<uapi::Query>(), 56);
+        assert_eq!(size_of::<uapi::Reset>(), 8);
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
+
+//! What `/dev/softgpu` and userspace agree on.
+//!
+//! This file is compiled into the driver as well as into the program that uses it, which has an
+//! `ioctl` module with the functions of `kernel::ioctl`.
+//!
+//! Each open file is a *channel*: a queue of jobs that run one after another, in the order in which
+//! they were submitted. Closing the file cancels the jobs that have not finished.
+//!
+//! All structures have the same layout on 32-bit and 64-bit, and no padding of the compiler's.
+//! Fields that are named `pad`, flags without a meaning, and fields whose flag is not set must be
+//! zero, so that they can get a meaning one day.
+
+#[cfg(not(CONFIG_RUST))]
+use crate::ioctl::{_IOW, _IOWR};
+#[cfg(CONFIG_RUST)]
+use kernel::{
+    ioctl::{
+        _IOW,
+        _IOWR, //
+    },
+    prelude::*, //
+};
+#[cfg(CONFIG_RUST)]
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
+
+/// The type of the ioctls.
+const MAGIC: u32 = b'|' as u32;
+
+/// Submits a job, and returns a sync_file for its fence.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read or written.
+/// - `EINVAL`: unknown flags, a field that must be zero is not, a duration or an error that is out
+///   of range, or the in-fence is not a sync_file.
+/// - `EBADF`: the in-fence is not a file descriptor.
+/// - `EBUSY`: [`MAX_PENDING`] jobs of the channel have not finished. Wait for one of them.
+/// - `EMFILE`, `ENFILE`, `ENOMEM`: no more file descriptors, files or memory.
+///
+/// If it fails, there is no job and no new file descriptor.
+pub(crate) const SUBMIT: u32 = _IOWR::<Submit>(MAGIC, 0xb0);
+
+/// Queries the limits and the counters of the channel.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read or written.
+/// - `EINVAL`: unknown flags, or a field that must be zero is not.
+pub(crate) const QUERY: u32 = _IOWR::<Query>(MAGIC, 0xb1);
+
+/// Resets the channel: all of its jobs that have not finished fail with `ECANCELED`, in order.
+///
+/// No other channel is touched, except for jobs there that wait for one of the canceled jobs: they
+/// fail with its error.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read.
+/// - `EINVAL`: unknown flags, or a field that must be zero is not.
+pub(crate) const RESET: u32 = _IOW::<Reset>(MAGIC, 0xb2);
+
+/// The most jobs of a channel that have not finished.
+pub(crate) const MAX_PENDING: u32 = 64;
+
+/// The longest duration of a job: ten seconds.
+pub(crate) const MAX_DURATION_NS: u64 = 10_000_000_000;
+
+/// The largest error that a job can be asked to fail with. Those above are internal to the kernel.
+pub(crate) const MAX_ERROR: u32 = 511;
+
+/// A flag for [`Submit::flags`]: [`Submit::in_fence_fd`] is valid.
+pub(crate) const SUBMIT_IN_FENCE: u32 = 1 << 0;
+
+/// The argument of [`SUBMIT`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct Submit {
+    /// In: [`SUBMIT_IN_FENCE`] or 0.
+    pub(crate) flags: u32,
+    /// In: a sync_file of any driver. The job starts when its turn has come and the fence has
+    /// signaled. If that signals with an error, the job does not run and fails with the same one.
+    pub(crate) in_fence_fd: i32,
+    /// In: for how long the job runs, up to [`MAX_DURATION_NS`].
+    pub(crate) duration_ns: u64,
+    /// In: the error (such as 5 for `EIO`) that the job ends with, up to [`MAX_ERROR`], or 0.
+    pub(crate) error: u32,
+    /// Out: a new sync_file for the fence of the job. Only valid if the ioctl succeeds.
+    pub(crate) out_fence_fd: i32,
+    /// In: must be zero.
+    pub(crate) pad: u64,
+}
+
+/// The argument of [`QUERY`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct Query {
+    /// In: must be zero.
+    pub(crate) flags: u32,
+    /// In: must be zero.
+    pub(crate) pad: u32,
+    /// Out: [`MAX_PENDING`].
+    pub(crate) max_pending: u32,
+    /// Out: how many jobs have not finished.
+    pub(crate) pending: u32,
+    /// Out: [`MAX_DURATION_NS`].
+    pub(crate) max_duration_ns: u64,
+    /// Out: how many jobs were submitted since the file was opened.
+    pub(crate) submitted: u64,
+    /// Out: how many of them have signaled their fence.
+    pub(crate) signaled: u64,
+    /// Out: how many of those did so with an error.
+    pub(crate) errors: u64,
+    /// Out: how many of those were canceled by [`RESET`].
+    pub(crate) canceled: u64,
+}
+
+/// The argument of [`RESET`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct Reset {
+    /// In: must be zero.
+    pub(crate) flags: u32,
+    /// In: must be zero.
+    pub(crate) pad: u32,
+}

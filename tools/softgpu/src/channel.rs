@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device: `/dev/softgpu` and its counters.
+
+use crate::ioctl;
+use crate::module;
+use crate::sync_file::SyncFile;
+use crate::uapi::{self, Query, Reset, Submit};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// The device file.
+pub const DEVICE: &str = "/dev/softgpu";
+
+/// The directory of the counters.
+pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
+
+/// A channel: an open file of the device.
+pub struct Channel(File);
+
+/// A job to be submitted.
+#[derive(Clone, Copy, Default)]
+pub struct Job<'a> {
+    /// For how long it runs.
+    pub duration: Duration,
+    /// The error that it ends with, or 0.
+    pub error: i32,
+    /// What it comes after.
+    pub in_fence: Option<&'a SyncFile>,
+}
+
+impl Channel {
+    /// Opens a new channel.
+    pub fn open() -> io::Result<Self> {
+        match OpenOptions::new().read(true).write(true).open(DEVICE) {
+            Ok(file) => Ok(Self(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+                error.kind(),
+                format!(
+                    "there is no {DEVICE}: load the module: insmod {}",
+                    module::file()
+                ),
+            )),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{DEVICE}: {error}"))),
+        }
+    }
+
+    /// Submits a job. Returns its fence.
+    pub fn submit(&self, job: Job<'_>) -> io::Result<SyncFile> {
+        let mut args = Submit {
+            duration_ns: job.duration.as_nanos() as u64,
+            error: job.error as u32,
+            ..Default::default()
+        };
+        if let Some(in_fence) = job.in_fence {
+            args.flags = uapi::SUBMIT_IN_FENCE;
+            args.in_fence_fd = in_fence.as_fd().as_raw_fd();
+        }
+        self.submit_raw(&mut args)
+    }
+
+    /// Submits a job with any arguments.
+    pub fn submit_raw(&self, args: &mut Submit) -> io::Result<SyncFile> {
+        ioctl::call(self.as_fd(), uapi::SUBMIT, args)?;
+        // SAFETY: The driver has just created the descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) };
+        Ok(SyncFile::from(fd))
+    }
+
+    /// Queries the limits and counters.
+    pub fn query(&self) -> io::Result<Query> {
+        let mut query = Query::default();
+        ioctl::call(self.as_fd(), uapi::QUERY, &mut query)?;
+        Ok(query)
+    }
+
+    /// Cancels all pending jobs.
+    pub fn reset(&self) -> io::Result<()> {
+        ioctl::call(self.as_fd(), uapi::RESET, &mut Reset::default())
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Reads a counter of the driver.
+pub fn counter(name: &str) -> io::Result<u64> {
+    let path = format!("{DEBUGFS}/{name}");
+    let text = fs::read_to_string(&path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => ": mount -t debugfs none /sys/kernel/debug",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("{path}: {error}{hint}"))
+    })?;
+
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::other(format!("{path}: not a number: {text:?}")))
+}
+
+/// Reads all counters of the driver.
+pub fn counters() -> io::Result<Vec<(String, u64)>> {
+    // Report a missing directory as `counter` does.
+    counter("submitted")?;
+
+    let mut counters = Vec::new();
+    for entry in fs::read_dir(DEBUGFS)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let value = counter(&name)?;
+        counters.push((name, value));
+    }
+    counters.sort();
+    Ok(counters)
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The numbers of ioctls, and how to call them. The functions have the names that they have in the
+//! kernel, since `uapi.rs` is compiled there, too.
+
+#![allow(non_snake_case)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+const fn _IOC<T>(dir: u32, ty: u32, nr: u32) -> u32 {
+    dir << 30 | (size_of::<T>() as u32) << 16 | ty << 8 | nr
+}
+
+/// The number of an ioctl that reads a `T` from userspace.
+pub const fn _IOW<T>(ty: u32, nr: u32) -> u32 {
+    _IOC::<T>(1, ty, nr)
+}
+
+/// The number of an ioctl that reads and writes a `T`.
+pub const fn _IOWR<T>(ty: u32, nr: u32) -> u32 {
+    _IOC::<T>(3, ty, nr)
+}
+
+/// Calls an ioctl with its argument.
+pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
+    call_raw(fd, cmd, std::ptr::from_mut(arg) as usize)
+}
+
+/// Calls an ioctl with anything for an argument, also with pointers that lead nowhere.
+///
+/// What the kernel writes goes to where `arg` points to, so if that is to memory of this program,
+/// nothing else must be there.
+pub fn call_raw(fd: BorrowedFd<'_>, cmd: u32, arg: usize) -> io::Result<()> {
+    // SAFETY: The ioctls that we call access nothing but the argument.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, arg) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

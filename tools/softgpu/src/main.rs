@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Drives and tests the softgpu sample driver.
+//!
+//! The driver and what it agrees on with this program are in `samples/rust/softgpu`.
+
+use channel::{Channel, Job};
+use std::process::ExitCode;
+use std::time::Duration;
+use sync_file::{now_ns, status_name, SyncFile};
+
+mod channel;
+mod ioctl;
+mod ktap;
+mod module;
+mod run;
+mod sync_file;
+mod test;
+#[path = "../../../samples/rust/softgpu/uapi.rs"]
+mod uapi;
+
+const HELP: &str = "\
+Drives and tests the softgpu sample driver.
+
+Usage: softgpu COMMAND [OPTION...]
+
+Commands:
+  run      run a load of jobs from several threads, and print a table
+  test     run the tests, and print the results as KTAP
+  submit   submit one job
+  reset    submit some jobs and reset their channel
+  query    print the limits and the counters of the driver
+
+'softgpu COMMAND --help' tells more.
+
+Exits with 0 if all went well, 1 if not, 2 if that could not be found out.
+";
+
+const HELP_RUN: &str = "\
+Runs a load of jobs from several threads, each with a channel of its own, and
+prints what has happened: jobs in a row and chained between the channels, some
+that fail, merged fences, deadlines, and a reset in the middle.
+
+Usage: softgpu run [--jobs N] [--threads N]
+
+  --jobs N      the number of jobs, 3000 by default
+  --threads N   the number of threads, 4 by default
+
+Exits with 0 if all jobs have signaled as they should, and no op of the driver
+was running after the signaling of its fence had returned.
+";
+
+const HELP_TEST: &str = "\
+Runs the tests, and prints the results as KTAP. Must be run as root, and by
+nobody else at the same time. The module is loaded again from /softgpu.ko.
+
+Usage: softgpu test [NAME...]
+
+  NAME   run only the tests whose name contains one of these
+";
+
+const HELP_SUBMIT: &str = "\
+Submits one job, and prints the state of its fence.
+
+Usage: softgpu submit [--duration-us N] [--error ERRNO] [--wait]
+
+  --duration-us N   for how long the job runs, 1000 by default
+  --error ERRNO     the error that it ends with, such as 5 for EIO
+  --wait            wait for it; otherwise it is canceled if it has not finished
+                    when the program exits and so closes the channel
+
+Exits with 0 if the job has been submitted and, with --wait, has not failed.
+";
+
+const HELP_RESET: &str = "\
+Submits some jobs and resets their channel, and prints the states of their
+fences. It takes no other channel to show this: a client can only reset its own.
+
+Usage: softgpu reset [--jobs N] [--duration-us N]
+
+  --jobs N          the number of jobs, 4 by default
+  --duration-us N   for how long each of them runs, 1000000 by default
+";
+
+const HELP_QUERY: &str = "\
+Prints the limits of a channel, and the counters of the driver from debugfs.
+
+Usage: softgpu query
+";
+
+/// Why a command has not done what it was asked for.
+enum Failure {
+    /// It could not be done. This is the reason.
+    Error(String),
+    /// It was asked for in the wrong way.
+    Usage(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Error(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Error(reason)
+    }
+}
+
+/// Whether all went well.
+type CommandResult = Result<bool, Failure>;
+
+/// The options of a command.
+struct Options {
+    values: Vec<(String, u64)>,
+    flags: Vec<String>,
+}
+
+impl Options {
+    /// Parses options with a number, and options without anything.
+    fn parse(args: &[String], numbers: &[&str], flags: &[&str]) -> Result<Self, Failure> {
+        let mut options = Self {
+            values: Vec::new(),
+            flags: Vec::new(),
+        };
+        let mut args = args.iter();
+
+        while let Some(arg) = args.next() {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_string())),
+                None => (arg.as_str(), None),
+            };
+            if flags.contains(&name) && value.is_none() {
+                options.flags.push(name.into());
+            } else if numbers.contains(&name) {
+                let value = value
+                    .or_else(|| args.next().cloned())
+                    .ok_or_else(|| Failure::Usage(format!("{name} needs a number")))?;
+                let number = value
+                    .parse()
+                    .map_err(|_| Failure::Usage(format!("{name}: not a number: {value}")))?;
+                options.values.push((name.into(), number));
+            } else {
+                return Err(Failure::Usage(format!("unknown option: {arg}")));
+            }
+        }
+        Ok(options)
+    }
+
+    fn number(&self, name: &str, default: u64) -> u64 {
+        let last = self.values.iter().rev().find(|(n, _)| n == name);
+        last.map_or(default, |(_, number)| *number)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|n| n == name)
+    }
+}
+
+fn cmd_run(args: &[String]) -> CommandResult {
+    let options = Options::parse(args, &["--jobs", "--threads"], &[])?;
+    let options = run::Options {
+        jobs: options.number("--jobs", 3000) as usize,
+        threads: options.number("--threads", 4) as usize,
+    };
+    if options.jobs == 0 || !(1..=64).contains(&options.threads) {
+        return Err(Failure::Usage(
+            "there must be some jobs and 1 to 64 threads".into(),
+        ));
+    }
+
+    Ok(run::run(&options)?)
+}
+
+fn cmd_test(args: &[String]) -> CommandResult {
+    if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
+        return Err(Failure::Usage(format!("unknown option: {option}")));
+    }
+
+    // Without these there is no use in starting.
+    drop(Channel::open()?);
+    channel::counters()?;
+    Ok(test::run(args))
+}
+
+fn cmd_submit(args: &[String]) -> CommandResult {
+    let options = Options::parse(args, &["--duration-us", "--error"], &["--wait"])?;
+    let channel = Channel::open()?;
+
+    let start = now_ns();
+    let fence = channel.submit(Job {
+        duration: Duration::from_micros(options.number("--duration-us", 1000)),
+        error: i32::try_from(options.number("--error", 0)).unwrap_or(i32::MAX),
+        in_fence: None,
+    })?;
+    print_fence("submitted", &fence, start)?;
+    if !options.flag("--wait") {
+        return Ok(true);
+    }
+
+    fence.wait(Duration::from_secs(60))?;
+    Ok(print_fence("waited", &fence, start)? == 1)
+}
+
+fn cmd_reset(args: &[String]) -> CommandResult {
+    let options = Options::parse(args, &["--jobs", "--duration-us"], &[])?;
+    let channel = Channel::open()?;
+    let start = now_ns();
+    let mut fences = Vec::new();
+
+    for _ in 0..options.number("--jobs", 4) {
+        fences.push(channel.submit(Job {
+            duration: Duration::from_micros(options.number("--duration-us", 1_000_000)),
+            ..Default::default()
+        })?);
+    }
+    for (i, fence) in fences.iter().enumerate() {
+        print_fence(&format!("job {i}"), fence, start)?;
+    }
+    channel.reset()?;
+    println!("reset");
+
+    let mut all_signaled = true;
+    for (i, fence) in fences.iter().enumerate() {
+        all_signaled &= print_fence(&format!("job {i}"), fence, start)? != 0;
+    }
+    Ok(all_signaled)
+}
+
+/// Prints the state of a fence and returns its status.
+fn print_fence(what: &str, fence: &SyncFile, start_ns: u64) -> Result<i32, Failure> {
+    let info = fence.info()?;
+    let first = info.fences.first().copied().unwrap_or_default();
+
+    print!(
+        "{what}: {} {}: {}",
+        first.driver(),
+        first.timeline(),
+        status_name(info.status)
+    );
+    if info.status != 0 {
+        let us = info.timestamp_ns().saturating_sub(start_ns) / 1000;
+        print!(" after {us} us");
+    }
+    println!();
+    Ok(info.status)
+}
+
+fn cmd_query(args: &[String]) -> CommandResult {
+    Options::parse(args, &[], &[])?;
+    let query = Channel::open()?.query()?;
+
+    println!("most pending jobs of a channel: {}", query.max_pending);
+    println!("longest duration of a job: {} ns", query.max_duration_ns);
+    println!("counters of the driver since it was loaded:");
+    for (name, value) in channel::counters()? {
+        println!("  {name:<18} {value:>9}");
+    }
+    Ok(true)
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(name) = args.first() else {
+        eprint!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let (help, command): (_, fn(&[String]) -> CommandResult) = match name.as_str() {
+        "run" => (HELP_RUN, cmd_run),
+        "test" => (HELP_TEST, cmd_test),
+        "submit" => (HELP_SUBMIT, cmd_submit),
+        "reset" => (HELP_RESET, cmd_reset),
+        "query" => (HELP_QUERY, cmd_query),
+        "-h" | "--help" | "help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("softgpu: unknown command: {name}\n");
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    if args.iter().any(|arg| arg == "-h" || arg == "--help") {
+        print!("{help}");
+        return ExitCode::SUCCESS;
+    }
+
+    match command(&args[1..]) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(Failure::Error(reason)) => {
+            eprintln!("softgpu: {reason}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Usage(reason)) => {
+            eprintln!("softgpu {name}: {reason}\n");
+            eprint!("{help}");
+            ExitCode::from(2)
+        }
+    }
+}

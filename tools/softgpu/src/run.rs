@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `softgpu run`: a load of jobs, from several threads at once.
+
+use crate::channel::{self, Channel, Job};
+use crate::sync_file::{errno_name, now_ns, poll, status_name, SyncFile};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How much to do.
+pub struct Options {
+    /// The number of jobs.
+    pub jobs: usize,
+    /// The number of threads. Each has a channel of its own.
+    pub threads: usize,
+}
+
+/// The jobs that a thread has submitted and not seen signaled. That is well below the limit.
+const WINDOW: usize = 24;
+
+/// The jobs that are canceled by the reset in the middle.
+const CANCELED: usize = 12;
+
+/// No fence takes as long. If one does, it is never going to signal.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The errors that some of the jobs end with.
+const ERRORS: [i32; 3] = [libc::EIO, libc::ETIMEDOUT, libc::ENOSPC];
+
+/// What a thread, and all of them together, have done and seen.
+#[derive(Default)]
+struct Tally {
+    submitted: usize,
+    signaled: usize,
+    chained: usize,
+    errors: BTreeMap<i32, usize>,
+    /// From submission to signaling, in nanoseconds.
+    latencies: Vec<u64>,
+    file_infos: usize,
+    deadlines: usize,
+    merges: usize,
+    resets: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.submitted += other.submitted;
+        self.signaled += other.signaled;
+        self.chained += other.chained;
+        for (errno, count) in other.errors {
+            *self.errors.entry(errno).or_default() += count;
+        }
+        self.latencies.extend(other.latencies);
+        self.file_infos += other.file_infos;
+        self.deadlines += other.deadlines;
+        self.merges += other.merges;
+        self.resets += other.resets;
+    }
+
+    fn errors(&self) -> usize {
+        self.errors.values().sum()
+    }
+}
+
+/// A job that has not been seen signaled.
+struct Pending {
+    fence: Arc<SyncFile>,
+    submitted_ns: u64,
+    /// The status that it must end with, or [`None`] if that depends on its in-fence.
+    expected: Option<i32>,
+}
+
+/// The last fence of each thread, for the others to wait for.
+type Latest = Vec<Mutex<Option<Arc<SyncFile>>>>;
+
+struct Worker<'a> {
+    id: usize,
+    jobs: usize,
+    latest: &'a Latest,
+    channel: Channel,
+    pending: VecDeque<Pending>,
+    merged: VecDeque<SyncFile>,
+    tally: Tally,
+}
+
+impl Worker<'_> {
+    fn run(mut self) -> Result<Tally, String> {
+        while self.tally.submitted < self.jobs {
+            // The first thread resets its channel half way.
+            if self.id == 0 && self.tally.resets == 0 && self.tally.submitted >= self.jobs / 2 {
+                self.reset()?;
+            }
+            while self.tally.submitted < self.jobs && self.pending.len() < WINDOW {
+                self.submit_next()?;
+            }
+            self.reap()?;
+        }
+        while !self.pending.is_empty() {
+            self.reap()?;
+        }
+
+        // The fences in these have all signaled, except for those of other threads.
+        for merged in &self.merged {
+            let status = merged
+                .status(PATIENCE)
+                .map_err(|e| format!("merged: {e}"))?;
+            self.tally.file_infos += 1;
+            if status == 0 {
+                return Err("a merged fence is readable but pending".into());
+            }
+        }
+        Ok(self.tally)
+    }
+
+    /// Submits a job of the mix.
+    fn submit_next(&mut self) -> Result<(), String> {
+        let i = self.tally.submitted;
+        let error = match i % 10 {
+            7 => ERRORS[i / 10 % ERRORS.len()],
+            _ => 0,
+        };
+        let in_fence = match i % 4 {
+            1 => {
+                let other = (self.id + 1 + i / 4) % self.latest.len();
+                self.latest[other].lock().unwrap().clone()
+            }
+            _ => None,
+        };
+        // Some durations between 10 and 150 us, not the same in all threads.
+        let duration = Duration::from_micros(10 + (i * 37 + self.id * 11) as u64 % 140);
+
+        self.submit(duration, error, in_fence.as_deref())?;
+
+        let fence = self.pending.back().unwrap().fence.clone();
+        if i % 8 == 3 {
+            fence
+                .set_deadline(now_ns() + 1_000_000)
+                .map_err(|e| format!("SYNC_IOC_SET_DEADLINE: {e}"))?;
+            self.tally.deadlines += 1;
+        }
+        if i % 16 == 5 {
+            let other = in_fence.unwrap_or_else(|| self.pending[0].fence.clone());
+            let merged = fence
+                .merge(&other)
+                .map_err(|e| format!("SYNC_IOC_MERGE: {e}"))?;
+            self.merged.push_back(merged);
+            self.tally.merges += 1;
+        }
+        *self.latest[self.id].lock().unwrap() = Some(fence);
+        Ok(())
+    }
+
+    fn submit(
+        &mut self,
+        duration: Duration,
+        error: i32,
+        in_fence: Option<&SyncFile>,
+    ) -> Result<(), String> {
+        let submitted_ns = now_ns();
+        let fence = self
+            .channel
+            .submit(Job {
+                duration,
+                error,
+                in_fence,
+            })
+            .map_err(|e| format!("job {} of thread {}: {e}", self.tally.submitted, self.id))?;
+
+        self.tally.submitted += 1;
+        self.tally.chained += usize::from(in_fence.is_some());
+        self.pending.push_back(Pending {
+            fence: Arc::new(fence),
+            submitted_ns,
+            expected: match (in_fence, error) {
+                (Some(_), _) => None,
+                (None, 0) => Some(1),
+                (None, error) => Some(-error),
+            },
+        });
+        Ok(())
+    }
+
+    /// Submits jobs that take for ever, and resets the channel.
+    fn reset(&mut self) -> Result<(), String> {
+        for _ in 0..CANCELED.min(self.jobs - self.tally.submitted) {
+            self.submit(Duration::from_secs(10), 0, None)?;
+            let job = self.pending.back_mut().unwrap();
+            job.expected = Some(-libc::ECANCELED);
+        }
+        // The jobs before may still be running, and are canceled then, too.
+        for job in &mut self.pending {
+            if job.expected != Some(-libc::ECANCELED) {
+                job.expected = None;
+            }
+        }
+        self.channel.reset().map_err(|e| format!("reset: {e}"))?;
+        self.tally.resets += 1;
+        Ok(())
+    }
+
+    /// Waits until something has signaled, and accounts for what has.
+    fn reap(&mut self) -> Result<(), String> {
+        let mut fds: Vec<_> = self.pending.iter().map(|job| job.fence.as_fd()).collect();
+        fds.extend(self.merged.iter().map(|merged| merged.as_fd()));
+        let deadline = Instant::now() + PATIENCE;
+        let ready = poll(&fds, deadline).map_err(|e| format!("poll: {e}"))?;
+        if !ready.contains(&true) {
+            return Err(format!(
+                "thread {}: {} fences have not signaled within {PATIENCE:?}",
+                self.id,
+                self.pending.len()
+            ));
+        }
+
+        let (jobs, merged) = ready.split_at(self.pending.len());
+        // Jobs finish in order, so those before a finished one have, too. We may have seen only a
+        // later one, since it has signaled after we asked for an earlier one.
+        let count = jobs.iter().rposition(|ready| *ready).map_or(0, |i| i + 1);
+        let merged: Vec<_> = merged.to_vec();
+        for _ in 0..count {
+            let job = self.pending.pop_front().unwrap();
+            self.account(&job)?;
+        }
+
+        for ready in merged {
+            let merged = self.merged.pop_front().unwrap();
+            if !ready {
+                self.merged.push_back(merged);
+                continue;
+            }
+            let info = merged
+                .info()
+                .map_err(|e| format!("SYNC_IOC_FILE_INFO: {e}"))?;
+            self.tally.file_infos += 1;
+            if info.status == 0 {
+                return Err("a merged fence is readable but pending".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, job: &Pending) -> Result<(), String> {
+        match job.fence.wait(PATIENCE) {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("thread {}: a fence was overtaken", self.id)),
+            Err(error) => return Err(format!("poll: {error}")),
+        }
+        let info = job
+            .fence
+            .info()
+            .map_err(|e| format!("SYNC_IOC_FILE_INFO: {e}"))?;
+        self.tally.file_infos += 1;
+
+        if job.expected.is_some_and(|expected| expected != info.status) {
+            return Err(format!(
+                "thread {}: a fence is {}, not {}",
+                self.id,
+                status_name(info.status),
+                status_name(job.expected.unwrap())
+            ));
+        }
+        self.tally.signaled += 1;
+        if info.status < 0 {
+            *self.tally.errors.entry(-info.status).or_default() += 1;
+        }
+        self.tally
+            .latencies
+            .push(info.timestamp_ns().saturating_sub(job.submitted_ns));
+        Ok(())
+    }
+}
+
+/// Runs the jobs and prints what has happened. Returns whether all is well.
+pub fn run(options: &Options) -> Result<bool, String> {
+    let channels: Vec<_> = (0..options.threads)
+        .map(|_| Channel::open().map_err(|e| e.to_string()))
+        .collect::<Result<_, _>>()?;
+    let late_before = channel::counter("ops_after_signal").map_err(|e| e.to_string())?;
+    let latest: Latest = (0..options.threads).map(|_| Mutex::default()).collect();
+    let start_line = Barrier::new(options.threads);
+
+    println!(
+        "softgpu: {} jobs from {} threads",
+        options.jobs, options.threads
+    );
+    let start = Instant::now();
+    let mut total = Tally::default();
+    let mut failures = Vec::new();
+    thread::scope(|scope| {
+        let threads: Vec<_> = channels
+            .into_iter()
+            .enumerate()
+            .map(|(id, channel)| {
+                let worker = Worker {
+                    id,
+                    // The first ones take what is left over.
+                    jobs: (options.jobs + options.threads - 1 - id) / options.threads,
+                    latest: &latest,
+                    channel,
+                    pending: VecDeque::new(),
+                    merged: VecDeque::new(),
+                    tally: Tally::default(),
+                };
+                let start_line = &start_line;
+                scope.spawn(move || {
+                    start_line.wait();
+                    worker.run()
+                })
+            })
+            .collect();
+        for thread in threads {
+            match thread.join().expect("a thread panicked") {
+                Ok(tally) => total.add(tally),
+                Err(error) => failures.push(error),
+            }
+        }
+    });
+    let elapsed = start.elapsed();
+    let late = channel::counter("ops_after_signal").map_err(|e| e.to_string())? - late_before;
+
+    print_table(&mut total, elapsed)?;
+    for failure in &failures {
+        println!("  FAILED: {failure}");
+    }
+    println!(
+        "run: {} jobs, {} signaled, {} errors, {} ops after signal",
+        options.jobs,
+        total.signaled,
+        total.errors(),
+        late
+    );
+    Ok(failures.is_empty() && total.signaled == options.jobs && late == 0)
+}
+
+fn print_table(total: &mut Tally, elapsed: Duration) -> Result<(), String> {
+    let row = |name: &str, value: &dyn std::fmt::Display| println!("  {name:<26} {value:>9}");
+
+    println!();
+    row("time (ms)", &elapsed.as_millis());
+    row("jobs submitted", &total.submitted);
+    row("  with an in-fence", &total.chained);
+    row("jobs signaled", &total.signaled);
+    row("  with an error", &total.errors());
+    for (errno, count) in &total.errors {
+        row(&format!("    {}", errno_name(*errno)), count);
+    }
+
+    total.latencies.sort_unstable();
+    if let (Some(min), Some(max)) = (total.latencies.first(), total.latencies.last()) {
+        let at = |percent: usize| total.latencies[(total.latencies.len() - 1) * percent / 100];
+        println!("  latency from submission to signaling (us)");
+        row("    minimum", &(min / 1000));
+        row("    median", &(at(50) / 1000));
+        row("    99 %", &(at(99) / 1000));
+        row("    maximum", &(max / 1000));
+    }
+
+    row("SYNC_IOC_FILE_INFO", &total.file_infos);
+    row("SYNC_IOC_SET_DEADLINE", &total.deadlines);
+    row("SYNC_IOC_MERGE", &total.merges);
+    row("channel resets", &total.resets);
+
+    println!("  counters of the driver");
+    for (name, value) in channel::counters().map_err(|e| e.to_string())? {
+        row(&format!("    {name}"), &value);
+    }
+    println!();
+    Ok(())
+}
