@@ -33,30 +33,37 @@ def _version(makefile: str, where: str) -> str:
     return version
 
 
+def _files(tree: Path) -> str:
+    """The source files of a tree, NUL-terminated: what its git knows or does not ignore."""
+    known = ["git", "-c", "safe.directory=*", "-C", tree]
+    if (tree / ".git").exists() and proc.ok([*known, "rev-parse"]):
+        return proc.output([*known, "ls-files", "-z", "-c", "-o", "--exclude-standard"])
+    # No git, so its .gitignore must say what was built. Debian's ignores all dot files and, at last, everything.
+    rules = ["!/*", "!.*", ".config*", ".*.cmd", ".*.d", ".tmp*", ".version", ".vmlinux*"]
+    rules += [rule for rule in cache.read(tree / ".gitignore").splitlines()
+              if rule and rule[0] != "#" and rule not in (".*", "/*", "!/debian/")]
+    return git.git("-c", "core.bare=false", f"--work-tree={tree}", "ls-files", "-z", "-o",
+                   *(word for rule in rules for word in ("-x", rule)), "--exclude-per-directory=.gitignore",
+                   index=cache.temporary("files") / "none", cwd=tree, strip=False)
+
+
 def _from_kdir(step: Step) -> Base:
     """Imports a tree as it is now, edits included. Nothing is written to it."""
     tree = Path(knobs.KDIR).expanduser().resolve()
     if not (tree / "Kbuild").is_file() or not (tree / "MAINTAINERS").is_file():
         raise Fail(f"KDIR={knobs.KDIR} is not a Linux kernel tree", MEND)
     version = _version(cache.read(tree / "Makefile"), f"KDIR={knobs.KDIR}")
-    # The index is kept, so that next time git looks only at files that changed.
-    name = hashlib.sha1(str(tree).encode()).hexdigest()[:12]
-    index = git.REPO / f"index-{name}"
-    (git.REPO / f"index-{name}.lock").unlink(missing_ok=True)
     step.note = str(tree)
     step.tick()
-    known = ["git", "-c", "safe.directory=*", "-C", tree]
-    if (tree / ".git").exists() and proc.ok([*known, "rev-parse"]):
-        files = proc.output([*known, "ls-files", "-z", "-c", "-o", "--exclude-standard"])
-        git.git(*_ONE_PACK, f"--work-tree={tree}", "update-index", "-z", "--add", "--remove", "--stdin",
-                index=index, input=files, cwd=tree, what=f"importing {tree}")
-        # What is in our index and no longer in the tree.
-        gone = set(git.git("ls-files", "-z", index=index).split("\0")) - set(files.split("\0"))
-        git.git("update-index", "-z", "--force-remove", "--stdin", index=index,
-                input="\0".join(gone) + "\0" if gone else "")
-    else:
-        git.git(*_ONE_PACK, f"--work-tree={tree}", "add", "-A", ".", index=index, cwd=tree,
-                what=f"importing {tree}")
+    # The index is kept, so that next time git looks only at files that changed.
+    index = git.REPO / f"index-{hashlib.sha1(str(tree).encode()).hexdigest()[:12]}"
+    Path(f"{index}.lock").unlink(missing_ok=True)
+    files = _files(tree)
+    git.git(*_ONE_PACK, f"--work-tree={tree}", "update-index", "-z", "--add", "--remove", "--stdin",
+            index=index, input=files, cwd=tree, what=f"importing {tree}")
+    gone = set(git.git("ls-files", "-z", index=index).split("\0")) - set(files.split("\0")) - {""}
+    if gone:
+        git.git("update-index", "-z", "--force-remove", "--stdin", index=index, input="\0".join(gone) + "\0")
     return Base(version, git.commit(git.git("write-tree", index=index), f"Linux {version} (KDIR)\n", []))
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from harness import cache, proc, ui
 from harness.kernel import Kernel
@@ -15,10 +15,10 @@ from harness.ui import Fail, Step
 
 
 def _watch(child: subprocess.Popen, logs: Sequence[Path], limit: int, silence: int, step: Step,
-           show: Optional[Path] = None, hold: str = "") -> str:
+           show: Optional[Path] = None, hold: Tuple[str, ...] = ()) -> str:
     """Waits for a kernel to end. Returns what is wrong with how it did, or nothing.
 
-    What the log `show` gets goes to the terminal as it comes, but for lines that begin with `hold`.
+    What the log `show` gets goes to the terminal as it comes, but for lines that begin with one of `hold`.
     """
     begin = last = time.monotonic()
     sizes, shown, wrong, rest = None, 0, "", ""
@@ -129,7 +129,7 @@ def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str]) -> List:
 
 
 def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
-         limit: int = 1500, silence: int = 300, show: bool = False, hold: str = "") -> str:
+         limit: int = 1500, silence: int = 300, show: bool = False, hold: Tuple[str, ...] = ()) -> str:
     """Boots QEMU: the kernel's console is one serial port, the guest program's output another."""
     accelerator = _accelerator()
     step.note = accelerator.upper()

@@ -14,12 +14,14 @@ _FIXED = {f"GIT_{who}_{field}": value for who in ("AUTHOR", "COMMITTER") for fie
           (("NAME", "harness"), ("EMAIL", "harness@localhost"), ("DATE", "1767225600 +0000"))}
 
 
-def git(*args: object, index: Optional[Path] = None, env: Optional[Dict[str, str]] = None, **kwargs) -> str:
+def git(*args: object, index: Optional[Path] = None, env: Optional[Dict[str, str]] = None, strip: bool = True,
+        **kwargs) -> str:
     """Runs git on our repository."""
     extra = {**_FIXED, **(env or {}), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
     if index:
         extra["GIT_INDEX_FILE"] = str(index)
-    return proc.output(["git", f"--git-dir={REPO}", *args], env=extra, **kwargs).strip()
+    text = proc.output(["git", f"--git-dir={REPO}", *args], env=extra, **kwargs)
+    return text.strip() if strip else text
 
 
 def has(ref: str) -> bool:
@@ -27,7 +29,7 @@ def has(ref: str) -> bool:
 
 
 def prepare() -> None:
-    """Makes the repository, and removes locks that a killed run left (we alone use it, under the cache's lock)."""
+    """Makes the repository, and removes what a killed run left (we alone use it, under the cache's lock)."""
     if not (REPO / "config").exists():
         temp = cache.temporary("git")
         proc.output(["git", "init", "-q", "--bare", temp])
@@ -36,8 +38,9 @@ def prepare() -> None:
                            "advice.detachedHead": "false"}.items():
             proc.output(["git", f"--git-dir={temp}", "config", key, value])
         temp.rename(REPO)
-    for lock in [*REPO.glob("*.lock"), *REPO.glob("refs/**/*.lock"), *REPO.glob("worktrees/*/*.lock")]:
-        lock.unlink()
+    for pattern in ("*.lock", "refs/**/*.lock", "worktrees/*/*.lock", "objects/pack/tmp_*", "fast_import_crash_*"):
+        for path in REPO.glob(pattern):
+            path.unlink()
 
 
 def commit(tree: str, message: str, parents: List[str], env: Optional[Dict[str, str]] = None) -> str:

@@ -57,7 +57,7 @@ def _collect(group: Dict, path: str, results: Results) -> int:
     """Counts a group of kunit.py's JSON; returns its number of cases."""
     count = 0
     for case in group["test_cases"]:
-        name = f"{path}.{case['name']}" if path else case["name"]
+        name = ".".join(part for part in (path, case["name"]) if part) or "a suite without a name"
         count += 1
         if case["status"] == "PASS":
             results.passed += 1

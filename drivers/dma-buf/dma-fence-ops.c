@@ -35,14 +35,19 @@ bool dma_fence_ops_lock(struct dma_fence *fence, unsigned long *flags)
 /* dma_fence_op_signaled() for locked ops. The caller holds rcu_read_lock(). */
 bool __dma_fence_op_signaled(struct dma_fence *fence)
 {
+	bool signaled = true;
 	unsigned long flags;
-	bool signaled;
+	bool tmp;
 
-	if (!dma_fence_ops_lock(fence, &flags))
-		return true;
+	/* As in dma_fence_signal(), which this is if the op says so. */
+	tmp = dma_fence_begin_signalling();
 
-	signaled = dma_fence_is_signaled_locked(fence);
-	dma_fence_unlock_irqrestore(fence, flags);
+	if (dma_fence_ops_lock(fence, &flags)) {
+		signaled = dma_fence_is_signaled_locked(fence);
+		dma_fence_unlock_irqrestore(fence, flags);
+	}
+
+	dma_fence_end_signalling(tmp);
 
 	return signaled;
 }
@@ -78,6 +83,8 @@ unlock:
  * them with preemption disabled. Locked ops need that the caller of this either
  * holds the lock or is alone with the fence. The caller holds rcu_read_lock() as
  * for dma_fence_driver_name().
+ *
+ * Return: The name, valid inside rcu_read_lock().
  */
 const char *__dma_fence_driver_name(struct dma_fence *fence)
 {
@@ -98,6 +105,8 @@ const char *__dma_fence_driver_name(struct dma_fence *fence)
  * @fence: the fence to query
  *
  * See __dma_fence_driver_name().
+ *
+ * Return: The name, valid inside rcu_read_lock().
  */
 const char *__dma_fence_timeline_name(struct dma_fence *fence)
 {

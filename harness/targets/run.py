@@ -22,7 +22,7 @@ def main() -> None:
     log, program_log = cache.LOG / "run.log", cache.LOG / "run-program.log"
     with Step("boot QEMU") as step:
         wrong = boot.qemu(built, initramfs, ["guest=run", "kunit.enable=0"], log, program_log, step,
-                          limit=600, show=True, hold="run: ")
+                          limit=600, show=True, hold=("run: ", "guest: "))
     said = ktap.read_log(program_log)
     last = next((line for line in reversed(said) if _LAST.match(line)), "")
     problems = ([f"the kernel {wrong}"] if wrong else []) + ktap.bad_lines(log)

@@ -32,7 +32,7 @@
  * signaled bit was seen clear under that lock. Signaling a fence takes the same
  * lock. In return the ops of such a backend
  *
- * * run with interrupts disabled and must not sleep,
+ * * run with interrupts disabled, but on PREEMPT_RT, and must not sleep,
  * * must not call anything that takes the lock of their own fence, which is
  *   nearly everything that takes a &struct dma_fence,
  * * must not take a lock under which somebody signals, polls, waits for or adds
@@ -52,9 +52,10 @@
  *   dma_fence_signal() which means that.
  * * The wait and release ops are deprecated and called without the lock.
  *
- * The events dma_fence_init, dma_fence_enable_signal and dma_fence_signaled call
- * the name ops directly: the first before the fence is published, the others
- * from within the critical section that signals the fence or is about to.
+ * Trace events call the name ops without taking the lock. dma_fence_init does so
+ * before the fence is published, dma_fence_destroy after the last reference has
+ * gone, all others with the lock held; dma_fence_signaled when the signaled bit
+ * is set already, but before dma_fence_signal() returns.
  */
 
 bool dma_fence_ops_lock(struct dma_fence *fence, unsigned long *flags);
@@ -103,14 +104,17 @@ static inline bool dma_fence_op_signaled_locked(struct dma_fence *fence)
 static inline bool dma_fence_op_signaled(struct dma_fence *fence)
 {
 	const struct dma_fence_ops *ops;
-	bool signaled = false;
 
 	rcu_read_lock();
 	ops = rcu_dereference(fence->ops);
 	if (ops && ops->signaled) {
 		if (ops->locked_ops) {
-			signaled = __dma_fence_op_signaled(fence);
-		} else if (ops->signaled(fence)) {
+			bool signaled = __dma_fence_op_signaled(fence);
+
+			rcu_read_unlock();
+			return signaled;
+		}
+		if (ops->signaled(fence)) {
 			rcu_read_unlock();
 			dma_fence_signal(fence);
 			return true;
@@ -118,7 +122,7 @@ static inline bool dma_fence_op_signaled(struct dma_fence *fence)
 	}
 	rcu_read_unlock();
 
-	return signaled;
+	return false;
 }
 
 #endif /* __LINUX_DMA_FENCE_OPS_H */

@@ -75,7 +75,7 @@ struct Kick(Arc<Channel>);
 impl FenceCallback for Kick {
     fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
         // If it is queued already, it has yet to look at the jobs.
-        let _ = workqueue::system().enqueue(self.0.clone());
+        let _ = workqueue::system_highpri().enqueue(self.0.clone());
     }
 }
 
