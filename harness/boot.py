@@ -125,7 +125,7 @@ def _accelerator() -> str:
 def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str]) -> List:
     return ["qemu-system-x86_64", *_CPU[_accelerator()], "-smp", "2", "-m", "1G", "-nodefaults", "-display", "none",
             "-no-reboot", "-bios", "qboot.rom", "-kernel", kernel.image, "-initrd", initramfs,
-            "-append", " ".join(["console=ttyS0", "kunit_shutdown=none", *arguments])]
+            "-append", " ".join(["console=ttyS0", "tsc=reliable", *arguments])]
 
 
 def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,

@@ -6,7 +6,7 @@ from pathlib import Path
 from harness import cache, kernel, proc, tools
 from harness.ui import Fail, Step
 
-NAME = "softgpu"  # of the program, and part of the module's name
+NAME = "softgpu"  # of the program and of the module
 INIT = Path(__file__).resolve().parent / "init"
 _TARGET = "x86_64-unknown-linux-gnu"
 
@@ -29,7 +29,7 @@ def initramfs(built: kernel.Kernel) -> Path:
     """Makes the initramfs with the kernel's own gen_init_cpio."""
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
-        kernel.strip(kernel.module(built, NAME), folder / "module.ko")
+        kernel.strip(built.build / f"samples/rust/{NAME}/{NAME}.ko", folder / "module.ko")
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program,
                  f"/lib/modules/{NAME}.ko": folder / "module.ko"}
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")

@@ -9,7 +9,7 @@ from typing import Dict, List, NamedTuple
 
 from harness import cache, git, knobs, proc, tools
 from harness.series import Source
-from harness.ui import Fail, Step
+from harness.ui import Step
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -119,13 +119,6 @@ def build_loose(source: Source, kind: str, name: str) -> None:
         proc.run([*make(source, kind, folder), "olddefconfig"], log, step, f"configuring {name}", env=env)
         proc.run([*make(source, kind, folder), *KINDS[kind].targets], log, step, f"building {name}", env=env,
                  count="objects", append=True)
-
-
-def module(kernel: Kernel, name: str) -> Path:
-    found = sorted(kernel.build.glob(f"samples/rust/*{name}*.ko")) + sorted(kernel.build.glob(f"samples/rust/**/*{name}*.ko"))
-    if not found:
-        raise Fail(f"the build made no {name} module", log=cache.LOG / f"build-{kernel.source.variant}-qemu.log")
-    return found[0]
 
 
 def strip(module_file: Path, to: Path) -> None:

@@ -559,10 +559,10 @@ fn in_fence_of_other_driver() -> TestResult {
 
 fn merged_fences() -> TestResult {
     let channels = [Channel::open()?, Channel::open()?, Channel::open()?];
-    let good = channels[0].submit(job(Duration::from_millis(20)))?;
+    let good = channels[0].submit(job(Duration::from_millis(200)))?;
     let bad = channels[1].submit(Job {
         error: libc::EIO,
-        ..job(Duration::from_millis(40))
+        ..job(Duration::from_millis(300))
     })?;
 
     let both = good.merge(&bad)?;
@@ -898,7 +898,8 @@ fn unload_with_signaled_fences() -> TestResult {
 
     for _ in 0..4 {
         let channel = Channel::open()?;
-        let good = channel.submit(job(SHORT))?;
+        // Merging leaves out what has signaled.
+        let good = channel.submit(job(Duration::from_millis(100)))?;
         let bad = channel.submit(Job {
             error: libc::EIO,
             ..job(SHORT)
