@@ -329,6 +329,8 @@ impl<T> Fence<T> {
             }
         }
 
+        // SAFETY: The fence is valid and signaled, and we hold its lock.
+        unsafe { leave_lock_class(fence) };
         // SAFETY: We hold the lock, and `flags` are from taking it.
         unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
         // SAFETY: `annotation` is from the corresponding begin.
@@ -368,6 +370,38 @@ impl<T> Fence<T> {
         unsafe { bindings::dma_fence_put(self.base()) };
     }
 }
+
+/// Takes the lock of a fence out of the lock class of its type.
+///
+/// The key and the name of that are in the driver's module, which the fence may outlive from now
+/// on. Nothing is locked under the lock of a signaled fence, so all of them can share a class.
+///
+/// This must not be inlined, and so is not generic: its static data is in the kernel image then.
+///
+/// # Safety
+///
+/// `fence` must be valid and signaled, and its lock must be held.
+#[cfg(CONFIG_LOCKDEP)]
+#[inline(never)]
+unsafe fn leave_lock_class(fence: *mut bindings::dma_fence) {
+    // SAFETY: By the safety requirements; the key and the name are static.
+    unsafe {
+        bindings::dma_fence_change_lock_class(
+            fence,
+            crate::static_lock_class!().as_ptr(),
+            c"dma_fence_signaled".as_char_ptr(),
+        )
+    };
+}
+
+/// Takes the lock of a fence out of the lock class of its type. There are no lock classes.
+///
+/// # Safety
+///
+/// None.
+#[cfg(not(CONFIG_LOCKDEP))]
+#[inline]
+unsafe fn leave_lock_class(_fence: *mut bindings::dma_fence) {}
 
 impl<T> Deref for Fence<T> {
     type Target = T;
