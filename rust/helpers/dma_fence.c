@@ -52,16 +52,6 @@ void rust_helper_dma_fence_set_lock_class(struct dma_fence *fence,
 	lockdep_set_class_and_name(&fence->inline_lock, key, name);
 }
 
-__rust_helper
-void rust_helper_dma_fence_change_lock_class(struct dma_fence *fence,
-					     struct lock_class_key *key,
-					     const char *name)
-{
-#ifdef CONFIG_DEBUG_LOCK_ALLOC
-	lock_set_class(&fence->inline_lock.dep_map, name, key, 0, _THIS_IP_);
-#endif
-}
-
 #ifndef CONFIG_LOCKDEP
 __rust_helper bool rust_helper_dma_fence_begin_signalling(void)
 {

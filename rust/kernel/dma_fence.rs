@@ -8,8 +8,8 @@
 //!
 //! To give your driver fences, do these four things:
 //!
-//! 1. Implement [`FenceOps`] for the data that each fence carries. Only the driver's name and a
-//!    lock class are needed; the ops are optional.
+//! 1. Implement [`FenceOps`] for the data that each fence carries. Only the driver's name is
+//!    needed; the ops are optional.
 //! 2. Create a [`FenceContext`] for each queue whose work finishes in order.
 //! 3. On submission, allocate what can fail with [`FenceAllocation::new`], then turn it into a
 //!    fence with [`FenceAllocation::init`], which cannot. Hand out [`Fence::to_dma_fence`], keep
@@ -45,10 +45,7 @@
 //! # Examples
 //!
 //! ```
-//! use kernel::{
-//!     dma_fence::{FenceAllocation, FenceContext, FenceOps},
-//!     sync::{static_lock_class, LockClassKey},
-//! };
+//! use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps};
 //!
 //! /// What the driver needs until the job has finished.
 //! struct Job {
@@ -58,10 +55,6 @@
 //! #[vtable]
 //! impl FenceOps for Job {
 //!     const DRIVER_NAME: &'static CStr = c"example";
-//!
-//!     fn lock_class() -> Pin<&'static LockClassKey> {
-//!         static_lock_class!()
-//!     }
 //! }
 //!
 //! let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
@@ -90,6 +83,7 @@
 // The issuer's side.
 mod context;
 mod fence;
+mod lock_class;
 mod locking;
 mod ops;
 

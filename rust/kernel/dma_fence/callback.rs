@@ -26,12 +26,11 @@ use core::{
 /// # Examples
 ///
 /// ```
-/// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
 /// # struct Job;
 /// # #[vtable]
 /// # impl FenceOps for Job {
 /// #     const DRIVER_NAME: &'static CStr = c"example";
-/// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
 /// # }
 /// use kernel::{
 ///     dma_fence::{FenceCallback, FenceCallbackRegistration, SignaledFence},
@@ -190,12 +189,11 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// # Examples
     ///
     /// ```
-    /// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
     /// # struct Job;
     /// # #[vtable]
     /// # impl FenceOps for Job {
     /// #     const DRIVER_NAME: &'static CStr = c"example";
-    /// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
     /// # }
     /// use kernel::dma_fence::{
     ///     CallbackError, DmaFence, FenceCallback, FenceCallbackRegistration, SignaledFence,
@@ -300,12 +298,11 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// # Examples
     ///
     /// ```
-    /// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
     /// # struct Job;
     /// # #[vtable]
     /// # impl FenceOps for Job {
     /// #     const DRIVER_NAME: &'static CStr = c"example";
-    /// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
     /// # }
     /// use kernel::dma_fence::{FenceCallback, FenceCallbackRegistration, SignaledFence};
     ///

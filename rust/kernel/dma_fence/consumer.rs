@@ -35,12 +35,11 @@ use core::ptr::NonNull;
 /// # Examples
 ///
 /// ```
-/// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
 /// # struct Job;
 /// # #[vtable]
 /// # impl FenceOps for Job {
 /// #     const DRIVER_NAME: &'static CStr = c"example";
-/// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
 /// # }
 /// use kernel::{dma_fence::DmaFence, sync::aref::ARef};
 ///
@@ -235,12 +234,11 @@ impl DmaFence {
     /// # Examples
     ///
     /// ```
-    /// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
     /// # struct Job;
     /// # #[vtable]
     /// # impl FenceOps for Job {
     /// #     const DRIVER_NAME: &'static CStr = c"example";
-    /// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
     /// # }
     /// use kernel::time::msecs_to_jiffies;
     ///

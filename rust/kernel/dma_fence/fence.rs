@@ -4,6 +4,7 @@
 
 use super::{
     context::ContextRef,
+    lock_class,
     ops::OpsVTable,
     set_result_locked,
     test_signaled_flag,
@@ -15,7 +16,6 @@ use crate::{
     alloc::AllocError,
     bindings,
     prelude::*,
-    str::CStrExt as _,
     sync::aref::ARef,
     types::Opaque, //
 };
@@ -82,12 +82,11 @@ impl<T> FenceData<T> {
 /// # Examples
 ///
 /// ```
-/// # use kernel::{dma_fence::{FenceAllocation, FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+/// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps};
 /// # struct Job;
 /// # #[vtable]
 /// # impl FenceOps for Job {
 /// #     const DRIVER_NAME: &'static CStr = c"example";
-/// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
 /// # }
 /// # let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
 /// // Prepare: may fail, and may be given up.
@@ -157,15 +156,8 @@ impl<T: FenceOps> FenceAllocation<T> {
                 seqno,
             )
         };
-        // SAFETY: The fence has just been initialized, its lock has never been taken, and both the
-        // key and the name are static.
-        unsafe {
-            bindings::dma_fence_set_lock_class(
-                base,
-                T::lock_class().as_ptr(),
-                T::DRIVER_NAME.as_char_ptr(),
-            )
-        };
+        // SAFETY: The fence has just been initialized, with a lock of its own.
+        unsafe { lock_class::set::<T>(base) };
 
         // SAFETY: It comes from a `KBox`.
         let data = unsafe { NonNull::new_unchecked(data) };
@@ -197,12 +189,11 @@ impl<T: FenceOps> FenceAllocation<T> {
 /// # Examples
 ///
 /// ```
-/// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
 /// # struct Job(u32);
 /// # #[vtable]
 /// # impl FenceOps for Job {
 /// #     const DRIVER_NAME: &'static CStr = c"example";
-/// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
 /// # }
 /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
 /// let fence = ring.new_fence(Job(5), GFP_KERNEL)?;
@@ -259,12 +250,11 @@ impl<T> Fence<T> {
     /// # Examples
     ///
     /// ```
-    /// # use kernel::{dma_fence::{FenceContext, FenceOps}, sync::{static_lock_class, LockClassKey}};
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
     /// # struct Job(u32);
     /// # #[vtable]
     /// # impl FenceOps for Job {
     /// #     const DRIVER_NAME: &'static CStr = c"example";
-    /// #     fn lock_class() -> Pin<&'static LockClassKey> { static_lock_class!() }
     /// # }
     /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
     /// let fence = ring.new_fence(Job(5), GFP_KERNEL)?;
@@ -329,8 +319,6 @@ impl<T> Fence<T> {
             }
         }
 
-        // SAFETY: The fence is valid and signaled, and we hold its lock.
-        unsafe { leave_lock_class(fence) };
         // SAFETY: We hold the lock, and `flags` are from taking it.
         unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
         // SAFETY: `annotation` is from the corresponding begin.
@@ -370,38 +358,6 @@ impl<T> Fence<T> {
         unsafe { bindings::dma_fence_put(self.base()) };
     }
 }
-
-/// Takes the lock of a fence out of the lock class of its type.
-///
-/// The key and the name of that are in the driver's module, which the fence may outlive from now
-/// on. Nothing is locked under the lock of a signaled fence, so all of them can share a class.
-///
-/// This must not be inlined, and so is not generic: its static data is in the kernel image then.
-///
-/// # Safety
-///
-/// `fence` must be valid and signaled, and its lock must be held.
-#[cfg(CONFIG_LOCKDEP)]
-#[inline(never)]
-unsafe fn leave_lock_class(fence: *mut bindings::dma_fence) {
-    // SAFETY: By the safety requirements; the key and the name are static.
-    unsafe {
-        bindings::dma_fence_change_lock_class(
-            fence,
-            crate::static_lock_class!().as_ptr(),
-            c"dma_fence_signaled".as_char_ptr(),
-        )
-    };
-}
-
-/// Takes the lock of a fence out of the lock class of its type. There are no lock classes.
-///
-/// # Safety
-///
-/// None.
-#[cfg(not(CONFIG_LOCKDEP))]
-#[inline]
-unsafe fn leave_lock_class(_fence: *mut bindings::dma_fence) {}
 
 impl<T> Deref for Fence<T> {
     type Target = T;

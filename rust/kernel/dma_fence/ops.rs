@@ -11,7 +11,6 @@ use crate::{
     error::VTABLE_DEFAULT_ERROR,
     prelude::*,
     str::CStrExt as _,
-    sync::LockClassKey,
     time::{
         Instant,
         Monotonic, //
@@ -118,7 +117,7 @@ impl LockedFence<'_> {
 /// ```
 /// use kernel::{
 ///     dma_fence::{FenceContext, FenceOps, FenceState, LockedFence},
-///     sync::{atomic::{Atomic, Relaxed}, static_lock_class, Arc, LockClassKey},
+///     sync::{atomic::{Atomic, Relaxed}, Arc},
 /// };
 ///
 /// struct Job {
@@ -128,10 +127,6 @@ impl LockedFence<'_> {
 /// #[vtable]
 /// impl FenceOps for Job {
 ///     const DRIVER_NAME: &'static CStr = c"example";
-///
-///     fn lock_class() -> Pin<&'static LockClassKey> {
-///         static_lock_class!()
-///     }
 ///
 ///     fn signaled(&self, fence: &LockedFence<'_>) -> FenceState {
 ///         if self.finished.load(Relaxed) >= fence.seqno() {
@@ -163,13 +158,6 @@ pub trait FenceOps: Send + Sync + Sized + 'static {
     /// It is the same for all fences of the type, since a fence must be able to tell it with and
     /// without the lock.
     const DRIVER_NAME: &'static CStr;
-
-    /// Returns the lock class of the locks of all fences of this type.
-    ///
-    /// Implement it as `static_lock_class!()`. With a class per type, lockdep can tell a fence
-    /// that is signaled from within the callback of another type's fence from a fence that is
-    /// locked twice.
-    fn lock_class() -> Pin<&'static LockClassKey>;
 
     /// Called before somebody waits for the fence in software for the first time, at most once.
     ///

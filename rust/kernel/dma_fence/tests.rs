@@ -17,11 +17,9 @@ use crate::{
         new_spinlock,
         new_spinlock_irq,
         rcu,
-        static_lock_class,
         Arc,
         ArcBorrow,
         Completion,
-        LockClassKey,
         SpinLock,
         SpinLockIrq, //
     },
@@ -127,10 +125,6 @@ struct Probe(Arc<Control>);
 impl FenceOps for Probe {
     const DRIVER_NAME: &'static CStr = c"probe";
 
-    fn lock_class() -> Pin<&'static LockClassKey> {
-        static_lock_class!()
-    }
-
     fn enable_signaling(&self, _fence: &LockedFence<'_>) -> FenceState {
         self.0.enables.fetch_add(1, Relaxed);
         self.0.op();
@@ -175,10 +169,6 @@ struct Plain;
 #[vtable]
 impl FenceOps for Plain {
     const DRIVER_NAME: &'static CStr = c"plain";
-
-    fn lock_class() -> Pin<&'static LockClassKey> {
-        static_lock_class!()
-    }
 }
 
 fn plain() -> Result<Fence<Plain>> {

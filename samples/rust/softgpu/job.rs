@@ -25,9 +25,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        static_lock_class,
         Arc,
-        LockClassKey, //
     },
     time::{
         Delta,
@@ -195,10 +193,6 @@ impl Job {
 #[vtable]
 impl FenceOps for Job {
     const DRIVER_NAME: &'static CStr = c"softgpu";
-
-    fn lock_class() -> Pin<&'static LockClassKey> {
-        static_lock_class!()
-    }
 
     fn enable_signaling(&self, fence: &LockedFence<'_>) -> FenceState {
         // The interrupt is always on, so there is nothing to enable.

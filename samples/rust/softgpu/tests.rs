@@ -25,9 +25,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        static_lock_class,
         Arc,
-        LockClassKey, //
     },
     time::{
         msecs_to_jiffies,
@@ -46,10 +44,6 @@ struct Foreign;
 #[vtable]
 impl FenceOps for Foreign {
     const DRIVER_NAME: &'static CStr = c"softgpu-test";
-
-    fn lock_class() -> Pin<&'static LockClassKey> {
-        static_lock_class!()
-    }
 }
 
 fn foreign_fence() -> Result<Fence<Foreign>> {
