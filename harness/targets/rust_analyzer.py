@@ -52,7 +52,7 @@ def main() -> None:
             raise Fail("kbuild wrote no rust-project.json", log=cache.LOG / "rust-analyzer.log")
         remove()
         names = [path.name for path in (source.path / FOLDER).iterdir()
-                 if path.suffix in ("", ".rs") and not (cache.TOP / FOLDER / path.name).exists()]
+                 if path.suffix in ("", ".rs") and path.name[0] != "." and not (cache.TOP / FOLDER / path.name).exists()]
         _exclude([f"{FOLDER}/{name}" for name in sorted(names)])
         for name in names:
             (cache.TOP / FOLDER / name).symlink_to(source.path / FOLDER / name)

@@ -5,7 +5,10 @@
 use super::*;
 use crate::{
     impl_has_hr_timer,
-    str::CString,
+    str::{
+        CStrExt as _,
+        CString, //
+    },
     sync::{
         aref::ARef,
         atomic::{
@@ -217,8 +220,8 @@ fn has_names(fence: &DmaFence, driver: &CStr, timeline: &CStr) -> bool {
 
     // SAFETY: The fence is valid, and the names are for as long as we hold the RCU read lock.
     unsafe {
-        CStr::from_ptr(bindings::dma_fence_driver_name(fence.as_raw()).cast()) == driver
-            && CStr::from_ptr(bindings::dma_fence_timeline_name(fence.as_raw()).cast()) == timeline
+        CStr::from_char_ptr(bindings::dma_fence_driver_name(fence.as_raw())) == driver
+            && CStr::from_char_ptr(bindings::dma_fence_timeline_name(fence.as_raw())) == timeline
     }
 }
 
@@ -668,7 +671,7 @@ mod suite {
         fence.signal(Ok(()));
         drop(context);
         // SAFETY: The RCU read lock has been held since we got the name.
-        assert!(unsafe { CStr::from_ptr(name.cast()) } == c"ring8");
+        assert!(unsafe { CStr::from_char_ptr(name) } == c"ring8");
         drop(guard);
 
         rcu::synchronize_rcu();

@@ -12,7 +12,7 @@
 //! - [`uapi`]: what userspace sees.
 //! - [`client`]: the file operations, from untrusted arguments to a submission that cannot fail.
 //! - [`channel`]: submission, in-fences, reset.
-//! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals the fences.
+//! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals fences.
 //! - [`job`]: what a fence carries, and its ops.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
 //!
@@ -61,7 +61,9 @@ impl InPlaceModule for SoftGpu {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _device: faux::Registration::new(c"softgpu", None)?,
-            _debugfs <- Scope::dir(&stats::DEVICE, c"softgpu", |stats, dir| stats.create_files(dir)),
+            _debugfs <- Scope::dir(&stats::DEVICE, c"softgpu", |stats, dir| {
+                stats.create_files(dir)
+            }),
             _misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"softgpu" }),
         })
     }
