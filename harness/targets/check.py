@@ -150,7 +150,9 @@ def checkpatch(ctx: Context, step: Step) -> Findings:
         step.tick()
         _, text = _run([ctx.source.path / "scripts/checkpatch.pl", f"--root={ctx.source.path}", "--strict", "--terse",
                         "--show-types", "--no-summary", "--showfile", "--ignore", ",".join(CHECKPATCH_IGNORE), patch], cwd=folder)
-        found += [f"{ctx.local(line)} ({patch.name})" for line in text.splitlines() if re.search(r"(ERROR|WARNING|CHECK):", line)]
+        # What is wrong with the message itself has no file.
+        found += [f"{patch.name if line[0] == ':' else ''}{ctx.local(line)} ({patch.name})" for line in text.splitlines()
+                  if re.search(r"(ERROR|WARNING|CHECK):", line)]
     return found
 
 
