@@ -29,14 +29,15 @@ def lock() -> None:
     try:
         for path in (ROOT, DOWNLOADS, LOG):
             path.mkdir(parents=True, exist_ok=True)
-        _lock = open(ROOT / "lock", "w")
+        file = open(ROOT / "lock", "w")
     except OSError as err:
         raise Fail(f"cannot write {err.filename}: {err.strerror}", "set CACHE= to a directory of yours")
     try:
-        fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         print(f"another run holds the cache {ROOT}; waiting for it", flush=True)
-        fcntl.flock(_lock, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    _lock = file  # not before: who is interrupted while waiting must not clean up after the other
     shutil.rmtree(TMP, ignore_errors=True)
     TMP.mkdir()
 
