@@ -178,8 +178,9 @@ impl<T: FenceOps> FenceAllocation<T> {
 /// A fence that is dropped without being signaled would leave its consumers waiting for ever. So
 /// this signals it with [`ECANCELED`], and says so in the kernel log since it is a bug.
 ///
-/// Leaking a `Fence`, for example with [`core::mem::forget`], is safe but leaves it unsignaled, and
-/// leaks its payload.
+/// Leaking a `Fence`, for example with [`core::mem::forget`], leaves it unsignaled and leaks its
+/// payload. The ops of an unsignaled fence are in the module that issued it, so that must not be
+/// unloaded then.
 ///
 /// # Invariants
 ///
