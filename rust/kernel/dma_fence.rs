@@ -86,6 +86,8 @@ mod fence;
 mod lock_class;
 mod locking;
 mod ops;
+mod owner;
+mod timeline;
 
 // The consumer's side.
 mod callback;
@@ -100,15 +102,20 @@ mod tests;
 
 pub use callback::{
     CallbackError,
+    Complete,
     FenceCallback,
     FenceCallbackRegistration,
-    SignaledFence, //
+    Forward,
+    QueueWork,
+    SignaledFence,
+    WakeTask, //
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
 pub use fence::{
     Fence,
-    FenceAllocation, //
+    FenceAllocation,
+    FenceBorrow, //
 };
 pub use ops::{
     FenceOps,
@@ -117,6 +124,10 @@ pub use ops::{
 };
 #[cfg(CONFIG_SYNC_FILE)]
 pub use sync_file::SyncFile;
+pub use timeline::{
+    Timeline,
+    TimelineSignaler, //
+};
 
 use crate::{
     bindings,
@@ -137,15 +148,17 @@ unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
     unsafe { (&raw const (*fence).flags).read_volatile() & SIGNALED != 0 }
 }
 
-/// Records the result that a fence is about to be signaled with.
+/// Records the result that a fence is about to be signaled with. The first error wins.
 ///
 /// # Safety
 ///
 /// `fence` must be valid and unsignaled, and its lock must be held.
 #[inline]
 unsafe fn set_result_locked(fence: *mut bindings::dma_fence, result: Result) {
-    if let Err(error) = result {
-        // SAFETY: The safety requirements make us the only one to access the field.
-        unsafe { (*fence).error = error.to_errno() };
+    // SAFETY: The safety requirements make us the only one to access the field.
+    let recorded = unsafe { &mut (*fence).error };
+
+    if let (0, Err(error)) = (*recorded, result) {
+        *recorded = error.to_errno();
     }
 }
