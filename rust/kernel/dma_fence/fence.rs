@@ -4,6 +4,7 @@
 
 use super::{
     context::ContextRef,
+    flags,
     lock_class,
     set_result_locked,
     test_signaled_flag,
@@ -91,7 +92,7 @@ impl FenceHeader {
         let annotation = unsafe { bindings::dma_fence_begin_signalling() };
         // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do not
         // get what leads here.
-        let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+        let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
         // SAFETY: The fence is valid.
         if !unsafe { test_signaled_flag(fence) } {
@@ -102,8 +103,8 @@ impl FenceHeader {
             }
         }
 
-        // SAFETY: We hold the lock, and `flags` are from taking it.
-        unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
+        // SAFETY: We hold the lock, and `irq_flags` are from taking it.
+        unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
         // SAFETY: `annotation` is from the corresponding begin.
         unsafe { bindings::dma_fence_end_signalling(annotation) };
     }
@@ -132,8 +133,8 @@ impl FenceHeader {
         let owner = context.owner();
         drop(context);
 
-        // SAFETY: The fence is valid. Nobody changes this flag any more.
-        let holds_module = unsafe { (*fence).flags } & HOLDS_MODULE != 0;
+        // SAFETY: The fence is valid.
+        let holds_module = unsafe { flags(fence) } & HOLDS_MODULE != 0;
         // SAFETY: By the safety requirements the reference is the caller's, and not used again.
         unsafe { bindings::dma_fence_put(fence) };
         if holds_module {
@@ -150,7 +151,7 @@ impl FenceHeader {
 /// `fence` must be valid, and its lock must not be held by the caller.
 pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) -> bool {
     // SAFETY: By the safety requirements.
-    let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+    let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
     // SAFETY: The fence is valid.
     let unsignaled = !unsafe { test_signaled_flag(fence) };
@@ -159,8 +160,8 @@ pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) ->
         unsafe { set_result_locked(fence, Err(error)) };
     }
 
-    // SAFETY: We hold the lock, and `flags` are from taking it.
-    unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
+    // SAFETY: We hold the lock, and `irq_flags` are from taking it.
+    unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
     unsignaled
 }
 
