@@ -86,6 +86,7 @@ mod fence;
 mod lock_class;
 mod locking;
 mod ops;
+mod signalling;
 
 // The consumer's side.
 mod callback;
@@ -114,6 +115,11 @@ pub use ops::{
     FenceOps,
     FenceState,
     LockedFence, //
+};
+pub use signalling::{
+    SignallingGuard,
+    SignallingThreadedHandler,
+    SignallingWorkItem, //
 };
 #[cfg(CONFIG_SYNC_FILE)]
 pub use sync_file::SyncFile;

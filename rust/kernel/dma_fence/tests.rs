@@ -50,6 +50,8 @@ use crate::{
     },
 };
 
+mod signalling;
+
 /// Tells a [`Probe`]'s ops what to say, and counts what happens to it.
 #[pin_data]
 struct Control {
