@@ -209,7 +209,7 @@ def no_unsafe(ctx: Context, step: Step) -> Findings:
     """A driver needs no unsafe code."""
     found = []
     for name in ctx.files:
-        if name.startswith("samples/") and name.endswith(".rs"):
+        if name.startswith(("samples/", "tests/modules/")) and name.endswith(".rs"):
             for number, line in enumerate((cache.TOP / name).read_text().splitlines(), 1):
                 if re.search(r"\bunsafe\b", line.split("//")[0]):
                     found.append(f"{name}:{number}: unsafe code in the sample: {line.strip()}")

@@ -103,6 +103,7 @@ mod lock_class;
 mod locking;
 mod ops;
 mod owner;
+mod signalling;
 mod timeline;
 
 // The consumer's side.
@@ -137,6 +138,11 @@ pub use ops::{
     FenceOps,
     FenceState,
     LockedFence, //
+};
+pub use signalling::{
+    SignallingGuard,
+    SignallingThreadedHandler,
+    SignallingWorkItem, //
 };
 #[cfg(CONFIG_SYNC_FILE)]
 pub use sync_file::SyncFile;

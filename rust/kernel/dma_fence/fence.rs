@@ -10,7 +10,8 @@ use super::{
     test_signaled_flag,
     DmaFence,
     FenceContext,
-    FenceOps, //
+    FenceOps,
+    SignallingGuard, //
 };
 use crate::{
     alloc::AllocError,
@@ -88,8 +89,7 @@ impl FenceHeader {
     pub(super) fn complete(&self, result: Result) {
         let fence = self.as_raw();
 
-        // SAFETY: It has no requirements; what it returns goes to the corresponding end.
-        let annotation = unsafe { bindings::dma_fence_begin_signalling() };
+        let _signalling = SignallingGuard::new();
         // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do not
         // get what leads here.
         let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
@@ -105,8 +105,6 @@ impl FenceHeader {
 
         // SAFETY: We hold the lock, and `irq_flags` are from taking it.
         unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
-        // SAFETY: `annotation` is from the corresponding begin.
-        unsafe { bindings::dma_fence_end_signalling(annotation) };
     }
 
     /// Records an error for when the fence is signaled. Returns whether it has not been yet.

@@ -55,6 +55,7 @@ use crate::{
     },
 };
 
+mod signalling;
 mod timeline;
 
 /// Tells a [`Probe`]'s ops what to say, and counts what happens to it.
