@@ -91,6 +91,12 @@ mod ops;
 mod callback;
 mod consumer;
 
+// Fences that are made of others.
+mod array;
+mod chain;
+mod stub;
+mod unwrap;
+
 // Other interfaces of the kernel that carry fences.
 #[cfg(CONFIG_SYNC_FILE)]
 mod sync_file;
@@ -98,11 +104,20 @@ mod sync_file;
 #[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
 mod tests;
 
+pub use array::{
+    FenceArray,
+    FenceArrayAllocation, //
+};
 pub use callback::{
     CallbackError,
     FenceCallback,
     FenceCallbackRegistration,
     SignaledFence, //
+};
+pub use chain::{
+    FenceChain,
+    FenceChainIter,
+    FenceChainNode, //
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
@@ -117,6 +132,7 @@ pub use ops::{
 };
 #[cfg(CONFIG_SYNC_FILE)]
 pub use sync_file::SyncFile;
+pub use unwrap::Unwrap;
 
 use crate::{
     bindings,
