@@ -110,6 +110,12 @@ mod timeline;
 mod callback;
 mod consumer;
 
+// Fences that are made of others.
+mod array;
+mod chain;
+mod stub;
+mod unwrap;
+
 // Other interfaces of the kernel that carry fences.
 #[cfg(CONFIG_SYNC_FILE)]
 mod sync_file;
@@ -117,6 +123,10 @@ mod sync_file;
 #[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
 mod tests;
 
+pub use array::{
+    FenceArray,
+    FenceArrayAllocation, //
+};
 pub use callback::{
     CallbackError,
     Complete,
@@ -126,6 +136,11 @@ pub use callback::{
     QueueWork,
     SignaledFence,
     WakeTask, //
+};
+pub use chain::{
+    FenceChain,
+    FenceChainIter,
+    FenceChainNode, //
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
@@ -150,6 +165,7 @@ pub use timeline::{
     Timeline,
     TimelineSignaler, //
 };
+pub use unwrap::Unwrap;
 
 use crate::{
     bindings,

@@ -2,6 +2,8 @@
 
 //! KUnit tests of the fence abstractions.
 
+mod containers;
+
 use super::*;
 use crate::{
     impl_has_hr_timer,
