@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make test: every suite on UML with two CPUs, then on QEMU x86_64 with lockdep."""
+"""make test: misuse that must not compile, every suite on UML with two CPUs, then on QEMU x86_64 with lockdep."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import List, Optional
 
-from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, compile_fail, guest, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Step
 
 # The guest says the first before it loads wrong_order.ko, whose deadlock lockdep must then find.
@@ -52,6 +52,15 @@ def _report(leg: str, results: ktap.Results, log: Path) -> None:
         print(f"      log: {log}", flush=True)
 
 
+def _compile_fail(source: series.Source, built: kernel.Kernel) -> ktap.Results:
+    log = cache.LOG / "compile-fail.log"
+    with Step("compile-fail") as step:
+        results = compile_fail.run(built, log, step)
+        results.failed += ktap.missing(compile_fail.NAME, source.variant, results)
+    _report(compile_fail.NAME, results, log)
+    return results
+
+
 def _boot_um(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     log = cache.LOG / "um.log"
     with Step("boot UML") as step:
@@ -74,10 +83,12 @@ def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
 def main() -> None:
     begin = time.monotonic()
     cache.forget_result("test")
-    ui.plan(8)
+    ui.plan(9)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
-    legs = {"um": _boot_um(source, kernel.build(source, "um")),
+    um = kernel.build(source, "um")
+    legs = {compile_fail.NAME: _compile_fail(source, um),
+            "um": _boot_um(source, um),
             "qemu": _boot_qemu(source, kernel.build(source, "qemu"))}
     total = ktap.Results()
     for results in legs.values():

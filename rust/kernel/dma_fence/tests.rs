@@ -1231,9 +1231,7 @@ mod suite {
         let seq_file = unsafe { SeqFile::from_raw(&raw mut file) };
         fence.as_dma_fence().describe(seq_file);
         let text = CStr::from_bytes_until_nul(&buffer).map_err(|_| EINVAL)?;
-        assert!(text
-            .to_bytes()
-            .starts_with(b"plain plain seq 1 unsignalled"));
+        assert!(text.to_bytes().ends_with(b":1 plain plain unsignalled\n"));
         fence.signal(Ok(()));
         Ok(())
     }
