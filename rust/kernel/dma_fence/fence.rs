@@ -596,8 +596,11 @@ impl<T: fmt::Debug> fmt::Debug for Fence<T> {
 /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
 /// let fences = KBox::pin_init(XArray::<Fence<Job>>::new(AllocKind::Alloc), GFP_KERNEL)?;
 ///
+/// // Not under the lock, which is a spinlock.
+/// let fence = ring.new_fence(Job(5), GFP_KERNEL)?;
+///
 /// let mut guard = fences.lock();
-/// guard.store(7, ring.new_fence(Job(5), GFP_KERNEL)?, GFP_KERNEL)?;
+/// guard.store(7, fence, GFP_KERNEL)?;
 /// assert_eq!(guard.get(7).map(|fence| fence.0), Some(5));
 ///
 /// let fence = guard.remove(7).ok_or(ENOENT)?;
