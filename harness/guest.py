@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs inside QEMU: the program tools/softgpu, the sample driver's module and busybox, in an initramfs."""
+"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules and busybox, in an initramfs."""
 
 from pathlib import Path
 
 from harness import cache, kernel, proc, tools
 from harness.ui import Fail, Step
 
-NAME = "softgpu"  # of the program and of the module
+NAME = "softgpu"  # of the program and of its module
+MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
 INIT = Path(__file__).resolve().parent / "init"
 _TARGET = "x86_64-unknown-linux-gnu"
 
@@ -29,9 +30,10 @@ def initramfs(built: kernel.Kernel) -> Path:
     """Makes the initramfs with the kernel's own gen_init_cpio."""
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
-        kernel.strip(built.build / f"samples/rust/{NAME}/{NAME}.ko", folder / "module.ko")
-        files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program,
-                 f"/lib/modules/{NAME}.ko": folder / "module.ko"}
+        files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
+        for name in MODULES:
+            files[f"/lib/modules/{name}.ko"] = folder / f"{name}.ko"
+            kernel.strip(built.build / f"samples/rust/{name}/{name}.ko", folder / f"{name}.ko")
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")
         spec = [f"dir {name} 0755 0 0" for name in folders] + ["nod /dev/console 0600 0 0 c 5 1"]
         spec += [f"file {name} {path} 0755 0 0" for name, path in files.items()]
