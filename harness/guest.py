@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules and busybox, in an initramfs."""
+"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules, those of the tests and busybox, in an
+initramfs."""
 
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def initramfs(built: kernel.Kernel) -> Path:
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
-        for name in MODULES:
-            files[f"/lib/modules/{name}.ko"] = folder / f"{name}.ko"
-            kernel.strip(built.build / f"samples/rust/{name}/{name}.ko", folder / f"{name}.ko")
+        samples = [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
+        for module in [*samples, *kernel.modules(built, step)]:
+            kernel.strip(module, folder / module.name)
+            files[f"/lib/modules/{module.name}"] = folder / module.name
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")
         spec = [f"dir {name} 0755 0 0" for name in folders] + ["nod /dev/console 0600 0 0 c 5 1"]
         spec += [f"file {name} {path} 0755 0 0" for name, path in files.items()]

@@ -121,6 +121,23 @@ def build_loose(source: Source, kind: str, name: str) -> None:
                  count="objects", append=True)
 
 
+def modules(kernel: Kernel, step: Step) -> List[Path]:
+    """Builds tests/modules out of tree, in a copy beside the kernel's build, if anything has changed."""
+    ours, folder = cache.TOP / "tests" / "modules", kernel.source.home / "modules"
+    done = folder / ".harness-built"
+    parts = [cache.read(kernel.build / ".harness-built")]
+    parts += [f"{path.name}\n{path.read_text()}" for path in sorted(ours.iterdir()) if path.is_file()]
+    wanted = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if cache.read(done) != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(ours, folder)
+        log = cache.LOG / f"build-{kernel.source.variant}-modules.log"
+        proc.run([*make(kernel.source, kernel.kind, kernel.build, M=str(folder)), "modules"], log, step,
+                 "building the test modules", env=tools.kernel_environment(), count="objects")
+        cache.write(done, wanted)
+    return sorted(folder.glob("*.ko"))
+
+
 def strip(module_file: Path, to: Path) -> None:
     shutil.copy(module_file, to)
     proc.output([tools.llvm_tool("llvm-strip"), "--strip-debug", to])

@@ -1,13 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make test: every suite on UML with two CPUs, then on QEMU x86_64 with lockdep."""
+"""make test: misuse that must not compile, every suite on UML with two CPUs, then on QEMU x86_64 with lockdep."""
 
+import re
 import sys
 import time
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
-from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, compile_fail, guest, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Step
+
+# The guest says the first before it loads wrong_order.ko, whose deadlock lockdep must then find.
+_MARK = "guest: a lockdep report is expected"
+_DEADLOCK = "possible circular locking dependency"
+
+
+def _lockdep(leg: str, log: Path) -> List[str]:
+    """What is wrong with a log that ends with a lockdep report which is expected."""
+    lines = ktap.read_log(log)
+    begin = next((i for i, line in enumerate(lines) if _MARK in line), len(lines))
+    report = "\n".join(lines[begin:]).partition(_DEADLOCK)[2]
+    found = ktap.bad_lines(log, _MARK, re.escape(_DEADLOCK) + r"|\*\*\* DEADLOCK \*\*\*")
+    if "dma_fence_map" not in report:
+        found.append(f"{leg}: lockdep has not found the deadlock in wrong_order.ko: no `{_DEADLOCK}` with dma_fence_map"
+                     + (f" after `{_MARK}`" if begin < len(lines) else f", and not even `{_MARK}`") + f" ({log})")
+    return found
 
 
 def _judge(leg: str, source: series.Source, log: Path, wrong: str, program_log: Optional[Path] = None) -> ktap.Results:
@@ -22,7 +39,7 @@ def _judge(leg: str, source: series.Source, log: Path, wrong: str, program_log: 
         if "guest: exit 0" not in said:
             results.failed.append(f"{leg}: the guest program: " + ("; ".join(s[7:] for s in said) or "never ran")
                                   + f" ({program_log})")
-    results.failed += ktap.bad_lines(log)
+    results.failed += _lockdep(leg, log) if program_log else ktap.bad_lines(log)
     results.failed += ktap.missing(leg, source.variant, results)
     return results
 
@@ -33,6 +50,15 @@ def _report(leg: str, results: ktap.Results, log: Path) -> None:
         print(f"      FAIL {failure}")
     if results.failed:
         print(f"      log: {log}", flush=True)
+
+
+def _compile_fail(source: series.Source, built: kernel.Kernel) -> ktap.Results:
+    log = cache.LOG / "compile-fail.log"
+    with Step("compile-fail") as step:
+        results = compile_fail.run(built, log, step)
+        results.failed += ktap.missing(compile_fail.NAME, source.variant, results)
+    _report(compile_fail.NAME, results, log)
+    return results
 
 
 def _boot_um(source: series.Source, built: kernel.Kernel) -> ktap.Results:
@@ -57,10 +83,12 @@ def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
 def main() -> None:
     begin = time.monotonic()
     cache.forget_result("test")
-    ui.plan(8)
+    ui.plan(9)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
-    legs = {"um": _boot_um(source, kernel.build(source, "um")),
+    um = kernel.build(source, "um")
+    legs = {compile_fail.NAME: _compile_fail(source, um),
+            "um": _boot_um(source, um),
             "qemu": _boot_qemu(source, kernel.build(source, "qemu"))}
     total = ktap.Results()
     for results in legs.values():

@@ -17,6 +17,9 @@
 //! 4. When the hardware says so, call [`Fence::signal`] with the result. The data of the fence is
 //!    destroyed when it returns.
 //!
+//! A driver whose hardware tells it how far a queue has got, rather than which job is done, makes a
+//! [`Timeline`] of the context. It keeps the fences and signals all of them up to a sequence number.
+//!
 //! # The contract
 //!
 //! The core calls back into the driver through the ops of a fence, at any time and on any CPU.
@@ -32,8 +35,21 @@
 //! What does not follow: that [`DmaFence::is_signaled`] returned true does not mean that the
 //! callbacks of the fence have finished.
 //!
+//! # Modules and leaks
+//!
 //! The memory of a fence holds a reference to neither the driver nor the module once it has
 //! signaled, so it may outlive both.
+//!
+//! Until then the core may call the ops, which are in the module that has issued the fence. So an
+//! unsignaled fence holds a reference to that module, and so does a callback that is yet to be
+//! called. As with an open file, the module cannot be unloaded in the meantime, and a driver whose
+//! work does not end by itself signals its fences when the device goes, not when the module does.
+//!
+//! That makes it safe to leak whatever is in here, with [`core::mem::forget`] or otherwise: a leaked
+//! [`Fence`] or [`TimelineSignaler`] leaves its fences pending and a leaked
+//! [`FenceCallbackRegistration`] its callback registered, and the module stays. A leaked
+//! [`FenceContext`], [`Timeline`], [`FenceAllocation`], [`DmaFence`] or [`SyncFile`] is memory that is
+//! lost. No payload can refer to something that is gone before it: it is `'static`.
 //!
 //! # Either core
 //!
@@ -86,10 +102,19 @@ mod fence;
 mod lock_class;
 mod locking;
 mod ops;
+mod owner;
+mod signalling;
+mod timeline;
 
 // The consumer's side.
 mod callback;
 mod consumer;
+
+// Fences that are made of others.
+mod array;
+mod chain;
+mod stub;
+mod unwrap;
 
 // Other interfaces of the kernel that carry fences.
 #[cfg(CONFIG_SYNC_FILE)]
@@ -98,30 +123,66 @@ mod sync_file;
 #[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
 mod tests;
 
+pub use array::{
+    FenceArray,
+    FenceArrayAllocation, //
+};
 pub use callback::{
     CallbackError,
+    Complete,
     FenceCallback,
     FenceCallbackRegistration,
-    SignaledFence, //
+    Forward,
+    QueueWork,
+    SignaledFence,
+    WakeTask, //
+};
+pub use chain::{
+    FenceChain,
+    FenceChainIter,
+    FenceChainNode, //
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
 pub use fence::{
     Fence,
-    FenceAllocation, //
+    FenceAllocation,
+    FenceBorrow, //
 };
 pub use ops::{
     FenceOps,
     FenceState,
     LockedFence, //
 };
+pub use signalling::{
+    SignallingGuard,
+    SignallingThreadedHandler,
+    SignallingWorkItem, //
+};
 #[cfg(CONFIG_SYNC_FILE)]
 pub use sync_file::SyncFile;
+pub use timeline::{
+    Timeline,
+    TimelineSignaler, //
+};
+pub use unwrap::Unwrap;
 
 use crate::{
     bindings,
     prelude::*, //
 };
+
+/// Returns the flags of a fence.
+///
+/// # Safety
+///
+/// `fence` must be valid.
+#[inline]
+unsafe fn flags(fence: *mut bindings::dma_fence) -> usize {
+    // SAFETY: `fence` is valid by the safety requirements. Like in `test_bit()`, this is a volatile
+    // read of what others change by atomic bit operations.
+    unsafe { (&raw const (*fence).flags).read_volatile() }
+}
 
 /// Returns whether the fence has signaled, without asking anybody.
 ///
@@ -132,20 +193,21 @@ use crate::{
 unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
     const SIGNALED: usize = 1 << bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_SIGNALED_BIT as usize;
 
-    // SAFETY: `fence` is valid by the safety requirements. Like `test_bit()`, this is a volatile
-    // read of flags that others change by atomic bit operations.
-    unsafe { (&raw const (*fence).flags).read_volatile() & SIGNALED != 0 }
+    // SAFETY: By the safety requirements.
+    unsafe { flags(fence) & SIGNALED != 0 }
 }
 
-/// Records the result that a fence is about to be signaled with.
+/// Records the result that a fence is about to be signaled with. The first error wins.
 ///
 /// # Safety
 ///
 /// `fence` must be valid and unsignaled, and its lock must be held.
 #[inline]
 unsafe fn set_result_locked(fence: *mut bindings::dma_fence, result: Result) {
-    if let Err(error) = result {
-        // SAFETY: The safety requirements make us the only one to access the field.
-        unsafe { (*fence).error = error.to_errno() };
+    // SAFETY: The safety requirements make us the only one to access the field.
+    let recorded = unsafe { &mut (*fence).error };
+
+    if let (0, Err(error)) = (*recorded, result) {
+        *recorded = error.to_errno();
     }
 }

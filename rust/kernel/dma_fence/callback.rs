@@ -2,26 +2,45 @@
 
 //! Functions that are called when a fence signals.
 
-use super::DmaFence;
+use super::{
+    owner::Owner,
+    DmaFence,
+    Fence, //
+};
 use crate::{
     alloc::AllocError,
-    bindings,
-    container_of,
+    bindings, container_of,
     error::to_result,
     fmt,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Completion, //
+    },
+    task::Task,
     types::{
         NotThreadSafe,
         Opaque, //
-    }, //
+    },
+    workqueue::{
+        Queue,
+        RawWorkItem, //
+    },
 };
 use core::{
     cell::UnsafeCell,
-    marker::PhantomData, //
+    marker::PhantomData,
+    ops::Deref, //
 };
 
 /// Something to be called when a fence signals.
+///
+/// For what is needed most there are [`WakeTask`], [`Complete`], [`QueueWork`] and [`Forward`].
 ///
 /// # Examples
 ///
@@ -66,10 +85,12 @@ pub trait FenceCallback: Send + 'static {
     ///
     /// # Context
     ///
-    /// The lock of the fence is held and interrupts are disabled; may be hard interrupt context.
-    /// It must not sleep, and must do nothing to the fence that takes its lock: signal it, poll it,
-    /// wait for it, or add or remove its callbacks. So do not drop a registration for the same
-    /// fence in here.
+    /// The lock of the fence is held and interrupts are disabled; may be hard interrupt context. It
+    /// must not sleep.
+    ///
+    /// Nothing that `fence` leads to takes the lock. Neither does polling the fence through a
+    /// [`DmaFence`] from elsewhere: it has signaled. What must not be done in here is to drop a
+    /// registration for the same fence, or its [`Fence`](super::Fence).
     fn on_signal(&mut self, fence: &SignaledFence<'_>);
 }
 
@@ -121,6 +142,8 @@ impl SignaledFence<'_> {
 pub enum CallbackError<T> {
     /// The fence has signaled already. The callback was not called, here it is.
     AlreadySignaled(T),
+    /// The module that has the callback is being unloaded. Here it is.
+    Unloading(T),
     /// There was no memory for the registration. The callback was dropped.
     AllocError,
 }
@@ -136,6 +159,7 @@ impl<T> From<CallbackError<T>> for Error {
     fn from(error: CallbackError<T>) -> Self {
         match error {
             CallbackError::AlreadySignaled(_) => ENOENT,
+            CallbackError::Unloading(_) => ENODEV,
             CallbackError::AllocError => ENOMEM,
         }
     }
@@ -145,25 +169,100 @@ impl<T> fmt::Debug for CallbackError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AlreadySignaled(_) => "AlreadySignaled",
+            Self::Unloading(_) => "Unloading",
             Self::AllocError => "AllocError",
         })
     }
 }
 
-/// A [`FenceCallback`] that is registered with a fence.
-///
-/// Dropping it removes the callback, and waits for it if it is just being called.
+/// The part of a registration that does not depend on the type of the callback.
 ///
 /// # Invariants
 ///
-/// `cb` has been added to `fence`. `callback` is accessed by `cb`'s function under the lock of the
-/// fence only while `cb` is on its list, and by nobody else before it was removed from there.
+/// While `cb` is on the list of `fence`, the registration owns a reference to `owner`.
+struct Header {
+    cb: Opaque<bindings::dma_fence_cb>,
+    fence: ARef<DmaFence>,
+    /// Calls the callback.
+    ///
+    /// Its safety requirements: the pointer is to the header of a registration of the right type,
+    /// whose callback nobody else accesses, and whose fence is just being signaled.
+    call: unsafe fn(*mut Self, &SignaledFence<'_>),
+    /// The module that has `call`.
+    owner: Owner,
+    /// Set when `call` has returned.
+    called: Atomic<bool>,
+}
+
+impl Header {
+    /// Calls the callback. This is in the kernel image and not in the module that has the callback,
+    /// which may be unloaded from here on.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the core for the `cb` of a registration, with the fence just signaled and
+    /// its lock held.
+    #[inline(never)]
+    unsafe extern "C" fn on_signal(
+        fence: *mut bindings::dma_fence,
+        cb: *mut bindings::dma_fence_cb,
+    ) {
+        // SAFETY: By the safety requirements `cb` is in a registration. `Opaque` is transparent.
+        let this = unsafe { container_of!(Opaque::cast_from(cb).cast_mut(), Self, cb) };
+        // SAFETY: The registration is valid until we have released the lock, or set `called`.
+        let (call, owner) = unsafe { ((*this).call, (*this).owner) };
+
+        // INVARIANT: By the safety requirements.
+        let signaled = SignaledFence {
+            fence,
+            _lock: PhantomData,
+            _not_send: NotThreadSafe,
+        };
+        // SAFETY: `call` suits the registration. By the invariants of that nobody else accesses the
+        // callback.
+        unsafe { call(this, &signaled) };
+
+        // SAFETY: As above. From here on the registration may be gone.
+        unsafe { (*this).called.store(true, Release) };
+        // SAFETY: By the type invariants there is a reference, and `cb` is not on the list any more.
+        unsafe { owner.put() };
+    }
+
+    /// Takes `cb` off the list of the fence. It does nothing if it is not there any more.
+    fn remove(&self) -> bool {
+        // Then it is not accessed by the core any more, so this need not wait for the lock.
+        if self.called.load(Acquire) {
+            return false;
+        }
+
+        // SAFETY: The fence is valid, and `cb` has been added to it. This takes the lock of the
+        // fence, so `cb` is not being called when it returns.
+        let removed =
+            unsafe { bindings::dma_fence_remove_callback(self.fence.as_raw(), self.cb.get()) };
+        if removed {
+            // SAFETY: By the type invariants there is a reference. We have just taken `cb` off.
+            unsafe { self.owner.put() };
+        }
+        removed
+    }
+}
+
+/// A [`FenceCallback`] that is registered with a fence.
+///
+/// Dropping it removes the callback, and waits for it if it is just being called. Leaking it leaves
+/// the callback registered; the module that has it cannot be unloaded before it was called.
+///
+/// # Invariants
+///
+/// `header.cb` has been added to `header.fence`. `callback` is accessed by `header.call` under the
+/// lock of the fence only while that is on its list, and by nobody else before it was removed from
+/// there.
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 pub struct FenceCallbackRegistration<T> {
     #[pin]
-    cb: Opaque<bindings::dma_fence_cb>,
+    header: Header,
     callback: UnsafeCell<Option<T>>,
-    fence: ARef<DmaFence>,
 }
 
 // SAFETY: The callback is `Send`, and it is removed by the thread that has the registration, under
@@ -173,18 +272,20 @@ unsafe impl<T: Send> Send for FenceCallbackRegistration<T> {}
 unsafe impl<T: Send> Sync for FenceCallbackRegistration<T> {}
 
 impl<T: FenceCallback> FenceCallbackRegistration<T> {
-    /// Registers `callback` to be called when `fence` signals.
+    /// Registers `callback` to be called when `fence`, a reference or an [`ARef`], signals.
     ///
-    /// This enables the signaling of the fence, which may find out that it is done.
+    /// This enables the signaling of the fence, which may find out that it is done. The memory can
+    /// be allocated beforehand, as for all that is initialized in place.
     ///
     /// # Errors
     ///
-    /// [`CallbackError::AlreadySignaled`] if the fence has signaled; the callback is not called
-    /// then and handed back.
+    /// [`CallbackError::AlreadySignaled`] if the fence has signaled, and
+    /// [`CallbackError::Unloading`] if the module that has the callback is being unloaded. The
+    /// callback is not called then and handed back.
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence.
+    /// Any, except within an op of the same fence.
     ///
     /// # Examples
     ///
@@ -229,35 +330,56 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// assert!(log(consumer, c"the job")?);
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn new(fence: ARef<DmaFence>, callback: T) -> impl PinInit<Self, CallbackError<T>> {
-        let init = move |slot: *mut Self| {
-            let raw = fence.as_raw();
+    pub fn new(
+        fence: impl Into<ARef<DmaFence>>,
+        callback: T,
+    ) -> impl PinInit<Self, CallbackError<T>> {
+        let fence = fence.into();
 
+        let init = move |slot: *mut Self| {
+            let call: unsafe fn(*mut Header, &SignaledFence<'_>) = Self::call;
+            let owner = Owner::of(call as *const c_void);
+            if !owner.try_get() {
+                return Err(CallbackError::Unloading(callback));
+            }
+
+            let raw = fence.as_raw();
             // SAFETY: `slot` is valid for writes.
+            let header = unsafe { &raw mut (*slot).header };
+            // SAFETY: As above.
             unsafe {
                 (&raw mut (*slot).callback).write(UnsafeCell::new(Some(callback)));
-                (&raw mut (*slot).fence).write(fence);
+                header.write(Header {
+                    cb: Opaque::uninit(),
+                    fence,
+                    call,
+                    owner,
+                    called: Atomic::new(false),
+                });
             }
 
             // SAFETY: The fence is valid. `cb` is valid for writes and pinned, and removed before
             // it is dropped. All that `on_signal` accesses is initialized.
             //
-            // INVARIANT: From here on `callback` belongs to `cb`.
+            // INVARIANT: From here on `callback` belongs to `cb`, and so does the reference to
+            // `owner`.
             let ret = unsafe {
                 bindings::dma_fence_add_callback(
                     raw,
-                    Opaque::cast_into(&raw const (*slot).cb),
-                    Some(Self::on_signal),
+                    Opaque::cast_into(&raw const (*header).cb),
+                    Some(Header::on_signal),
                 )
             };
             if ret == 0 {
                 return Ok(());
             }
 
+            // SAFETY: We have taken the reference, and nobody else uses it.
+            unsafe { owner.put() };
             // SAFETY: It was not added, so nobody else knows of `slot`, whose fields were written
             // above; `callback` with a `Some`.
             let callback = unsafe {
-                core::ptr::drop_in_place(&raw mut (*slot).fence);
+                core::ptr::drop_in_place(header);
                 (&raw mut (*slot).callback)
                     .read()
                     .into_inner()
@@ -284,7 +406,7 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// See [`FenceCallbackRegistration::take`].
     #[inline]
     pub fn remove(self: Pin<&mut Self>) -> bool {
-        self.remove_callback()
+        self.header.remove()
     }
 
     /// Removes the callback and returns it, whether it has been called or not.
@@ -333,7 +455,7 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// ```
     #[inline]
     pub fn take(self: Pin<&mut Self>) -> Option<T> {
-        self.remove_callback();
+        self.header.remove();
         // SAFETY: `callback` is not structurally pinned, and only one field is accessed.
         let this = unsafe { self.get_unchecked_mut() };
         this.callback.get_mut().take()
@@ -341,25 +463,15 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
 
     /// # Safety
     ///
-    /// Must be called by the core for the `cb` of a registration, with the fence just signaled and
-    /// its lock held.
-    unsafe extern "C" fn on_signal(
-        fence: *mut bindings::dma_fence,
-        cb: *mut bindings::dma_fence_cb,
-    ) {
-        // SAFETY: By the safety requirements `cb` is in a registration. `Opaque` is transparent.
-        let this = unsafe { container_of!(Opaque::cast_from(cb).cast_mut(), Self, cb) };
-        // SAFETY: By the type invariants nobody else accesses it.
+    /// As for [`Header::call`].
+    unsafe fn call(header: *mut Header, fence: &SignaledFence<'_>) {
+        // SAFETY: By the safety requirements `header` is in a registration.
+        let this = unsafe { container_of!(header, Self, header) };
+        // SAFETY: By the safety requirements nobody else accesses it.
         let callback = unsafe { &mut *UnsafeCell::raw_get(&raw const (*this).callback) };
 
-        // INVARIANT: By the safety requirements.
-        let signaled = SignaledFence {
-            fence,
-            _lock: PhantomData,
-            _not_send: NotThreadSafe,
-        };
         if let Some(callback) = callback {
-            callback.on_signal(&signaled);
+            callback.on_signal(fence);
         }
     }
 }
@@ -368,15 +480,7 @@ impl<T> FenceCallbackRegistration<T> {
     /// Returns the fence that the callback is registered with.
     #[inline]
     pub fn fence(&self) -> &DmaFence {
-        &self.fence
-    }
-
-    /// Takes `cb` off the list of the fence. It does nothing if it is not there any more.
-    #[inline]
-    fn remove_callback(&self) -> bool {
-        // SAFETY: The fence is valid, and `cb` has been added to it by the type invariants. This
-        // takes the lock of the fence, so `cb` is not being called when it returns.
-        unsafe { bindings::dma_fence_remove_callback(self.fence.as_raw(), self.cb.get()) }
+        &self.header.fence
     }
 }
 
@@ -384,6 +488,251 @@ impl<T> FenceCallbackRegistration<T> {
 impl<T> PinnedDrop for FenceCallbackRegistration<T> {
     #[inline]
     fn drop(self: Pin<&mut Self>) {
-        self.remove_callback();
+        self.header.remove();
+    }
+}
+
+/// Wakes a task when the fence signals.
+///
+/// The task may be woken by others, too, so it has to look at what it waits for.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::{dma_fence::{FenceCallbackRegistration, WakeTask}, sync::aref::ARef};
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+///
+/// let wake = WakeTask::new(ARef::from(&**current!()));
+/// let _registration = KBox::try_pin_init(
+///     FenceCallbackRegistration::new(fence.as_dma_fence(), wake), GFP_KERNEL)?;
+/// fence.signal(Ok(()));
+/// # Ok::<(), Error>(())
+/// ```
+pub struct WakeTask(ARef<Task>);
+
+impl WakeTask {
+    /// Creates a callback that wakes `task`.
+    #[inline]
+    pub fn new(task: ARef<Task>) -> Self {
+        Self(task)
+    }
+}
+
+impl FenceCallback for WakeTask {
+    #[inline]
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
+        self.0.wake_up();
+    }
+}
+
+/// Completes a [`Completion`] when the fence signals.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::{
+///     dma_fence::{Complete, FenceCallbackRegistration},
+///     sync::{Arc, Completion},
+/// };
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+///
+/// let idle = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+/// let _registration = KBox::try_pin_init(
+///     FenceCallbackRegistration::new(fence.as_dma_fence(), Complete::new(idle.clone())),
+///     GFP_KERNEL,
+/// )?;
+///
+/// fence.signal(Ok(()));
+/// idle.wait_for_completion();
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Complete<P>(P);
+
+impl<P: Deref<Target = Completion>> Complete<P> {
+    /// Creates a callback that completes `completion` for all who wait for it.
+    #[inline]
+    pub fn new(completion: P) -> Self {
+        Self(completion)
+    }
+}
+
+impl<P: Deref<Target = Completion> + Send + 'static> FenceCallback for Complete<P> {
+    #[inline]
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
+        self.0.complete_all();
+    }
+}
+
+/// Queues a work item when the fence signals.
+///
+/// What the work queue hands back, because the item is queued already, is kept until the registration
+/// is dropped: that must not happen in the callback.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::{
+///     dma_fence::{FenceCallbackRegistration, QueueWork},
+///     sync::{Arc, Completion},
+///     workqueue::{self, impl_has_work, new_work, Work, WorkItem},
+/// };
+///
+/// #[pin_data]
+/// struct Cleanup {
+///     #[pin]
+///     work: Work<Cleanup>,
+///     #[pin]
+///     done: Completion,
+/// }
+///
+/// impl_has_work! {
+///     impl HasWork<Self> for Cleanup { self.work }
+/// }
+///
+/// impl WorkItem for Cleanup {
+///     type Pointer = Arc<Self>;
+///
+///     fn run(this: Arc<Self>) {
+///         this.done.complete_all();
+///     }
+/// }
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+/// let cleanup = Arc::pin_init(pin_init!(Cleanup {
+///     work <- new_work!("Cleanup::work"),
+///     done <- Completion::new(),
+/// }), GFP_KERNEL)?;
+///
+/// let callback = QueueWork::new(workqueue::system_unbound(), cleanup.clone());
+/// let _registration = KBox::try_pin_init(
+///     FenceCallbackRegistration::new(fence.as_dma_fence(), callback), GFP_KERNEL)?;
+///
+/// fence.signal(Ok(()));
+/// cleanup.done.wait_for_completion();
+/// # Ok::<(), Error>(())
+/// ```
+pub struct QueueWork<W: RawWorkItem<ID>, const ID: u64 = 0> {
+    queue: &'static Queue,
+    work: Option<W>,
+    /// Kept only to be dropped later.
+    _rejected: Option<W::EnqueueOutput>,
+}
+
+impl<W: RawWorkItem<ID>, const ID: u64> QueueWork<W, ID> {
+    /// Creates a callback that queues `work` on `queue`.
+    #[inline]
+    pub fn new(queue: &'static Queue, work: W) -> Self {
+        Self {
+            queue,
+            work: Some(work),
+            _rejected: None,
+        }
+    }
+}
+
+impl<W, const ID: u64> FenceCallback for QueueWork<W, ID>
+where
+    W: RawWorkItem<ID, EnqueueOutput: Send> + Send + 'static,
+{
+    #[inline]
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
+        if let Some(work) = self.work.take() {
+            self._rejected = Some(self.queue.enqueue(work));
+        }
+    }
+}
+
+/// Signals another fence, with the same result: the other fence is a proxy.
+///
+/// If it is dropped without having been called, the other fence is canceled, as always.
+///
+/// # Context
+///
+/// The other fence is signaled under the lock of the first one, and its payload is dropped there.
+/// So its type must not be that of the first one: nested locks of one class look like a deadlock to
+/// lockdep.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::dma_fence::{CallbackError, DmaFence, FenceCallbackRegistration, Forward};
+///
+/// /// What a fence carries that userspace gets before there is a job.
+/// struct Proxy;
+///
+/// #[vtable]
+/// impl FenceOps for Proxy {
+///     const DRIVER_NAME: &'static CStr = c"example-proxy";
+/// }
+///
+/// let promises = FenceContext::new(c"promises", GFP_KERNEL)?;
+/// let proxy = promises.new_fence(Proxy, GFP_KERNEL)?;
+/// let consumer = proxy.to_dma_fence();
+///
+/// // Later, when there is a job:
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+/// let _registration = KBox::try_pin_init(
+///     FenceCallbackRegistration::new(fence.as_dma_fence(), Forward::new(proxy)), GFP_KERNEL)?;
+///
+/// fence.signal(Err(EIO));
+/// assert_eq!(consumer.status(), Some(Err(EIO)));
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Forward<T>(Option<Fence<T>>);
+
+impl<T> Forward<T> {
+    /// Creates a callback that signals `fence`.
+    #[inline]
+    pub fn new(fence: Fence<T>) -> Self {
+        Self(Some(fence))
+    }
+
+    /// Returns the fence, for when the callback was not registered.
+    #[inline]
+    pub fn into_fence(self) -> Option<Fence<T>> {
+        self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> FenceCallback for Forward<T> {
+    #[inline]
+    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
+        // A proxy of itself would wait for its own lock. It has signaled anyway.
+        if let Some(proxy) = self
+            .0
+            .take_if(|proxy| proxy.as_dma_fence().as_raw() != fence.fence)
+        {
+            proxy.signal(fence.result());
+        }
     }
 }

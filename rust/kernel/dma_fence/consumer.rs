@@ -12,7 +12,14 @@ use crate::{
         Result, //
     },
     fmt,
-    sync::aref::AlwaysRefCounted,
+    seq_file::SeqFile,
+    sync::{
+        aref::AlwaysRefCounted,
+        barrier::{
+            smp_mb,
+            Read, //
+        },
+    },
     time::{
         Instant,
         Jiffies,
@@ -92,15 +99,26 @@ impl DmaFence {
     ///
     /// `fence` must be valid, with a reference count above zero, for `'a`.
     #[inline]
-    pub(crate) unsafe fn from_raw<'a>(fence: *mut bindings::dma_fence) -> &'a Self {
+    pub unsafe fn from_raw<'a>(fence: *mut bindings::dma_fence) -> &'a Self {
         // SAFETY: By the safety requirements. `DmaFence` is transparent.
         unsafe { &*fence.cast() }
     }
 
     /// Returns the fence for other abstractions.
     #[inline]
-    pub(crate) fn as_raw(&self) -> *mut bindings::dma_fence {
+    pub fn as_raw(&self) -> *mut bindings::dma_fence {
         self.0.get()
+    }
+
+    /// Returns whether the fence has signaled, as far as is known, without asking its issuer.
+    ///
+    /// # Context
+    ///
+    /// Any. It takes no lock, and is a load and a branch.
+    #[inline]
+    pub fn has_signaled(&self) -> bool {
+        // SAFETY: The fence is valid by the type invariants.
+        unsafe { test_signaled_flag(self.as_raw()) }
     }
 
     /// Returns the sequence number of the fence in its context.
@@ -117,52 +135,180 @@ impl DmaFence {
         unsafe { (*self.as_raw()).context }
     }
 
+    /// Returns whether the fence comes after `other` in their context.
+    ///
+    /// Fences of different contexts have no order: it is false then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let first = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let second = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let (a, b) = (first.as_dma_fence(), second.as_dma_fence());
+    ///
+    /// assert!(b.is_later(a));
+    /// assert!(!a.is_later(a));
+    /// assert!(a.is_later_or_same(a));
+    /// # first.signal(Ok(()));
+    /// # second.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn is_later(&self, other: &Self) -> bool {
+        self.context() == other.context()
+            // SAFETY: Both are valid by the type invariants, and of the same context.
+            && unsafe { bindings::dma_fence_is_later(self.as_raw(), other.as_raw()) }
+    }
+
+    /// Returns whether the fence is `other`, or comes after it in their context.
+    ///
+    /// # Examples
+    ///
+    /// See [`DmaFence::is_later`].
+    #[inline]
+    pub fn is_later_or_same(&self, other: &Self) -> bool {
+        self == other || self.is_later(other)
+    }
+
     /// Returns whether the fence has signaled, asking its issuer if need be.
     ///
-    /// That it has does not mean that its callbacks have finished. Unless somebody waits for the
-    /// fence, or has called [`DmaFence::enable_signaling`], some issuers may not notice that it is
-    /// done.
+    /// That it has does not mean that its callbacks have finished, see
+    /// [`DmaFence::is_signaled_sync`]. Unless somebody waits for the fence, or has called
+    /// [`DmaFence::enable_signaling`], some issuers may not notice that it is done.
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence. Lockless if the fence has
-    /// signaled or its issuer has no [`signaled`](super::FenceOps::signaled) op.
+    /// Any, except within an op of the same fence. Lockless if the fence has signaled or its issuer
+    /// has no [`signaled`](super::FenceOps::signaled) op.
     #[inline]
     pub fn is_signaled(&self) -> bool {
         // SAFETY: The fence is valid by the type invariants.
-        unsafe {
-            test_signaled_flag(self.as_raw()) || bindings::dma_fence_is_signaled(self.as_raw())
+        self.has_signaled() || unsafe { bindings::dma_fence_is_signaled(self.as_raw()) }
+    }
+
+    /// Returns whether the fence has signaled and all of its callbacks have returned.
+    ///
+    /// Whoever frees what a callback uses must not do so on [`DmaFence::is_signaled`] alone. Dropping
+    /// a [`FenceCallbackRegistration`] takes care of its own callback; this is for those of others.
+    ///
+    /// # Context
+    ///
+    /// Any, except within an op or a callback of the same fence. Takes the lock of the fence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let consumer = fence.to_dma_fence();
+    ///
+    /// assert!(!consumer.is_signaled_sync());
+    /// fence.signal(Ok(()));
+    /// assert!(consumer.is_signaled_sync());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// [`FenceCallbackRegistration`]: super::FenceCallbackRegistration
+    pub fn is_signaled_sync(&self) -> bool {
+        if !self.is_signaled() {
+            return false;
         }
+
+        // Callbacks are called in the critical section that signals. So that is over when we have
+        // got the lock.
+        //
+        // SAFETY: The fence is valid by the type invariants.
+        let flags = unsafe { bindings::dma_fence_lock_irqsave(self.as_raw()) };
+        // SAFETY: We hold the lock, and `flags` are from taking it.
+        unsafe { bindings::dma_fence_unlock_irqrestore(self.as_raw(), flags) };
+        true
     }
 
     /// Returns the result of a fence that has signaled, or [`None`] if it has not.
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence.
+    /// As [`DmaFence::is_signaled`].
     #[inline]
     pub fn status(&self) -> Option<Result> {
         if !self.is_signaled() {
             return None;
         }
 
-        // The fence may still be about to be signaled elsewhere, but its error is set before that,
-        // and this takes the lock.
+        // The error was set before the fence has signaled, by an atomic operation that orders the
+        // two. This pairs with that.
+        smp_mb(Read);
+        // SAFETY: The fence is valid by the type invariants, and has signaled, so nobody writes
+        // this any more.
+        Some(to_result(unsafe { (*self.as_raw()).error }))
+    }
+
+    /// Returns when the fence has signaled, or [`None`] if it has not.
+    ///
+    /// # Context
+    ///
+    /// As [`DmaFence::is_signaled`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::time::{Instant, Monotonic};
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let consumer = fence.to_dma_fence();
+    /// assert!(consumer.timestamp().is_none());
+    ///
+    /// let before = Instant::<Monotonic>::now();
+    /// fence.signal(Ok(()));
+    /// let time = consumer.timestamp().ok_or(EINVAL)?;
+    /// assert!(!(time - before).is_negative());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn timestamp(&self) -> Option<Instant<Monotonic>> {
+        if !self.is_signaled() {
+            return None;
+        }
+
+        // If the fence is just being signaled, this waits a few instructions for the time.
         //
-        // SAFETY: The fence is valid by the type invariants.
-        let status = unsafe { bindings::dma_fence_get_status(self.as_raw()) };
-        Some(to_result(status))
+        // SAFETY: The fence is valid by the type invariants, and has signaled.
+        let timestamp = unsafe { bindings::dma_fence_timestamp(self.as_raw()) };
+        // SAFETY: Time stamps come from `ktime_get()` or a driver that has one of the kind.
+        Some(unsafe { Instant::from_ktime(timestamp.max(0)) })
     }
 
     /// Asks the issuer to signal the fence as soon as it is done, as all kinds of waiting do.
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence.
+    /// Any, except within an op of the same fence.
     #[inline]
     pub fn enable_signaling(&self) {
-        // SAFETY: The fence is valid by the type invariants.
-        unsafe { bindings::dma_fence_enable_signaling(self.as_raw()) };
+        if !self.has_signaled() {
+            // SAFETY: The fence is valid by the type invariants.
+            unsafe { bindings::dma_fence_enable_signaling(self.as_raw()) };
+        }
     }
 
     /// Tells the issuer by when the fence had better be signaled.
@@ -171,7 +317,7 @@ impl DmaFence {
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence.
+    /// Any, except within an op of the same fence.
     ///
     /// # Examples
     ///
@@ -274,15 +420,153 @@ impl DmaFence {
     }
 
     fn wait_raw(&self, interruptible: bool, timeout: Jiffies) -> Result<Jiffies> {
-        // What does not fit is `MAX_SCHEDULE_TIMEOUT`, which means for ever.
-        let timeout = isize::try_from(timeout).unwrap_or(isize::MAX);
-
         // SAFETY: The fence is valid by the type invariants.
-        match unsafe { bindings::dma_fence_wait_timeout(self.as_raw(), interruptible, timeout) } {
-            0 => Err(ETIMEDOUT),
-            left if left < 0 => Err(Error::from_errno(left as i32)),
-            left => Ok(left as Jiffies),
+        wait_result(unsafe {
+            bindings::dma_fence_wait_timeout(self.as_raw(), interruptible, c_timeout(timeout))
+        })
+    }
+
+    /// Waits until any of the fences has signaled, without being interrupted by signals to the task.
+    ///
+    /// Returns the index of one that has.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there are no fences, [`ENOMEM`].
+    ///
+    /// # Context
+    ///
+    /// As [`DmaFence::wait`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::dma_fence::DmaFence;
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fences = [ring.new_fence(Job, GFP_KERNEL)?, ring.new_fence(Job, GFP_KERNEL)?];
+    /// let consumers = fences.each_ref().map(|fence| fence.to_dma_fence());
+    ///
+    /// let [first, second] = fences;
+    /// second.signal(Ok(()));
+    /// assert_eq!(DmaFence::wait_any(&[&consumers[0], &consumers[1]])?, 1);
+    /// # first.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn wait_any(fences: &[&Self]) -> Result<usize> {
+        Self::wait_any_raw(fences, false, Jiffies::MAX)
+    }
+
+    /// Waits until any of the fences has signaled, or the task gets a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`ERESTARTSYS`] if the task got a signal, otherwise as [`DmaFence::wait_any`].
+    ///
+    /// # Context
+    ///
+    /// As [`DmaFence::wait`].
+    #[inline]
+    pub fn wait_any_interruptible(fences: &[&Self]) -> Result<usize> {
+        Self::wait_any_raw(fences, true, Jiffies::MAX)
+    }
+
+    /// Waits until any of the fences has signaled, for at most `timeout` jiffies.
+    ///
+    /// # Errors
+    ///
+    /// [`ETIMEDOUT`] if the time has passed, otherwise as [`DmaFence::wait_any`].
+    ///
+    /// # Context
+    ///
+    /// As [`DmaFence::wait`].
+    #[inline]
+    pub fn wait_any_timeout(fences: &[&Self], timeout: Jiffies) -> Result<usize> {
+        Self::wait_any_raw(fences, false, timeout)
+    }
+
+    /// Waits until any of the fences has signaled, for at most `timeout` jiffies, or until the task
+    /// gets a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`ETIMEDOUT`] if the time has passed, otherwise as [`DmaFence::wait_any_interruptible`].
+    ///
+    /// # Context
+    ///
+    /// As [`DmaFence::wait`].
+    #[inline]
+    pub fn wait_any_interruptible_timeout(fences: &[&Self], timeout: Jiffies) -> Result<usize> {
+        Self::wait_any_raw(fences, true, timeout)
+    }
+
+    fn wait_any_raw(fences: &[&Self], interruptible: bool, timeout: Jiffies) -> Result<usize> {
+        let count = u32::try_from(fences.len()).map_err(|_| EINVAL)?;
+        if count == 0 {
+            return Err(EINVAL);
         }
+
+        let mut index = 0;
+        // SAFETY: These are `count` fences, which are valid by the type invariants: a reference to
+        // a `DmaFence`, which is transparent, is a pointer to a fence. They are not written to.
+        wait_result(unsafe {
+            bindings::dma_fence_wait_any_timeout(
+                fences.as_ptr().cast_mut().cast(),
+                count,
+                interruptible,
+                c_timeout(timeout),
+                &mut index,
+            )
+        })?;
+        Ok(index as usize)
+    }
+
+    /// Writes a line about the fence to a file in debugfs or procfs.
+    ///
+    /// # Context
+    ///
+    /// Any, except within an op of the same fence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{dma_fence::DmaFence, seq_file::SeqFile, seq_print};
+    ///
+    /// fn show(fence: &DmaFence, m: &SeqFile) {
+    ///     seq_print!(m, "last use: ");
+    ///     fence.describe(m);
+    /// }
+    /// ```
+    #[inline]
+    pub fn describe(&self, m: &SeqFile) {
+        // `SeqFile` is transparent.
+        let m = core::ptr::from_ref(m).cast_mut().cast();
+        // SAFETY: The fence is valid by the type invariants, and so is the file.
+        unsafe { bindings::dma_fence_describe(self.as_raw(), m) };
+    }
+}
+
+/// Returns a timeout as the C functions take it.
+#[inline]
+fn c_timeout(timeout: Jiffies) -> isize {
+    // What does not fit is `MAX_SCHEDULE_TIMEOUT`, which means for ever.
+    isize::try_from(timeout).unwrap_or(isize::MAX)
+}
+
+/// Returns the result of the C functions that wait: the number of jiffies that were left.
+#[inline]
+fn wait_result(ret: isize) -> Result<Jiffies> {
+    match ret {
+        0 => Err(ETIMEDOUT),
+        left if left < 0 => Err(Error::from_errno(left as i32)),
+        left => Ok(left as Jiffies),
     }
 }
 
@@ -298,15 +582,11 @@ impl Eq for DmaFence {}
 
 impl fmt::Debug for DmaFence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Do not poll, so that this can be used in any context.
-        //
-        // SAFETY: The fence is valid by the type invariants.
-        let signaled = unsafe { test_signaled_flag(self.as_raw()) };
-
         f.debug_struct("DmaFence")
             .field("context", &self.context())
             .field("seqno", &self.seqno())
-            .field("signaled", &signaled)
+            // This does not poll, so that it can be used in any context.
+            .field("signaled", &self.has_signaled())
             .finish()
     }
 }

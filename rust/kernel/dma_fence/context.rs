@@ -3,6 +3,8 @@
 //! The queues that fences belong to.
 
 use super::{
+    ops::OpsVTable,
+    owner::Owner,
     Fence,
     FenceAllocation,
     FenceOps, //
@@ -11,6 +13,7 @@ use crate::{
     alloc::AllocError,
     bindings,
     container_of,
+    fmt,
     prelude::*,
     str::CString,
     sync::{
@@ -22,31 +25,47 @@ use crate::{
     },
     types::Opaque, //
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
-/// A queue of a driver, whose fences signal in the order of their sequence numbers.
+/// A queue of a driver, whose fences carry a payload `T` and signal in the order of their sequence
+/// numbers.
 ///
 /// It hands out the 64-bit sequence numbers, starting at 1, and it has the name by which trace
-/// events and userspace know the timeline of its fences.
+/// events and userspace know the timeline of its fences. To signal many fences at once, in order,
+/// make a [`Timeline`](super::Timeline) of it.
 ///
 /// It may be dropped at any time and in any context, also before its fences have signaled.
 ///
 /// # Examples
 ///
 /// ```
-/// use kernel::{dma_fence::FenceContext, str::CString};
+/// use kernel::{dma_fence::{FenceContext, FenceOps}, str::CString};
 ///
-/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// struct Job;
+///
+/// #[vtable]
+/// impl FenceOps for Job {
+///     const DRIVER_NAME: &'static CStr = c"example";
+/// }
+///
+/// let ring = FenceContext::<Job>::new(c"ring0", GFP_KERNEL)?;
 ///
 /// let id = 3;
-/// let channel = FenceContext::with_name(CString::try_from_fmt(fmt!("channel{id}"))?, GFP_KERNEL)?;
+/// let name = CString::try_from_fmt(fmt!("channel{id}"))?;
+/// let channel = FenceContext::<Job>::with_name(name, GFP_KERNEL)?;
 ///
 /// assert_ne!(ring.context(), channel.context());
 /// # Ok::<(), Error>(())
 /// ```
-pub struct FenceContext(ContextRef);
+pub struct FenceContext<T> {
+    shared: ContextRef,
+    _payload: PhantomData<fn(T)>,
+}
 
-impl FenceContext {
+impl<T: FenceOps> FenceContext<T> {
     /// Creates a context with a static name.
     ///
     /// # Errors
@@ -56,6 +75,7 @@ impl FenceContext {
     /// # Context
     ///
     /// Process context, or any if `flags` allow it.
+    #[inline]
     pub fn new(name: &'static CStr, flags: kernel::alloc::Flags) -> Result<Self, AllocError> {
         Self::create(Name::Static(name), flags)
     }
@@ -71,32 +91,55 @@ impl FenceContext {
     /// # Context
     ///
     /// Process context, or any if `flags` allow it.
+    #[inline]
     pub fn with_name(name: CString, flags: kernel::alloc::Flags) -> Result<Self, AllocError> {
         Self::create(Name::Owned(name), flags)
     }
 
+    #[inline]
     fn create(name: Name, flags: kernel::alloc::Flags) -> Result<Self, AllocError> {
-        let shared = KBox::new(
-            Shared {
-                refcount: Refcount::new(1),
-                rcu: Opaque::uninit(),
-                // SAFETY: There are no requirements on calling this.
-                context: unsafe { bindings::dma_fence_context_alloc(1) },
-                last_seqno: Atomic::new(0),
-                name,
-            },
-            flags,
-        )?;
-        let shared = NonNull::from(KBox::leak(shared));
+        Ok(Self {
+            shared: ContextRef::new(name, OpsVTable::<T>::build(), flags)?,
+            _payload: PhantomData,
+        })
+    }
 
-        // INVARIANT: We own the only reference to what we have just created.
-        Ok(Self(ContextRef(shared)))
+    /// Lets the sequence numbers start at `seqno`, for hardware that does not start at 1.
+    ///
+    /// It has no effect if numbers from there on have been handed out already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?.starting_at(0x1000);
+    ///
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// assert_eq!(fence.as_dma_fence().seqno(), 0x1000);
+    /// # fence.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn starting_at(self, seqno: u64) -> Self {
+        let last_seqno = &self.shared.shared().last_seqno;
+        let last = seqno.saturating_sub(1);
+
+        // We own the context, so nobody hands out numbers in the meantime.
+        if last > last_seqno.load(Relaxed) {
+            last_seqno.store(last, Relaxed);
+        }
+        self
     }
 
     /// Returns the number of the context, which no other context has.
     #[inline]
     pub fn context(&self) -> u64 {
-        self.0.shared().context
+        self.shared.context()
     }
 
     /// Allocates a fence in this context that carries `payload`.
@@ -115,7 +158,7 @@ impl FenceContext {
     ///
     /// See [`FenceOps`].
     #[inline]
-    pub fn new_fence<T: FenceOps>(
+    pub fn new_fence(
         &self,
         payload: impl PinInit<T>,
         flags: kernel::alloc::Flags,
@@ -123,11 +166,20 @@ impl FenceContext {
         Ok(FenceAllocation::new(flags)?.init(self, payload))
     }
 
-    /// Returns a reference for a new fence, and the fence's sequence number.
+    /// Returns what the context shares with its fences.
     #[inline]
-    pub(super) fn next(&self) -> (ContextRef, u64) {
-        let seqno = self.0.shared().last_seqno.fetch_add(1, Relaxed) + 1;
-        (self.0.clone(), seqno)
+    pub(super) fn shared(&self) -> &ContextRef {
+        &self.shared
+    }
+}
+
+impl<T> fmt::Debug for FenceContext<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FenceContext")
+            .field("context", &self.shared.context())
+            .field("name", &self.shared.name())
+            .field("last_seqno", &self.shared.last_seqno())
+            .finish()
     }
 }
 
@@ -146,6 +198,10 @@ struct Shared {
     context: u64,
     last_seqno: Atomic<u64>,
     name: Name,
+    /// The ops of the fences.
+    ops: &'static bindings::dma_fence_ops,
+    /// The module that has the ops.
+    owner: Owner,
 }
 
 /// A counted reference to [`Shared`].
@@ -162,6 +218,29 @@ unsafe impl Send for ContextRef {}
 unsafe impl Sync for ContextRef {}
 
 impl ContextRef {
+    fn new(
+        name: Name,
+        ops: &'static bindings::dma_fence_ops,
+        flags: kernel::alloc::Flags,
+    ) -> Result<Self, AllocError> {
+        let shared = KBox::new(
+            Shared {
+                refcount: Refcount::new(1),
+                rcu: Opaque::uninit(),
+                // SAFETY: There are no requirements on calling this.
+                context: unsafe { bindings::dma_fence_context_alloc(1) },
+                last_seqno: Atomic::new(0),
+                name,
+                ops,
+                owner: Owner::of(core::ptr::from_ref(ops).cast()),
+            },
+            flags,
+        )?;
+
+        // INVARIANT: We own the only reference to what we have just created.
+        Ok(Self(NonNull::from(KBox::leak(shared))))
+    }
+
     #[inline]
     fn shared(&self) -> &Shared {
         // SAFETY: By the type invariants.
@@ -172,6 +251,30 @@ impl ContextRef {
     #[inline]
     pub(super) fn context(&self) -> u64 {
         self.shared().context
+    }
+
+    /// Returns the ops of the fences.
+    #[inline]
+    pub(super) fn ops(&self) -> &'static bindings::dma_fence_ops {
+        self.shared().ops
+    }
+
+    /// Returns the module that has the ops.
+    #[inline]
+    pub(super) fn owner(&self) -> Owner {
+        self.shared().owner
+    }
+
+    /// Returns the sequence number of a new fence.
+    #[inline]
+    pub(super) fn next_seqno(&self) -> u64 {
+        self.shared().last_seqno.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Returns the sequence number of the last fence.
+    #[inline]
+    pub(super) fn last_seqno(&self) -> u64 {
+        self.shared().last_seqno.load(Relaxed)
     }
 
     /// Returns the name of the timeline. Its memory outlives `self` by a grace period.

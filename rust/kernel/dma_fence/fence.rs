@@ -4,22 +4,27 @@
 
 use super::{
     context::ContextRef,
+    flags,
     lock_class,
-    ops::OpsVTable,
     set_result_locked,
     test_signaled_flag,
     DmaFence,
     FenceContext,
-    FenceOps, //
+    FenceOps,
+    SignallingGuard, //
 };
 use crate::{
     alloc::AllocError,
-    bindings,
+    bindings, fmt,
     prelude::*,
     sync::aref::ARef,
-    types::Opaque, //
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
     mem::{
         ManuallyDrop,
@@ -32,18 +37,130 @@ use core::{
     },
 };
 
-/// The one allocation behind a fence.
-///
-/// `payload` and `context` live until the issuer signals the fence; `base` until the last reference
-/// to the fence has gone. `context` may still be read, but not changed, for a grace period after
-/// the fence has signaled.
+/// The part of a fence that does not depend on its payload.
 #[repr(C)]
-pub(super) struct FenceData<T> {
+pub(super) struct FenceHeader {
     // This must be at the start of the allocation: with no `release` op, it is what
     // `dma_fence_free()` passes to `kfree_rcu()`.
     base: Opaque<bindings::dma_fence>,
+    /// Lives until the issuer has signaled the fence. It may still be read, but not changed, for a
+    /// grace period after that.
     context: ManuallyDrop<ContextRef>,
+    /// The next fence of the same [`Timeline`](super::Timeline).
+    pub(super) next: Cell<*mut FenceHeader>,
+}
+
+/// The one allocation behind a fence.
+///
+/// `payload` lives until the issuer signals the fence; the memory until the last reference to the
+/// fence has gone.
+#[repr(C)]
+pub(super) struct FenceData<T> {
+    header: FenceHeader,
     payload: ManuallyDrop<T>,
+}
+
+/// Set in a fence that holds a reference to the module of its ops.
+const HOLDS_MODULE: usize = 1 << bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_USER_BITS as usize;
+
+impl FenceHeader {
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::dma_fence {
+        self.base.get()
+    }
+
+    #[inline]
+    pub(super) fn seqno(&self) -> u64 {
+        // SAFETY: A header is in an initialized fence; the field does not change.
+        unsafe { (*self.as_raw()).seqno }
+    }
+
+    /// Returns the consumer's view of the fence.
+    #[inline]
+    pub(super) fn as_dma_fence(&self) -> &DmaFence {
+        // SAFETY: The issuer, who has the header, owns a reference for as long.
+        unsafe { DmaFence::from_raw(self.as_raw()) }
+    }
+
+    /// Signals the fence, if nobody has done so yet.
+    ///
+    /// The result is ignored if an error was set before.
+    #[inline]
+    pub(super) fn complete(&self, result: Result) {
+        let fence = self.as_raw();
+
+        let _signalling = SignallingGuard::new();
+        // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do not
+        // get what leads here.
+        let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+
+        // SAFETY: The fence is valid.
+        if !unsafe { test_signaled_flag(fence) } {
+            // SAFETY: The fence is valid and unsignaled, and we hold its lock.
+            unsafe {
+                set_result_locked(fence, result);
+                bindings::dma_fence_signal_locked(fence);
+            }
+        }
+
+        // SAFETY: We hold the lock, and `irq_flags` are from taking it.
+        unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+    }
+
+    /// Records an error for when the fence is signaled. Returns whether it has not been yet.
+    pub(super) fn set_error(&self, error: Error) -> bool {
+        // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do not
+        // get what leads here.
+        unsafe { set_error(self.as_raw(), error) }
+    }
+
+    /// Releases the references to the context, to the fence and to the module.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::complete`] must have been called, the payload must be gone, and the caller must own
+    /// the issuer's reference, which must not be used again.
+    #[inline]
+    unsafe fn release(&self) {
+        let fence = self.as_raw();
+        // The field stays as it is, since a name op that has found the fence unsignaled may still
+        // read it. So drop a copy.
+        //
+        // SAFETY: The reference is valid, and is not used as ours again.
+        let context = ManuallyDrop::into_inner(unsafe { ptr::read(&raw const self.context) });
+        let owner = context.owner();
+        drop(context);
+
+        // SAFETY: The fence is valid.
+        let holds_module = unsafe { flags(fence) } & HOLDS_MODULE != 0;
+        // SAFETY: By the safety requirements the reference is the caller's, and not used again.
+        unsafe { bindings::dma_fence_put(fence) };
+        if holds_module {
+            // SAFETY: The fence has had the reference, and does not use it again.
+            unsafe { owner.put() };
+        }
+    }
+}
+
+/// Records an error for when a fence is signaled, if it has not been yet and there is no error.
+///
+/// # Safety
+///
+/// `fence` must be valid, and its lock must not be held by the caller.
+pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) -> bool {
+    // SAFETY: By the safety requirements.
+    let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+
+    // SAFETY: The fence is valid.
+    let unsignaled = !unsafe { test_signaled_flag(fence) };
+    if unsignaled {
+        // SAFETY: The fence is valid and unsignaled, and we hold its lock.
+        unsafe { set_result_locked(fence, Err(error)) };
+    }
+
+    // SAFETY: We hold the lock, and `irq_flags` are from taking it.
+    unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+    unsignaled
 }
 
 impl<T> FenceData<T> {
@@ -70,7 +187,7 @@ impl<T> FenceData<T> {
         // SAFETY: `base` is the first field, and `context` is never written after initialization.
         // The fence owns a reference to it until its issuer has signaled it, and what that
         // refers to stays for a grace period.
-        unsafe { (*fence.cast::<Self>()).context.name() }
+        unsafe { (*fence.cast::<FenceHeader>()).context.name() }
     }
 }
 
@@ -123,50 +240,96 @@ impl<T> FenceAllocation<T> {
 }
 
 impl<T: FenceOps> FenceAllocation<T> {
+    /// A fence is as large as one in C with the same payload, and two pointers.
+    const SIZE_IS_BOUNDED: () = {
+        let needed = size_of::<bindings::dma_fence>() + 2 * size_of::<usize>();
+        let payload = needed.next_multiple_of(align_of::<T>()) + size_of::<T>();
+        assert!(size_of::<FenceData<T>>() <= payload.next_multiple_of(align_of::<FenceData<T>>()));
+    };
+
     /// Makes a fence of it: the next one of `context`, with `payload`.
     ///
     /// The order of sequence numbers is that of the calls to this. A driver that submits from
     /// several threads serializes them, together with what puts the work into its queue.
     ///
+    /// If the module of the driver is just being unloaded, the fence is born signaled with
+    /// [`ECANCELED`]: its ops must not be called any more.
+    ///
     /// # Context
     ///
     /// Any.
     #[inline]
-    pub fn init(self, context: &FenceContext, payload: impl PinInit<T>) -> Fence<T> {
+    pub fn init(self, context: &FenceContext<T>, payload: impl PinInit<T>) -> Fence<T> {
+        let (fence, live) = self.fill(payload).publish(context.shared());
+        if !live {
+            fence.header().complete(Err(ECANCELED));
+        }
+        fence
+    }
+
+    /// Writes the payload. What runs here is up to the driver.
+    #[inline]
+    pub(super) fn fill(self, payload: impl PinInit<T>) -> FilledAllocation<T> {
+        const { Self::SIZE_IS_BOUNDED };
         let data = KBox::into_raw(self.data).cast::<FenceData<T>>();
 
         // SAFETY: `data` is valid for writes of a `FenceData<T>`, and stays where it is.
         unsafe { pin_init::raw_init((&raw mut (*data).payload).cast::<T>(), payload) };
+        // SAFETY: It comes from a `KBox`.
+        FilledAllocation(unsafe { NonNull::new_unchecked(data) })
+    }
+}
 
-        let (context, seqno) = context.next();
-        let number = context.context();
-        // SAFETY: `data` is valid for writes.
-        unsafe { (&raw mut (*data).context).write(ManuallyDrop::new(context)) };
+/// An allocation that has its payload already.
+// It is not dropped between `fill()` and `publish()`: that would leak the memory.
+#[must_use]
+pub(super) struct FilledAllocation<T>(NonNull<FenceData<T>>);
 
+impl<T: FenceOps> FilledAllocation<T> {
+    /// Makes a fence of it: the next one of `context`. This runs nothing of the driver.
+    ///
+    /// Also returns whether the fence may live. Otherwise the module that has the ops is being
+    /// unloaded, and the caller must signal the fence.
+    #[inline]
+    pub(super) fn publish(self, context: &ContextRef) -> (Fence<T>, bool) {
+        let data = self.0.as_ptr();
         // SAFETY: `data` is valid for writes.
-        let base = Opaque::cast_into(unsafe { &raw const (*data).base });
+        let header = unsafe { &raw mut (*data).header };
+        // SAFETY: As above.
+        let base = Opaque::cast_into(unsafe { &raw const (*header).base });
+
+        // SAFETY: As above.
+        unsafe {
+            (&raw mut (*header).context).write(ManuallyDrop::new(context.clone()));
+            (&raw mut (*header).next).write(Cell::new(ptr::null_mut()));
+        }
+
+        let live = context.owner().try_get();
         // SAFETY: `base` is valid for writes. The ops suit a `FenceData<T>` whose other fields are
         // initialized. Without a lock of its own, the fence uses the one inside of it.
         unsafe {
             bindings::dma_fence_init64(
                 base,
-                OpsVTable::<T>::build(),
+                context.ops(),
                 ptr::null_mut(),
-                number,
-                seqno,
+                context.context(),
+                context.next_seqno(),
             )
         };
-        // SAFETY: The fence has just been initialized, with a lock of its own.
-        unsafe { lock_class::set::<T>(base) };
+        // SAFETY: The fence has just been initialized, with a lock of its own, and nobody else
+        // knows of it.
+        unsafe {
+            lock_class::set::<T>(base);
+            (*base).flags |= if live { HOLDS_MODULE } else { 0 };
+        }
 
-        // SAFETY: It comes from a `KBox`.
-        let data = unsafe { NonNull::new_unchecked(data) };
         // INVARIANT: The fence has just been initialized, with one reference that is ours, and all
         // other fields have been before.
-        Fence {
-            data,
+        let fence = Fence {
+            data: self.0,
             _payload: PhantomData,
-        }
+        };
+        (fence, live)
     }
 }
 
@@ -179,8 +342,8 @@ impl<T: FenceOps> FenceAllocation<T> {
 /// this signals it with [`ECANCELED`], and says so in the kernel log since it is a bug.
 ///
 /// Leaking a `Fence`, for example with [`core::mem::forget`], leaves it unsignaled and leaks its
-/// payload. The ops of an unsignaled fence are in the module that issued it, so that must not be
-/// unloaded then.
+/// payload. The ops of an unsignaled fence are in the module that issued it, which cannot be
+/// unloaded as long as there is one.
 ///
 /// # Invariants
 ///
@@ -237,7 +400,7 @@ impl<T> Fence<T> {
     pub fn signal(self, result: Result) {
         let this = ManuallyDrop::new(self);
 
-        this.complete(result);
+        this.header().complete(result);
         // SAFETY: The fence is signaled and `this` is not used again.
         unsafe { this.destroy() };
     }
@@ -271,21 +434,57 @@ impl<T> Fence<T> {
     {
         let this = ManuallyDrop::new(self);
 
-        this.complete(result);
-        // SAFETY: The fence is signaled, so nobody else refers to the payload, which is valid by
-        // the type invariants, may be moved, and is not used again.
-        let payload = unsafe { ptr::read(&raw const (*this.data.as_ptr()).payload) };
+        this.header().complete(result);
         // SAFETY: The fence is signaled and `this` is not used again.
-        unsafe { this.release() };
+        unsafe { this.take() }
+    }
 
-        ManuallyDrop::into_inner(payload)
+    /// Sets the error that the fence is signaled with later.
+    ///
+    /// The first error wins: another one that comes later, also with [`Fence::signal`], is ignored.
+    /// It has no effect if the fence has signaled.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context. The lock of the fence must not be held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job(u32);
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job(5), GFP_KERNEL)?;
+    /// let consumer = fence.to_dma_fence();
+    ///
+    /// // The job has faulted, but it is not its turn yet.
+    /// fence.set_error(EFAULT);
+    /// assert_eq!(consumer.status(), None);
+    ///
+    /// fence.signal(Ok(()));
+    /// assert_eq!(consumer.status(), Some(Err(EFAULT)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn set_error(&self, error: Error) {
+        self.header().set_error(error);
+    }
+
+    /// Returns the payload, pinned, as it is for as long as the fence has it.
+    #[inline]
+    pub fn payload(&self) -> Pin<&T> {
+        // SAFETY: The payload does not move until it is dropped, unless it is `Unpin`.
+        unsafe { Pin::new_unchecked(&**self) }
     }
 
     /// Returns the consumer's view of the fence.
     #[inline]
     pub fn as_dma_fence(&self) -> &DmaFence {
-        // SAFETY: By the type invariants `base` is valid for as long as `self` is.
-        unsafe { DmaFence::from_raw(self.base()) }
+        self.header().as_dma_fence()
     }
 
     /// Returns a reference to the fence for a consumer, which is independent of `self`.
@@ -295,68 +494,63 @@ impl<T> Fence<T> {
     }
 
     #[inline]
-    fn base(&self) -> *mut bindings::dma_fence {
+    fn header(&self) -> &FenceHeader {
         // SAFETY: By the type invariants.
-        Opaque::cast_into(unsafe { &raw const (*self.data.as_ptr()).base })
+        unsafe { &(*self.data.as_ptr()).header }
     }
 
-    /// Signals the fence, if nobody has done so yet.
+    /// Gives up the handle. The reference, the context and the payload belong to the caller.
     #[inline]
-    fn complete(&self, result: Result) {
-        let fence = self.base();
+    pub(super) fn into_header(self) -> NonNull<FenceHeader> {
+        ManuallyDrop::new(self).data.cast()
+    }
 
-        // SAFETY: It has no requirements; what it returns goes to the corresponding end.
-        let annotation = unsafe { bindings::dma_fence_begin_signalling() };
-        // SAFETY: The fence is valid by the type invariants, and its lock is not held by us: its
-        // ops and callbacks do not get a `Fence`.
-        let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
-
-        // SAFETY: The fence is valid.
-        if !unsafe { test_signaled_flag(fence) } {
-            // SAFETY: The fence is valid and unsignaled, and we hold its lock.
-            unsafe {
-                set_result_locked(fence, result);
-                bindings::dma_fence_signal_locked(fence);
-            }
+    /// Returns the handle.
+    ///
+    /// # Safety
+    ///
+    /// `header` must come from [`Self::into_header`] of the same `T`, and not have been used for
+    /// this since.
+    #[inline]
+    pub(super) unsafe fn from_header(header: NonNull<FenceHeader>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            data: header.cast(),
+            _payload: PhantomData,
         }
-
-        // SAFETY: We hold the lock, and `flags` are from taking it.
-        unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
-        // SAFETY: `annotation` is from the corresponding begin.
-        unsafe { bindings::dma_fence_end_signalling(annotation) };
     }
 
     /// Drops the payload and releases everything else.
     ///
     /// # Safety
     ///
-    /// [`Self::complete`] must have been called, and `self` must not be used again.
+    /// [`FenceHeader::complete`] must have been called, and `self` must not be used again.
     #[inline]
-    unsafe fn destroy(&self) {
+    pub(super) unsafe fn destroy(&self) {
         // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
         // valid by the type invariants, and not used again.
         unsafe { ManuallyDrop::drop(&mut (*self.data.as_ptr()).payload) };
         // SAFETY: By the safety requirements.
-        unsafe { self.release() };
+        unsafe { self.header().release() };
     }
 
-    /// Releases the references to the context and to the fence.
+    /// Returns the payload and releases everything else.
     ///
     /// # Safety
     ///
-    /// [`Self::complete`] must have been called, the payload must be gone, and `self` must not be
-    /// used again.
+    /// As for [`Self::destroy`].
     #[inline]
-    unsafe fn release(&self) {
-        // The field stays as it is, since a name op that has found the fence unsignaled may still
-        // read it. So drop a copy.
-        //
-        // SAFETY: The reference is valid by the type invariants, and is not used as ours again.
-        drop(ManuallyDrop::into_inner(unsafe {
-            ptr::read(&raw const (*self.data.as_ptr()).context)
-        }));
-        // SAFETY: By the type invariants we own a reference, which is not used again.
-        unsafe { bindings::dma_fence_put(self.base()) };
+    pub(super) unsafe fn take(&self) -> T
+    where
+        T: Unpin,
+    {
+        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
+        // valid by the type invariants, may be moved, and is not used again.
+        let payload = unsafe { ptr::read(&raw const (*self.data.as_ptr()).payload) };
+        // SAFETY: By the safety requirements.
+        unsafe { self.header().release() };
+
+        ManuallyDrop::into_inner(payload)
     }
 }
 
@@ -377,6 +571,93 @@ impl<T> AsRef<DmaFence> for Fence<T> {
     }
 }
 
+impl<T: fmt::Debug> fmt::Debug for Fence<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fence")
+            .field("fence", self.as_dma_fence())
+            .field("payload", &**self)
+            .finish()
+    }
+}
+
+/// A borrowed [`Fence`] that somebody else owns, for example an [`XArray`].
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job(u32);
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::{dma_fence::Fence, xarray::{AllocKind, XArray}};
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fences = KBox::pin_init(XArray::<Fence<Job>>::new(AllocKind::Alloc), GFP_KERNEL)?;
+///
+/// let mut guard = fences.lock();
+/// guard.store(7, ring.new_fence(Job(5), GFP_KERNEL)?, GFP_KERNEL)?;
+/// assert_eq!(guard.get(7).map(|fence| fence.0), Some(5));
+///
+/// let fence = guard.remove(7).ok_or(ENOENT)?;
+/// drop(guard);
+/// fence.signal(Ok(()));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// [`XArray`]: crate::xarray::XArray
+pub struct FenceBorrow<'a, T> {
+    fence: ManuallyDrop<Fence<T>>,
+    _borrow: PhantomData<&'a Fence<T>>,
+}
+
+impl<T> Deref for FenceBorrow<'_, T> {
+    type Target = Fence<T>;
+
+    #[inline]
+    fn deref(&self) -> &Fence<T> {
+        &self.fence
+    }
+}
+
+// SAFETY: `into_foreign` returns a pointer to a `FenceData<T>`, which is aligned and not null.
+unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
+    const FOREIGN_ALIGN: usize = align_of::<FenceData<T>>();
+
+    type Borrowed<'a>
+        = FenceBorrow<'a, T>
+    where
+        Self: 'a;
+    type BorrowedMut<'a>
+        = FenceBorrow<'a, T>
+    where
+        Self: 'a;
+
+    fn into_foreign(self) -> *mut c_void {
+        self.into_header().as_ptr().cast()
+    }
+
+    unsafe fn from_foreign(ptr: *mut c_void) -> Self {
+        // SAFETY: By the safety requirements it comes from `into_foreign`, so it is not null.
+        unsafe { Self::from_header(NonNull::new_unchecked(ptr.cast())) }
+    }
+
+    unsafe fn borrow<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T> {
+        FenceBorrow {
+            // SAFETY: It comes from `into_foreign`, and stays there for `'a`: this second handle
+            // is never dropped, and only shared references to it are given out.
+            fence: ManuallyDrop::new(unsafe { Self::from_foreign(ptr) }),
+            _borrow: PhantomData,
+        }
+    }
+
+    unsafe fn borrow_mut<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T> {
+        // SAFETY: By the safety requirements, which are stricter.
+        unsafe { Self::borrow(ptr) }
+    }
+}
+
 impl<T> Drop for Fence<T> {
     fn drop(&mut self) {
         let fence = self.as_dma_fence();
@@ -389,7 +670,7 @@ impl<T> Drop for Fence<T> {
                 fence.seqno()
             );
         }
-        self.complete(Err(ECANCELED));
+        self.header().complete(Err(ECANCELED));
         // SAFETY: The fence is signaled, and `self` is being dropped.
         unsafe { self.destroy() };
     }

@@ -2,9 +2,12 @@
 
 //! KUnit tests of the fence abstractions.
 
+mod containers;
+
 use super::*;
 use crate::{
     impl_has_hr_timer,
+    seq_file::SeqFile,
     str::{
         CStrExt as _,
         CString, //
@@ -48,7 +51,14 @@ use crate::{
         Work,
         WorkItem, //
     },
+    xarray::{
+        AllocKind,
+        XArray, //
+    },
 };
+
+mod signalling;
+mod timeline;
 
 /// Tells a [`Probe`]'s ops what to say, and counts what happens to it.
 #[pin_data]
@@ -416,15 +426,98 @@ impl_has_hr_timer! {
     }
 }
 
-/// Signals a fence of another type from within a callback.
-struct Forward(Option<Fence<Plain>>);
+/// Does to its own fence what would deadlock if that took the lock.
+struct LookAgain {
+    fence: ARef<DmaFence>,
+    result: Option<Result>,
+    registers: bool,
+}
 
-impl FenceCallback for Forward {
-    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
-        if let Some(next) = self.0.take() {
-            next.signal(fence.result());
+impl FenceCallback for LookAgain {
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
+        self.fence.enable_signaling();
+        self.fence.set_deadline(Instant::now());
+        if self.fence.is_signaled() && self.fence.timestamp().is_some() {
+            self.result = self.fence.status();
         }
+
+        let late = FenceCallbackRegistration::new(&*self.fence, Ignore);
+        self.registers = KBox::try_pin_init(late, GFP_ATOMIC).is_ok();
     }
+}
+
+struct Ignore;
+
+impl FenceCallback for Ignore {
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {}
+}
+
+/// A callback that takes its time.
+struct Slow {
+    entered: Arc<Atomic<bool>>,
+    left: Arc<Atomic<bool>>,
+}
+
+impl FenceCallback for Slow {
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
+        self.entered.store(true, Release);
+        wait_for(Delta::from_millis(5), || false);
+        self.left.store(true, Release);
+    }
+}
+
+/// Work that signals a fence, or is itself what a fence queues.
+#[pin_data]
+struct Task {
+    #[pin]
+    work: Work<Task>,
+    #[pin]
+    done: Completion,
+    #[pin]
+    fence: SpinLock<Option<Fence<Plain>>>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Task { self.work }
+}
+
+impl Task {
+    fn new(fence: Option<Fence<Plain>>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                work <- new_work!("dma_fence::tests::Task"),
+                done <- Completion::new(),
+                fence <- new_spinlock!(fence),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl WorkItem for Task {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let fence = this.fence.lock().take();
+        if let Some(fence) = fence {
+            // Let the other side start to wait.
+            fsleep(Delta::from_millis(5));
+            fence.signal(Ok(()));
+        }
+        this.done.complete_all();
+    }
+}
+
+/// A payload that must not move.
+#[pin_data]
+struct Pinned {
+    #[pin]
+    lock: SpinLock<u32>,
+}
+
+#[vtable]
+impl FenceOps for Pinned {
+    const DRIVER_NAME: &'static CStr = c"pinned";
 }
 
 /// How often each race is run. The C suite does more of this.
@@ -794,7 +887,7 @@ mod suite {
         let consumer = next.to_dma_fence();
         let (fence, _control) = probe()?;
 
-        let _registration = register(fence.to_dma_fence(), Forward(Some(next)))?;
+        let _registration = register(fence.to_dma_fence(), Forward::new(next))?;
         fence.signal(Err(EIO));
         assert_eq!(consumer.status(), Some(Err(EIO)));
         Ok(())
@@ -850,6 +943,318 @@ mod suite {
         assert!(AsRef::<DmaFence>::as_ref(&fence) == fence.as_dma_fence());
         fence.signal(Ok(()));
         other.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn first_error_wins() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        fence.set_error(EFAULT);
+        fence.set_error(EIO);
+        assert_eq!(consumer.status(), None);
+        fence.signal(Err(ETIME));
+        assert_eq!(consumer.status(), Some(Err(EFAULT)));
+
+        // Also against the ops, and if the fence is dropped.
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        fence.set_error(EFAULT);
+        control.poll_says.store(EIO.to_errno(), Release);
+        assert_eq!(consumer.status(), Some(Err(EFAULT)));
+        fence.set_error(EIO);
+        drop(fence);
+        assert_eq!(consumer.status(), Some(Err(EFAULT)));
+        Ok(())
+    }
+
+    #[test]
+    fn timestamp_is_that_of_signaling() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        assert!(consumer.timestamp().is_none());
+
+        let before = Instant::<Monotonic>::now();
+        fence.signal(Ok(()));
+        let timestamp = consumer.timestamp().ok_or(EINVAL)?;
+        assert!(timestamp.as_nanos() >= before.as_nanos());
+        assert!(timestamp.as_nanos() <= Instant::<Monotonic>::now().as_nanos());
+        Ok(())
+    }
+
+    #[test]
+    fn later_is_within_a_context() -> Result {
+        let context = FenceContext::new(c"later", GFP_KERNEL)?;
+        let first = context.new_fence(Plain, GFP_KERNEL)?;
+        let second = context.new_fence(Plain, GFP_KERNEL)?;
+        let other = plain()?;
+        let (a, b, c) = (
+            first.as_dma_fence(),
+            second.as_dma_fence(),
+            other.as_dma_fence(),
+        );
+
+        assert!(b.is_later(a) && b.is_later_or_same(a));
+        assert!(!a.is_later(b) && !a.is_later_or_same(b));
+        assert!(!a.is_later(a) && a.is_later_or_same(a));
+        // C warns about these.
+        assert!(!a.is_later(c) && !c.is_later(a) && !c.is_later_or_same(a));
+
+        first.signal(Ok(()));
+        second.signal(Ok(()));
+        other.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn seqnos_start_where_told() -> Result {
+        let context = FenceContext::new(c"start", GFP_KERNEL)?.starting_at(1 << 40);
+        let fence = context.new_fence(Plain, GFP_KERNEL)?;
+        assert_eq!(fence.as_dma_fence().seqno(), 1 << 40);
+
+        // Never back.
+        let context = context.starting_at(7);
+        let next = context.new_fence(Plain, GFP_KERNEL)?;
+        assert_eq!(next.as_dma_fence().seqno(), (1 << 40) + 1);
+
+        fence.signal(Ok(()));
+        next.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn wait_any_returns_the_index() -> Result {
+        let fences = [plain()?, plain()?, plain()?];
+        let consumers = fences.each_ref().map(|fence| fence.to_dma_fence());
+        let all = consumers.each_ref().map(|fence| &**fence);
+
+        assert_eq!(DmaFence::wait_any(&[]), Err(EINVAL));
+        for timeout in [0, 1] {
+            assert_eq!(DmaFence::wait_any_timeout(&all, timeout), Err(ETIMEDOUT));
+            assert_eq!(
+                DmaFence::wait_any_interruptible_timeout(&all, timeout),
+                Err(ETIMEDOUT)
+            );
+        }
+
+        let [first, second, third] = fences;
+        let task = Task::new(Some(second))?;
+        let _ = workqueue::system_unbound().enqueue(task.clone());
+        assert_eq!(DmaFence::wait_any(&all)?, 1);
+        assert_eq!(DmaFence::wait_any_interruptible(&all)?, 1);
+        assert_eq!(DmaFence::wait_any_timeout(&all, usize::MAX)?, 1);
+        assert_eq!(DmaFence::wait_any_interruptible_timeout(&all, 0)?, 1);
+        task.done.wait_for_completion();
+
+        first.signal(Ok(()));
+        third.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn callback_can_look_at_its_own_fence() -> Result {
+        let (fence, _control) = probe()?;
+        let mut registration = register(
+            fence.to_dma_fence(),
+            LookAgain {
+                fence: fence.to_dma_fence(),
+                result: None,
+                registers: true,
+            },
+        )?;
+
+        fence.signal(Err(EIO));
+        let callback = registration.as_mut().take().ok_or(EINVAL)?;
+        assert_eq!(callback.result, Some(Err(EIO)));
+        assert!(!callback.registers);
+        Ok(())
+    }
+
+    #[test]
+    fn callback_takes_a_reference_and_memory_from_before() -> Result {
+        let fence = plain()?;
+        let count = Count::new()?;
+        let calls = count.calls.clone();
+        let memory = KBox::<FenceCallbackRegistration<Count>>::new_uninit(GFP_KERNEL)?;
+
+        // Nothing is allocated from here on.
+        let init = FenceCallbackRegistration::new(fence.as_dma_fence(), count);
+        let _registration = memory.write_pin_init(init)?;
+        fence.signal(Ok(()));
+        assert_eq!(calls.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn signaled_sync_waits_for_callbacks() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        let (entered, left) = (
+            Arc::new(Atomic::new(false), GFP_KERNEL)?,
+            Arc::new(Atomic::new(false), GFP_KERNEL)?,
+        );
+        let _registration = register(
+            consumer.clone(),
+            Slow {
+                entered: entered.clone(),
+                left: left.clone(),
+            },
+        )?;
+        assert!(!consumer.is_signaled_sync());
+
+        let task = Task::new(Some(fence))?;
+        let _ = workqueue::system_unbound().enqueue(task.clone());
+        assert!(wait_for(Delta::from_millis(5000), || entered.load(Acquire)));
+        assert!(consumer.is_signaled());
+        assert!(consumer.is_signaled_sync());
+        assert!(left.load(Acquire));
+        task.done.wait_for_completion();
+        Ok(())
+    }
+
+    #[test]
+    fn callback_wakes_a_task() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        let wake = || WakeTask::new(ARef::from(&**crate::current!()));
+
+        let _registration = register(consumer.clone(), wake())?;
+        fence.signal(Ok(()));
+        assert!(matches!(
+            register(consumer, wake()),
+            Err(CallbackError::AlreadySignaled(_))
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn callback_completes() -> Result {
+        let fence = plain()?;
+        let task = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+
+        let _registration = register(fence.to_dma_fence(), Complete::new(task.clone()))?;
+        fence.signal(Ok(()));
+        task.wait_for_completion();
+        Ok(())
+    }
+
+    #[test]
+    fn callback_queues_work() -> Result {
+        let fence = plain()?;
+        let task = Task::new(None)?;
+        let queue = || QueueWork::new(workqueue::system_unbound(), task.clone());
+
+        // One of the two is rejected, and dropped only with its registration.
+        let first = register(fence.to_dma_fence(), queue())?;
+        let second = register(fence.to_dma_fence(), queue())?;
+        fence.signal(Ok(()));
+        task.done.wait_for_completion();
+        drop((first, second));
+        Ok(())
+    }
+
+    #[test]
+    fn callback_forwards() -> Result {
+        let (fence, _control) = probe()?;
+        let proxy = plain()?;
+        let consumer = proxy.to_dma_fence();
+
+        // A proxy that is not called is canceled, or can be had back.
+        let mut registration = register(fence.to_dma_fence(), Forward::new(proxy))?;
+        let proxy = registration.as_mut().take().ok_or(EINVAL)?.into_fence();
+        let registration = register(fence.to_dma_fence(), Forward::new(proxy.ok_or(EINVAL)?))?;
+        drop(registration);
+        assert_eq!(consumer.status(), Some(Err(ECANCELED)));
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    /// The core signals the fence and calls the callback, which has the fence itself.
+    #[test]
+    fn callback_forwards_to_its_own_fence() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+
+        let registration = register(consumer.clone(), Forward::new(fence))?;
+        control.poll_says.store(EIO.to_errno(), Release);
+        assert_eq!(consumer.status(), Some(Err(EIO)));
+        assert_eq!(control.drops.load(Relaxed), 0);
+        drop(registration);
+        assert_eq!(control.drops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn fences_live_in_an_xarray() -> Result {
+        let (fence, control) = probe()?;
+        let consumer = fence.to_dma_fence();
+        let array = KBox::pin_init(XArray::new(AllocKind::Alloc), GFP_KERNEL)?;
+        let consumers = KBox::pin_init(XArray::new(AllocKind::Alloc), GFP_KERNEL)?;
+
+        array.lock().store(3, fence, GFP_KERNEL)?;
+        consumers.lock().store(3, consumer.clone(), GFP_KERNEL)?;
+        let mut guard = array.lock();
+        assert!(guard.get(3).ok_or(ENOENT)?.as_dma_fence() == &*consumer);
+        assert!(guard.get_mut(3).ok_or(ENOENT)?.as_dma_fence() == &*consumer);
+        drop(guard);
+
+        // What is still in there is canceled with it.
+        drop(array);
+        assert_eq!(control.drops.load(Relaxed), 1);
+        assert_eq!(consumer.status(), Some(Err(ECANCELED)));
+        assert!(consumers.lock().get(3).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn payloads_can_be_pinned() -> Result {
+        let context = FenceContext::new(c"pinned", GFP_KERNEL)?;
+        let payload = pin_init!(Pinned { lock <- new_spinlock!(4) });
+        let fence = context.new_fence(payload, GFP_KERNEL)?;
+
+        *fence.payload().lock.lock() += 1;
+        assert_eq!(*fence.lock.lock(), 5);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn describe_names_the_fence() -> Result {
+        let fence = plain()?;
+        let mut buffer = KVec::from_elem(0u8, 256, GFP_KERNEL)?;
+        // SAFETY: All zeroes is a valid `struct seq_file`, one without a buffer.
+        let mut file: bindings::seq_file = unsafe { core::mem::zeroed() };
+        file.buf = buffer.as_mut_ptr();
+        file.size = buffer.len();
+
+        // SAFETY: It is valid, with a buffer that lives as long.
+        let seq_file = unsafe { SeqFile::from_raw(&raw mut file) };
+        fence.as_dma_fence().describe(seq_file);
+        let text = CStr::from_bytes_until_nul(&buffer).map_err(|_| EINVAL)?;
+        assert!(text.to_bytes().ends_with(b":1 plain plain unsignalled\n"));
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn debug_shows_the_payload() -> Result {
+        #[derive(Debug)]
+        struct Numbered(#[expect(dead_code)] u32);
+
+        #[vtable]
+        impl FenceOps for Numbered {
+            const DRIVER_NAME: &'static CStr = c"numbered";
+        }
+
+        let context = FenceContext::new(c"debug", GFP_KERNEL)?;
+        let fence = context.new_fence(Numbered(5), GFP_KERNEL)?;
+        let text = CString::try_from_fmt(fmt!("{:?}", fence))?;
+        assert!(text.to_bytes().ends_with(b"payload: Numbered(5) }"));
+        let text = CString::try_from_fmt(fmt!("{:?}", context))?;
+        assert!(text
+            .to_bytes()
+            .ends_with(b"name: \"debug\", last_seqno: 1 }"));
+        fence.signal(Ok(()));
         Ok(())
     }
 

@@ -154,7 +154,7 @@ struct Queue {
 #[pin_data]
 pub(crate) struct Channel {
     #[pin]
-    context: Mutex<FenceContext>,
+    context: Mutex<FenceContext<Job>>,
     #[pin]
     queue: Mutex<Queue>,
     pub(crate) engine: Arc<Engine>,

@@ -40,7 +40,7 @@ impl Channel {
                 error.kind(),
                 format!(
                     "there is no {DEVICE}: load the module: insmod {}",
-                    module::file()
+                    module::file(module::DRIVER)
                 ),
             )),
             Err(error) => Err(io::Error::new(error.kind(), format!("{DEVICE}: {error}"))),

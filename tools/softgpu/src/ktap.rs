@@ -82,6 +82,14 @@ macro_rules! check_errno {
     }};
 }
 
+/// Names tests after their functions.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident,)*) => {
+        [$($crate::ktap::Test { name: stringify!($name), run: $name },)*]
+    };
+}
+
 /// A test and its name.
 #[derive(Clone, Copy)]
 pub struct Test {

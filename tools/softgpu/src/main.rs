@@ -12,8 +12,10 @@ use sync_file::{now_ns, status_name, SyncFile};
 mod channel;
 mod ioctl;
 mod ktap;
+mod leak;
 mod module;
 mod run;
+mod sw_sync;
 mod sync_file;
 mod test;
 #[path = "../../../samples/rust/softgpu/uapi.rs"]
@@ -52,7 +54,8 @@ was running after the signaling of its fence had returned.
 
 const HELP_TEST: &str = "\
 Runs the tests, and prints the results as KTAP. Must be run as root, and by
-nobody else at the same time. The module is loaded again from /softgpu.ko.
+nobody else at the same time. The module is loaded again from /softgpu.ko or
+/lib/modules. So are modules that leak fences, two of which stay for ever.
 
 Usage: softgpu test [NAME...]
 

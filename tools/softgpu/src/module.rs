@@ -1,39 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loading and unloading the driver.
+//! Loading and unloading modules: the driver, and those of the tests.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// Where the file of the module is in an initramfs.
-const FILES: [&str; 2] = ["/softgpu.ko", "/lib/modules/softgpu.ko"];
+/// The name of the driver's module.
+pub const DRIVER: &str = "softgpu";
 
 /// Chooses which KUnit suites run when a module is loaded.
 const KUNIT_FILTER: &str = "/sys/module/kunit/parameters/filter_glob";
 
-/// Returns the file of the module, or where it should be.
-pub fn file() -> &'static str {
-    let found = FILES.into_iter().find(|file| Path::new(file).exists());
-    found.unwrap_or(FILES[0])
+/// Returns the file of a module in an initramfs, or where it should be.
+pub fn file(name: &str) -> String {
+    let files = [format!("/{name}.ko"), format!("/lib/modules/{name}.ko")];
+    let found = files.iter().find(|file| Path::new(file).exists());
+    found.unwrap_or(&files[0]).clone()
 }
 
-/// Returns whether the driver is loaded as a module, and not built in.
-pub fn is_loaded() -> bool {
-    Path::new("/sys/module/softgpu/initstate").exists()
+/// Returns whether a module is loaded as such, and not built in.
+pub fn is_loaded(name: &str) -> bool {
+    Path::new(&format!("/sys/module/{name}/initstate")).exists()
 }
 
-/// Loads the module. Its KUnit suite is not run.
-pub fn load() -> io::Result<()> {
-    let path = file();
-    let file = File::open(path)
+/// Loads a module with parameters, which are separated by spaces. Its KUnit suites are not run.
+pub fn load(name: &str, parameters: &str) -> io::Result<()> {
+    let path = file(name);
+    let file = File::open(&path)
         .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+    let parameters = CString::new(parameters)?;
 
     // There may be no KUnit, which is as well.
     let _ = fs::write(KUNIT_FILTER, "none");
     // SAFETY: The arguments are a descriptor and a valid string.
-    let ret = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_finit_module,
+            file.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
+    };
     let result = match ret {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -42,25 +52,20 @@ pub fn load() -> io::Result<()> {
     result
 }
 
-/// Unloads the module, if nobody uses it.
-pub fn unload() -> io::Result<()> {
+/// Unloads a module, if nobody uses it.
+pub fn unload(name: &str) -> io::Result<()> {
+    let name = CString::new(name)?;
+
     // SAFETY: The argument is a valid string.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_delete_module,
-            c"softgpu".as_ptr(),
-            libc::O_NONBLOCK,
-        )
-    };
+    let ret = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
     match ret {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-/// Returns how many users the module has.
-pub fn users() -> io::Result<String> {
-    Ok(fs::read_to_string("/sys/module/softgpu/refcnt")?
-        .trim()
-        .to_string())
+/// Returns how many users a module has.
+pub fn users(name: &str) -> io::Result<String> {
+    let path = format!("/sys/module/{name}/refcnt");
+    Ok(fs::read_to_string(path)?.trim().to_string())
 }

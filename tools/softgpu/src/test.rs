@@ -4,22 +4,16 @@
 
 use crate::channel::{counter, Channel, Job, DEVICE};
 use crate::ktap::{self, skip, Test, TestResult};
+use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, Query, Reset, Submit};
-use crate::{check, check_eq, check_errno, ioctl, module, sync_file};
+use crate::{check, check_eq, check_errno, ioctl, leak, module, sync_file, tests};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
-
-/// Names the tests after their functions.
-macro_rules! tests {
-    ($($name:ident,)*) => {
-        [$(Test { name: stringify!($name), run: $name },)*]
-    };
-}
 
 const SHORT: Duration = Duration::from_micros(100);
 const LONG: Duration = Duration::from_secs(10);
@@ -60,6 +54,7 @@ const TESTS: &[Test] = &tests![
 pub fn run(filters: &[String]) -> bool {
     let tests: Vec<_> = TESTS
         .iter()
+        .chain(leak::TESTS)
         .filter(|test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str())))
         .copied()
         .collect();
@@ -481,45 +476,6 @@ fn error_of_in_fence() -> TestResult {
     Ok(())
 }
 
-/// A timeline of the kernel's own test driver, for which see `drivers/dma-buf/sw_sync.c`.
-struct SwSync(File);
-
-impl SwSync {
-    const PATH: &'static str = "/sys/kernel/debug/sync/sw_sync";
-
-    fn open() -> TestResult<Self> {
-        if !Path::new(Self::PATH).exists() {
-            return skip(format!("no {}", Self::PATH));
-        }
-        let file = File::options().read(true).write(true).open(Self::PATH)?;
-        Ok(Self(file))
-    }
-
-    fn create_fence(&self, value: u32) -> io::Result<SyncFile> {
-        #[repr(C)]
-        struct CreateFence {
-            value: u32,
-            name: [u8; 32],
-            fence: i32,
-        }
-        const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
-
-        let mut args = CreateFence {
-            value,
-            name: [0; 32],
-            fence: -1,
-        };
-        ioctl::call(self.0.as_fd(), CREATE_FENCE, &mut args)?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fence) }))
-    }
-
-    fn advance(&self, mut by: u32) -> io::Result<()> {
-        const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
-        ioctl::call(self.0.as_fd(), INC, &mut by)
-    }
-}
-
 fn in_fence_of_other_driver() -> TestResult {
     let timeline = SwSync::open()?;
     let channel = Channel::open()?;
@@ -860,13 +816,14 @@ fn many_pollers() -> TestResult {
 
 /// Skips the test if the driver cannot be unloaded and loaded again.
 fn need_module() -> TestResult {
-    if !module::is_loaded() {
+    if !module::is_loaded(module::DRIVER) {
         return skip("the driver is built in");
     }
-    if !Path::new(module::file()).exists() {
-        return skip(format!("no {} to load again", module::file()));
+    let file = module::file(module::DRIVER);
+    if !Path::new(&file).exists() {
+        return skip(format!("no {file} to load again"));
     }
-    let users = module::users()?;
+    let users = module::users(module::DRIVER)?;
     if users != "0" {
         return skip(format!("{users} others use the module"));
     }
@@ -876,7 +833,7 @@ fn need_module() -> TestResult {
 /// Unloads the module. The reload resets the counters, so look at them before.
 fn unload() -> TestResult {
     check_eq!(counter("ops_after_signal")?, 0);
-    module::unload()?;
+    module::unload(module::DRIVER)?;
     check!(!Path::new(DEVICE).exists(), "{DEVICE} is still there");
     Ok(())
 }
@@ -886,7 +843,7 @@ fn unload_refused_while_open() -> TestResult {
     let channel = Channel::open()?;
     let fence = channel.submit(job(Duration::from_millis(20)))?;
 
-    check_errno!(module::unload(), libc::EAGAIN);
+    check_errno!(module::unload(module::DRIVER), libc::EAGAIN);
     check_eq!(fence.status(PATIENCE)?, 1);
     check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
     Ok(())
@@ -935,7 +892,7 @@ fn unload_with_signaled_fences() -> TestResult {
             fence.set_deadline(0)?;
             Ok(())
         });
-        module::load()?;
+        module::load(module::DRIVER, "")?;
         checked?;
         check_eq!(Channel::open()?.submit(job(SHORT))?.status(PATIENCE)?, 1);
     }
@@ -963,7 +920,7 @@ fn unload_right_after_close() -> TestResult {
             .iter()
             .filter(|fence| fence.info().map_or(true, |i| i.status == 0));
         let pending = pending.count();
-        module::load()?;
+        module::load(module::DRIVER, "")?;
         check_eq!(pending, 0);
     }
     Ok(())

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of timelines.
+
+use super::*;
+
+fn timeline<T: FenceOps>(start: u64) -> Result<(Timeline<T>, TimelineSignaler<T>)> {
+    let context = FenceContext::new(c"timeline", GFP_KERNEL)?.starting_at(start);
+    Ok(Timeline::new(context, GFP_KERNEL)?)
+}
+
+fn submit(timeline: &Timeline<Plain>) -> Result<ARef<DmaFence>> {
+    Ok(timeline.submit(FenceAllocation::new(GFP_KERNEL)?, Plain))
+}
+
+fn submit_many(timeline: &Timeline<Plain>, count: usize) -> Result<KVec<ARef<DmaFence>>> {
+    let mut fences = KVec::new();
+    for _ in 0..count {
+        fences.push(submit(timeline)?, GFP_KERNEL)?;
+    }
+    Ok(fences)
+}
+
+/// Writes down in which order fences signal.
+struct Order {
+    seqnos: Arc<Atomic<u64>>,
+    /// The number of fences that signaled before one that comes before them.
+    wrong: Arc<Atomic<u64>>,
+}
+
+impl FenceCallback for Order {
+    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
+        if self.seqnos.load(Relaxed) + 1 != fence.seqno() {
+            self.wrong.fetch_add(1, Relaxed);
+        }
+        self.seqnos.store(fence.seqno(), Relaxed);
+    }
+}
+
+/// Submits fences on another CPU.
+#[pin_data]
+struct Submitter {
+    #[pin]
+    work: Work<Submitter>,
+    #[pin]
+    done: Completion,
+    timeline: Timeline<Plain>,
+    count: u32,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Submitter { self.work }
+}
+
+impl WorkItem for Submitter {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        for _ in 0..this.count {
+            // The one who waits for them notices if there are too few.
+            if let Ok(allocation) = FenceAllocation::new(GFP_KERNEL) {
+                this.timeline.submit(allocation, Plain);
+            }
+        }
+        this.done.complete_all();
+    }
+}
+
+/// Signals its timeline in hard interrupt context, up to the last fence that was submitted.
+#[pin_data]
+struct Irq {
+    #[pin]
+    timer: HrTimer<Self>,
+    #[pin]
+    signaler: SpinLockIrq<TimelineSignaler<Plain>>,
+    timeline: Timeline<Plain>,
+    signaled: Atomic<i64>,
+}
+
+impl HrTimerCallback for Irq {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(this: ArcBorrow<'_, Self>, mut ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
+        if let Some(last) = this.timeline.last() {
+            let count = this.signaler.lock().signal_up_to(last.seqno(), Ok(()));
+            this.signaled.fetch_add(count as i64, Relaxed);
+        }
+        ctx.forward_now(Delta::from_micros(100));
+        HrTimerRestart::Restart
+    }
+}
+
+impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Irq {
+        mode: RelativeMode<Monotonic>, field: self.timer
+    }
+}
+
+#[macros::kunit_tests(rust_dma_fence_timeline)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn signal_up_to() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 5)?;
+        assert!(fences.iter().map(|fence| fence.seqno()).eq(1..=5));
+        assert!(fences
+            .iter()
+            .all(|fence| fence.context() == timeline.context()));
+
+        assert_eq!(signaler.signal_up_to(0, Ok(())), 0);
+        assert_eq!(signaler.signal_up_to(2, Ok(())), 2);
+        assert_eq!(signaler.signal_up_to(2, Ok(())), 0);
+        assert_eq!(signaler.signal_up_to(1, Ok(())), 0);
+        assert_eq!(fences[1].status(), Some(Ok(())));
+        assert_eq!(fences[2].status(), None);
+
+        assert_eq!(signaler.signal_up_to(4, Err(EIO)), 2);
+        assert_eq!(fences[2].status(), Some(Err(EIO)));
+        assert_eq!(fences[3].status(), Some(Err(EIO)));
+        assert_eq!(fences[4].status(), None);
+
+        // More than there are.
+        assert_eq!(signaler.signal_up_to(100, Ok(())), 1);
+        assert_eq!(fences[4].status(), Some(Ok(())));
+        assert_eq!(submit(&timeline)?.seqno(), 6);
+        assert_eq!(signaler.signal_up_to(6, Ok(())), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn payloads_go_when_signaled() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let controls = [Control::new()?, Control::new()?];
+        for control in &controls {
+            let fence = timeline.submit(FenceAllocation::new(GFP_KERNEL)?, Probe(control.clone()));
+            control.fence.store(fence.as_raw() as usize, Relaxed);
+        }
+
+        signaler.signal_up_to(1, Ok(()));
+        assert_eq!(controls[0].drops.load(Relaxed), 1);
+        assert_eq!(controls[1].drops.load(Relaxed), 0);
+
+        let mut taken = None;
+        assert_eq!(
+            signaler.take_up_to(2, Ok(()), |probe| taken = Some(probe)),
+            1
+        );
+        assert_eq!(controls[1].drops.load(Relaxed), 0);
+        // The fence is gone, so its lock must not be looked at.
+        controls[1].fence.store(0, Relaxed);
+        drop(taken);
+        assert_eq!(controls[1].drops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn fences_signal_in_order() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 8)?;
+        let seqnos = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let wrong = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+
+        let mut registrations = KVec::new();
+        // From the last to the first, so that it is not the order of registration.
+        for fence in fences.iter().rev() {
+            let order = Order {
+                seqnos: seqnos.clone(),
+                wrong: wrong.clone(),
+            };
+            registrations.push(register(fence.clone(), order)?, GFP_KERNEL)?;
+        }
+
+        signaler.signal_up_to(3, Ok(()));
+        assert_eq!(seqnos.load(Relaxed), 3);
+        signaler.signal_up_to(8, Ok(()));
+        assert_eq!(seqnos.load(Relaxed), 8);
+        assert_eq!(wrong.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn staged_error_is_signaled_in_its_turn() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 3)?;
+        let other = plain()?;
+
+        timeline.set_error(&fences[1], EFAULT)?;
+        timeline.set_error(&fences[1], EIO)?;
+        assert_eq!(timeline.set_error(other.as_dma_fence(), EIO), Err(EINVAL));
+        assert!(fences.iter().all(|fence| fence.status().is_none()));
+
+        signaler.signal_up_to(2, Ok(()));
+        assert_eq!(fences[0].status(), Some(Ok(())));
+        assert_eq!(fences[1].status(), Some(Err(EFAULT)));
+        assert_eq!(timeline.set_error(&fences[0], EIO), Err(EALREADY));
+        assert_eq!(fences[0].status(), Some(Ok(())));
+
+        // A reset does not hide what has happened before.
+        timeline.set_error(&fences[2], EFAULT)?;
+        signaler.cancel_all();
+        assert_eq!(fences[2].status(), Some(Err(EFAULT)));
+        other.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_all() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        assert_eq!(signaler.cancel_all(), 0);
+
+        let fences = submit_many(&timeline, 3)?;
+        assert_eq!(signaler.cancel_all(), 3);
+        assert!(fences
+            .iter()
+            .all(|fence| fence.status() == Some(Err(ECANCELED))));
+
+        let next = submit(&timeline)?;
+        assert_eq!(next.seqno(), 4);
+        assert_eq!(signaler.signal_up_to(4, Ok(())), 1);
+        assert_eq!(next.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn forgotten_fences_are_canceled() -> Result {
+        let (timeline, signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 3)?;
+
+        drop(signaler);
+        assert!(fences
+            .iter()
+            .all(|fence| fence.status() == Some(Err(ECANCELED))));
+        assert!(timeline.last().is_none());
+        assert_eq!(submit(&timeline)?.status(), Some(Err(ECANCELED)));
+        assert!(timeline.last().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn signaler_outlives_the_timeline() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 2)?;
+
+        drop(timeline);
+        assert!(fences[0].status().is_none());
+        assert!(has_names(&fences[0], c"plain", c"timeline"));
+        assert_eq!(signaler.signal_up_to(1, Ok(())), 1);
+        drop(signaler);
+        assert_eq!(fences[0].status(), Some(Ok(())));
+        assert_eq!(fences[1].status(), Some(Err(ECANCELED)));
+        Ok(())
+    }
+
+    #[test]
+    fn first_and_last() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        assert!(timeline.last().is_none() && signaler.first_fence().is_none());
+        assert!(signaler.first().is_none());
+
+        let fences = submit_many(&timeline, 3)?;
+        assert!(timeline.last() == Some(fences[2].clone()));
+        assert!(signaler.first_fence() == Some(fences[0].clone()));
+        assert!(signaler.first().is_some());
+
+        signaler.signal_up_to(2, Ok(()));
+        assert!(timeline.last() == Some(fences[2].clone()));
+        assert!(signaler.first_fence() == Some(fences[2].clone()));
+        signaler.signal_up_to(3, Ok(()));
+        assert!(timeline.last().is_none() && signaler.first_fence().is_none());
+
+        let next = submit(&timeline)?;
+        assert!(timeline.last() == Some(next.clone()));
+        assert!(signaler.first_fence() == Some(next));
+        signaler.cancel_all();
+        assert!(timeline.last().is_none());
+        Ok(())
+    }
+
+    /// It may be that the core signals the last fence, by one of its ops.
+    #[test]
+    fn last_has_not_signaled() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let control = Control::new()?;
+        let fence = timeline.submit(FenceAllocation::new(GFP_KERNEL)?, Probe(control.clone()));
+
+        assert!(timeline.last().is_some());
+        control.poll_says.store(EIO.to_errno(), Release);
+        assert!(fence.is_signaled());
+        assert!(timeline.last().is_none());
+
+        // It is still there, and its result stands.
+        assert!(signaler.first_fence() == Some(fence.clone()));
+        assert_eq!(control.drops.load(Relaxed), 0);
+        assert_eq!(signaler.signal_up_to(1, Ok(())), 1);
+        assert_eq!(control.drops.load(Relaxed), 1);
+        assert_eq!(fence.status(), Some(Err(EIO)));
+        Ok(())
+    }
+
+    #[test]
+    fn hardware_seqnos_wrap_around() -> Result {
+        const WRAP: u64 = 1 << 32;
+        let (timeline, mut signaler) = timeline(WRAP - 2)?;
+        // Nothing was submitted, but the hardware may show what it was initialized with.
+        assert_eq!(signaler.extend_seqno(0xffff_fffd), Some(WRAP - 3));
+        assert_eq!(signaler.extend_seqno(0xffff_fffe), None);
+        assert_eq!(signaler.extend_seqno(0), None);
+
+        let fences = submit_many(&timeline, 5)?;
+        assert_eq!(signaler.extend_seqno(0xffff_fffe), Some(WRAP - 2));
+        assert_eq!(signaler.extend_seqno(0xffff_ffff), Some(WRAP - 1));
+        assert_eq!(signaler.extend_seqno(0), Some(WRAP));
+        assert_eq!(signaler.extend_seqno(2), Some(WRAP + 2));
+        assert_eq!(signaler.extend_seqno(3), None);
+        assert_eq!(signaler.extend_seqno(0x8000_0000), None);
+
+        let seqno = signaler.extend_seqno(0).ok_or(EINVAL)?;
+        assert_eq!(signaler.signal_up_to(seqno, Ok(())), 3);
+        assert!(fences[2].has_signaled() && !fences[3].has_signaled());
+        // The same again is no progress, and there is no way back.
+        assert_eq!(signaler.extend_seqno(0), Some(WRAP));
+        assert_eq!(signaler.extend_seqno(0xffff_ffff), None);
+
+        signaler.cancel_all();
+        assert_eq!(signaler.extend_seqno(2), Some(WRAP + 2));
+        assert_eq!(signaler.extend_seqno(1), None);
+
+        // At the end of 64 bits nothing overflows.
+        let (timeline, mut signaler) = super::timeline(u64::MAX - 1)?;
+        submit(&timeline)?;
+        assert_eq!(signaler.extend_seqno(0xffff_fffe), Some(u64::MAX - 1));
+        assert_eq!(signaler.extend_seqno(0), None);
+        signaler.signal_up_to(u64::MAX, Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn timelines_can_be_sent() -> Result {
+        fn is_send_and_sync<T: Send + Sync>(_: &T) {}
+
+        let (timeline, signaler) = super::timeline::<Plain>(1)?;
+        is_send_and_sync(&timeline);
+        is_send_and_sync(&signaler);
+
+        let text = CString::try_from_fmt(fmt!("{:?}", timeline))?;
+        assert!(text
+            .to_bytes()
+            .ends_with(b"name: \"timeline\", last_seqno: 0 }"));
+        let text = CString::try_from_fmt(fmt!("{:?}", signaler))?;
+        assert!(text.to_bytes().ends_with(b"done: 0 }"));
+        Ok(())
+    }
+
+    /// The types leave one signaller at a time; here in an interrupt, against a reset and two
+    /// threads that submit.
+    #[test]
+    fn submit_against_an_interrupt() -> Result {
+        const COUNT: u32 = 2000;
+        let (timeline, signaler) = timeline(1)?;
+        let first = submit(&timeline)?;
+        let (submitters, irqs) = (timeline.clone(), timeline.clone());
+
+        let submitter = Arc::pin_init(
+            pin_init!(Submitter {
+                work <- new_work!("dma_fence::tests::Submitter"),
+                done <- Completion::new(),
+                timeline: submitters,
+                count: COUNT,
+            }),
+            GFP_KERNEL,
+        )?;
+        let irq = Arc::pin_init(
+            pin_init!(Irq {
+                timer <- HrTimer::new(),
+                signaler <- new_spinlock_irq!(signaler),
+                timeline: irqs,
+                signaled: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        let handle = irq.clone().start(Delta::from_micros(100));
+        let _ = workqueue::system_unbound().enqueue(submitter.clone());
+        let mut last = first.seqno();
+        let mut canceled = 0;
+        for round in 0..COUNT {
+            let fence = submit(&timeline)?;
+            assert!(fence.seqno() > last);
+            last = fence.seqno();
+            if round % 256 == 0 {
+                canceled += irq.signaler.lock().cancel_all();
+            }
+        }
+        submitter.done.wait_for_completion();
+        let rest = submit(&timeline)?;
+        assert!(rest.wait_timeout(msecs_to_jiffies(10_000)).is_ok());
+        drop(handle);
+
+        // Everyone was signaled once.
+        let rest = irq.signaler.lock().cancel_all();
+        let signaled = irq.signaled.load(Relaxed) as usize;
+        assert_eq!(signaled + canceled + rest, 2 * COUNT as usize + 2);
+        assert!(timeline.last().is_none());
+        Ok(())
+    }
+}

@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fences that are signaled in the order in which they were submitted.
+//!
+//! A timeline keeps the pending fences of a context in a list, linked through the fences
+//! themselves. So the driver need not keep them, nothing is allocated, and all that the hardware
+//! has finished is signaled by one call.
+//!
+//! # Locking
+//!
+//! The lock of the list is held to link and to unlink fences. Nothing of the driver runs under it,
+//! and no fence is signaled.
+
+use super::{
+    context::ContextRef,
+    fence::{
+        set_error,
+        FenceData,
+        FenceHeader, //
+    },
+    DmaFence,
+    Fence,
+    FenceAllocation,
+    FenceContext,
+    FenceOps, //
+};
+use crate::{
+    alloc::AllocError,
+    error::Error,
+    fmt,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        new_spinlock_irq,
+        Arc,
+        SpinLockIrq, //
+    },
+};
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+/// The pending fences of a timeline, in order.
+///
+/// # Invariants
+///
+/// Each fence in the list is owned by it: `first`, and what follows through `next`, up to `end`.
+/// If `first` is null the list is empty and `end` means nothing. `last` is null or a fence that is
+/// in the list or that the signaler has taken from it, and not released yet.
+struct Pending {
+    first: *mut FenceHeader,
+    end: *mut FenceHeader,
+    /// The fence that was submitted last, unless it has been signaled.
+    last: *mut FenceHeader,
+    /// Whether the signaler has gone.
+    closed: bool,
+}
+
+// SAFETY: The fences can be sent to other threads: `FenceOps` has that as a bound.
+unsafe impl Send for Pending {}
+
+/// What the two handles share.
+#[pin_data]
+struct Shared {
+    #[pin]
+    pending: SpinLockIrq<Pending>,
+    context: ContextRef,
+}
+
+impl Shared {
+    // This is in the kernel image, with the key of the lock's class.
+    #[inline(never)]
+    fn new(context: ContextRef, flags: kernel::alloc::Flags) -> Result<Arc<Self>, AllocError> {
+        Arc::pin_init(
+            pin_init!(Self {
+                pending <- new_spinlock_irq!(Pending {
+                    first: ptr::null_mut(),
+                    end: ptr::null_mut(),
+                    last: ptr::null_mut(),
+                    closed: false,
+                }, "dma_fence::Timeline"),
+                context,
+            }),
+            flags,
+        )
+        .map_err(|_| AllocError)
+    }
+
+    /// Takes all fences up to `seqno` out of the list, still linked to each other.
+    fn take(&self, seqno: u64) -> *mut FenceHeader {
+        let mut pending = self.pending.lock();
+        let first = pending.first;
+        let mut taken: *mut FenceHeader = ptr::null_mut();
+        let mut next = first;
+
+        // SAFETY: By the invariants of `Pending` the fences in the list are valid.
+        while let Some(fence) = unsafe { next.as_ref() } {
+            if fence.seqno() > seqno {
+                break;
+            }
+            taken = next;
+            next = fence.next.get();
+        }
+
+        // SAFETY: As above.
+        let Some(taken) = (unsafe { taken.as_ref() }) else {
+            return ptr::null_mut();
+        };
+        // INVARIANT: The rest begins with `next`.
+        pending.first = next;
+        taken.next.set(ptr::null_mut());
+        first
+    }
+
+    /// Forgets a fence that was taken and has been signaled.
+    fn forget(&self, fence: &FenceHeader) {
+        // Only a fence without a next one can be the last. It gets none once it was taken.
+        if fence.next.get().is_null() {
+            let mut pending = self.pending.lock();
+            if ptr::eq(pending.last, fence) {
+                pending.last = ptr::null_mut();
+            }
+        }
+    }
+
+    /// Returns a fence if it has not signaled, given one that stays while the lock is held.
+    fn consumer(fence: *mut FenceHeader) -> Option<ARef<DmaFence>> {
+        // SAFETY: By the invariants of `Pending`, which the caller holds the lock of.
+        let fence = unsafe { fence.as_ref() }?.as_dma_fence();
+
+        (!fence.has_signaled()).then(|| fence.into())
+    }
+}
+
+/// A queue whose fences are signaled in order, as seen by those who submit.
+///
+/// It owns the context and the pending fences. What signals them is the [`TimelineSignaler`], of
+/// which there is exactly one.
+///
+/// It can be cloned, for as many places as submit. It may be dropped at any time and in any context;
+/// the signaler still has the pending fences.
+///
+/// # Examples
+///
+/// A ring whose hardware writes the seqno of the last finished job to memory.
+///
+/// ```
+/// use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+///
+/// struct Job {
+///     buffer: KVec<u8>,
+/// }
+///
+/// #[vtable]
+/// impl FenceOps for Job {
+///     const DRIVER_NAME: &'static CStr = c"example";
+/// }
+///
+/// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let (ring, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+///
+/// // Submission: what can fail comes first.
+/// let submit = || -> Result<_> {
+///     let buffer = KVec::from_elem(0, 64, GFP_KERNEL)?;
+///     let allocation = FenceAllocation::new(GFP_KERNEL)?;
+///     Ok(ring.submit(allocation, Job { buffer }))
+/// };
+/// let (first, second, third) = (submit()?, submit()?, submit()?);
+/// assert!(ring.last() == Some(third.clone()));
+///
+/// // The interrupt handler: the hardware has got to the second job.
+/// assert_eq!(signaler.signal_up_to(second.seqno(), Ok(())), 2);
+/// assert_eq!(first.status(), Some(Ok(())));
+/// assert_eq!(second.status(), Some(Ok(())));
+/// assert_eq!(third.status(), None);
+///
+/// // A reset.
+/// assert_eq!(signaler.cancel_all(), 1);
+/// assert_eq!(third.status(), Some(Err(ECANCELED)));
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Timeline<T> {
+    shared: Arc<Shared>,
+    _payload: PhantomData<fn(T)>,
+}
+
+impl<T: FenceOps> Timeline<T> {
+    /// Makes a timeline of a context.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    ///
+    /// # Context
+    ///
+    /// Process context, or any if `flags` allow it.
+    ///
+    /// # Examples
+    ///
+    /// See [`Timeline`].
+    pub fn new(
+        context: FenceContext<T>,
+        flags: kernel::alloc::Flags,
+    ) -> Result<(Self, TimelineSignaler<T>), AllocError> {
+        let context = context.shared().clone();
+        let done = context.last_seqno();
+        let shared = Shared::new(context, flags)?;
+
+        Ok((
+            Self {
+                shared: shared.clone(),
+                _payload: PhantomData,
+            },
+            TimelineSignaler {
+                shared,
+                done,
+                _payload: PhantomData,
+            },
+        ))
+    }
+
+    /// Submits the next fence, with `payload`.
+    ///
+    /// The order of sequence numbers is that of the calls to this. A driver that submits from
+    /// several threads serializes them, together with what puts the work into its queue. The fence
+    /// may be signaled before this returns, so the hardware should not be told before.
+    ///
+    /// If the signaler has gone, the fence is canceled at once.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context, if `payload` can be initialized there.
+    ///
+    /// # Examples
+    ///
+    /// See [`Timeline`].
+    pub fn submit(
+        &self,
+        allocation: FenceAllocation<T>,
+        payload: impl PinInit<T>,
+    ) -> ARef<DmaFence> {
+        let filled = allocation.fill(payload);
+
+        let mut pending = self.shared.pending.lock();
+        // Under the lock, so that the list is in the order of the numbers.
+        let (fence, live) = filled.publish(&self.shared.context);
+        let consumer = fence.to_dma_fence();
+
+        if !live || pending.closed {
+            drop(pending);
+            fence.signal(Err(ECANCELED));
+            return consumer;
+        }
+
+        let fence = fence.into_header().as_ptr();
+        // INVARIANT: The list owns the fence now.
+        if pending.first.is_null() {
+            pending.first = fence;
+        } else {
+            // SAFETY: The list is not empty, so `end` is a fence in it.
+            unsafe { (*pending.end).next.set(fence) };
+        }
+        pending.end = fence;
+        pending.last = fence;
+
+        consumer
+    }
+
+    /// Sets the error that a pending fence is signaled with when it is its turn.
+    ///
+    /// The first error wins: the result of [`TimelineSignaler::signal_up_to`] is ignored then.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the fence is not one of this timeline, [`EALREADY`] if it has signaled.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context. The lock of the fence must not be held.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let (ring, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+    /// let first = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job);
+    /// let second = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job);
+    ///
+    /// // The second job has faulted while the first one is still running.
+    /// ring.set_error(&second, EFAULT)?;
+    /// assert_eq!(second.status(), None);
+    ///
+    /// signaler.signal_up_to(second.seqno(), Ok(()));
+    /// assert_eq!(first.status(), Some(Ok(())));
+    /// assert_eq!(second.status(), Some(Err(EFAULT)));
+    /// assert_eq!(ring.set_error(&second, EIO), Err(EALREADY));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_error(&self, fence: &DmaFence, error: Error) -> Result {
+        // The number is unique, so nobody else issues fences with it.
+        if fence.context() != self.context() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The fence is valid. Neither its ops nor its callbacks get a `DmaFence`.
+        match unsafe { set_error(fence.as_raw(), error) } {
+            true => Ok(()),
+            false => Err(EALREADY),
+        }
+    }
+}
+
+impl<T> Timeline<T> {
+    /// Returns the number of the context, which no other context has.
+    #[inline]
+    pub fn context(&self) -> u64 {
+        self.shared.context.context()
+    }
+
+    /// Returns the fence that was submitted last, if it has not signaled yet.
+    ///
+    /// This is what work must come after that is to follow all work so far.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// See [`Timeline`].
+    pub fn last(&self) -> Option<ARef<DmaFence>> {
+        let pending = self.shared.pending.lock();
+
+        Shared::consumer(pending.last)
+    }
+}
+
+impl<T> Clone for Timeline<T> {
+    /// Returns another handle to the same timeline.
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            _payload: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Timeline<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeline")
+            .field("context", &self.context())
+            .field("name", &self.shared.context.name())
+            .field("last_seqno", &self.shared.context.last_seqno())
+            .finish()
+    }
+}
+
+/// The only one that can signal the fences of a [`Timeline`].
+///
+/// All that signals needs it exclusively, so fences signal in order, whoever calls: a driver that
+/// signals from its interrupt handler and from a reset keeps the signaler in a [`SpinLockIrq`]. The
+/// callbacks of the fences are called with that lock held then, as they are with the lock of the
+/// fence; a signaler that belongs to one thread needs no lock.
+///
+/// When it is dropped all pending fences are canceled, as are those that are submitted later.
+/// Leaking it leaves them pending, and the module that has their ops loaded.
+///
+/// # Examples
+///
+/// See [`Timeline`].
+#[must_use = "if the signaler is dropped, all fences of the timeline are canceled"]
+pub struct TimelineSignaler<T> {
+    shared: Arc<Shared>,
+    /// All fences up to this number have been signaled.
+    done: u64,
+    _payload: PhantomData<T>,
+}
+
+// SAFETY: What it owns are fences, which are both.
+unsafe impl<T: Send + Sync> Send for TimelineSignaler<T> {}
+// SAFETY: As above. A shared reference only leads to shared ones to payloads.
+unsafe impl<T: Send + Sync> Sync for TimelineSignaler<T> {}
+
+impl<T> TimelineSignaler<T> {
+    /// Signals all pending fences up to and including `seqno`, in order, with `result`.
+    ///
+    /// A fence that has an error already, from [`Timeline::set_error`] or from one of its ops, keeps
+    /// it. When this returns, none of the ops of these fences is running or will be called again,
+    /// all of their callbacks have been called, and their payloads have been dropped.
+    ///
+    /// Returns how many fences that were. A number that is not in use, or not any more, is no error.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context, if the payloads may be dropped there. Must not be
+    /// called with the lock of one of the fences held.
+    ///
+    /// # Examples
+    ///
+    /// See [`Timeline`].
+    #[inline]
+    pub fn signal_up_to(&mut self, seqno: u64, result: Result) -> usize {
+        // SAFETY: This is called once for each fence, which has signaled.
+        self.for_each_up_to(seqno, result, |fence| unsafe { fence.destroy() })
+    }
+
+    /// Signals like [`TimelineSignaler::signal_up_to`], and hands over the payloads instead of
+    /// dropping them.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+    /// # struct Job(u32);
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let (ring, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+    /// ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(3));
+    /// ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(4));
+    ///
+    /// let mut sum = 0;
+    /// signaler.take_up_to(2, Ok(()), |Job(number)| sum += number);
+    /// assert_eq!(sum, 7);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn take_up_to(&mut self, seqno: u64, result: Result, mut taken: impl FnMut(T)) -> usize
+    where
+        T: Unpin,
+    {
+        // SAFETY: This is called once for each fence, which has signaled.
+        self.for_each_up_to(seqno, result, |fence| taken(unsafe { fence.take() }))
+    }
+
+    /// Signals all pending fences with [`ECANCELED`], in order. Returns how many that were.
+    ///
+    /// The timeline can be used as before afterwards.
+    ///
+    /// # Context
+    ///
+    /// As [`TimelineSignaler::signal_up_to`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Timeline`].
+    #[inline]
+    pub fn cancel_all(&mut self) -> usize {
+        self.signal_up_to(u64::MAX, Err(ECANCELED))
+    }
+
+    /// Signals fences, and has `release` called for each of them.
+    #[inline]
+    fn for_each_up_to(
+        &mut self,
+        seqno: u64,
+        result: Result,
+        mut release: impl FnMut(&Fence<T>),
+    ) -> usize {
+        self.done = seqno.min(self.shared.context.last_seqno()).max(self.done);
+
+        let mut count = 0;
+        let mut next = self.shared.take(seqno);
+        while let Some(header) = NonNull::new(next) {
+            // SAFETY: It was taken from the list, so it is valid and ours.
+            let fence = unsafe { header.as_ref() };
+            next = fence.next.get();
+
+            fence.complete(result);
+            self.shared.forget(fence);
+            // SAFETY: As above, and the list has got it from a `Fence<T>`. It is not dropped, since
+            // `release` does that.
+            release(&ManuallyDrop::new(unsafe { Fence::from_header(header) }));
+            count += 1;
+        }
+        count
+    }
+
+    /// Returns the payload of the oldest pending fence.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+    /// # struct Job(u32);
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let (ring, signaler) = Timeline::new(context, GFP_KERNEL)?;
+    /// assert!(signaler.first().is_none());
+    ///
+    /// ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(3));
+    /// ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(4));
+    /// assert_eq!(signaler.first().map(|job| job.0), Some(3));
+    /// assert_eq!(signaler.first_fence().map(|fence| fence.seqno()), Some(1));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn first(&self) -> Option<&T> {
+        let first = self.shared.pending.lock().first;
+
+        // SAFETY: A fence in the list is valid, and only a method that needs `self` exclusively
+        // takes it out.
+        let fence = unsafe { first.as_ref() }?;
+        // SAFETY: As above. It comes from a `Fence<T>`.
+        Some(unsafe { FenceData::<T>::payload(fence.as_raw()) })
+    }
+
+    /// Returns the oldest pending fence. It may have signaled already, by one of its ops.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// See [`TimelineSignaler::first`].
+    pub fn first_fence(&self) -> Option<ARef<DmaFence>> {
+        let pending = self.shared.pending.lock();
+
+        // SAFETY: A fence in the list is valid.
+        Some(unsafe { pending.first.as_ref() }?.as_dma_fence().into())
+    }
+
+    /// Returns the 64-bit seqno that is meant by a 32-bit one from the hardware, which has wrapped
+    /// around any number of times.
+    ///
+    /// Returns [`None`] if the hardware can mean none between the last one that was signaled and the
+    /// last one that was submitted. It may be something old, from before a reset, or broken.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let context = FenceContext::new(c"ring0", GFP_KERNEL)?.starting_at(0xffff_ffff);
+    /// let (ring, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+    /// let first = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job);
+    /// let second = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job);
+    ///
+    /// assert_eq!(signaler.extend_seqno(0xffff_ffff), Some(first.seqno()));
+    /// assert_eq!(signaler.extend_seqno(0), Some(second.seqno()));
+    /// assert_eq!(signaler.extend_seqno(1), None);
+    ///
+    /// signaler.signal_up_to(second.seqno(), Ok(()));
+    /// assert_eq!(signaler.extend_seqno(0xffff_ffff), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn extend_seqno(&self, hardware: u32) -> Option<u64> {
+        // CAST: The low 32 bits are what the hardware knows.
+        let ahead = hardware.wrapping_sub(self.done as u32);
+        let seqno = self.done.checked_add(u64::from(ahead))?;
+
+        (seqno <= self.shared.context.last_seqno()).then_some(seqno)
+    }
+}
+
+impl<T> fmt::Debug for TimelineSignaler<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimelineSignaler")
+            .field("context", &self.shared.context.context())
+            .field("done", &self.done)
+            .finish()
+    }
+}
+
+impl<T> Drop for TimelineSignaler<T> {
+    fn drop(&mut self) {
+        self.shared.pending.lock().closed = true;
+        self.cancel_all();
+    }
+}

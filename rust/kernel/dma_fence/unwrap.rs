@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The fences inside of containers.
+//!
+//! C header: [`include/linux/dma-fence-unwrap.h`](srctree/include/linux/dma-fence-unwrap.h)
+
+use super::DmaFence;
+use crate::{
+    alloc::AllocError,
+    bindings,
+    prelude::*,
+    sync::aref::ARef, //
+};
+use core::{
+    iter::FusedIterator,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+impl DmaFence {
+    /// Returns an iterator over the fences that this one is made of, however it nests them.
+    ///
+    /// For a chain these are the fences that its nodes contain, beginning with the last node; for
+    /// an array the fences in it, also if it is in a chain. Any other fence is made of itself.
+    ///
+    /// The fences may have signaled or not. Only the older nodes of a chain are left out if theirs
+    /// have.
+    ///
+    /// # Context
+    ///
+    /// Any, except within an op or a callback of one of the fences. This goes for the use of the
+    /// iterator, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::dma_fence::{DmaFence, FenceChainNode};
+    ///
+    /// /// Returns whether all that is left to wait for is on the hardware's own ring.
+    /// fn needs_no_wait(fence: &DmaFence, ring: u64) -> bool {
+    ///     fence.unwrap().all(|fence| fence.context() == ring || fence.is_signaled())
+    /// }
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let copy = FenceContext::new(c"copy", GFP_KERNEL)?;
+    /// let draw = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let upload = copy.new_fence(Job, GFP_KERNEL)?;
+    ///
+    /// let chain = FenceChainNode::new()?.init(None, upload.to_dma_fence(), 1)?;
+    /// let chain = FenceChainNode::new()?.init(Some(chain.into()), draw.to_dma_fence(), 2)?;
+    /// assert_eq!(chain.unwrap().count(), 2);
+    ///
+    /// assert!(!needs_no_wait(&chain, ring.context()));
+    /// upload.signal(Ok(()));
+    /// assert!(needs_no_wait(&chain, ring.context()));
+    /// # draw.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn unwrap(&self) -> Unwrap {
+        let mut cursor = bindings::dma_fence_unwrap {
+            chain: ptr::null_mut(),
+            array: ptr::null_mut(),
+            index: 0,
+        };
+        // SAFETY: The fence is valid by the type invariants, and `cursor` is valid for writes.
+        let first = unsafe { bindings::dma_fence_unwrap_first(self.as_raw(), &mut cursor) };
+
+        // INVARIANT: The cursor got a reference, and has not been moved on.
+        Unwrap {
+            cursor,
+            first: NonNull::new(first),
+        }
+    }
+
+    /// Returns one fence that signals when all of these have.
+    ///
+    /// Containers among them are taken apart. What has signaled is left out, and so are earlier
+    /// fences of a context that has a later one. Depending on what remains, the result is a new
+    /// array, the one fence that is left, or, if there is none, a new fence which has signaled.
+    /// That one has the timestamp of the last of the others.
+    ///
+    /// The errors of fences that have signaled before are lost. For those of the others see
+    /// [`FenceArray`](super::FenceArray).
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::dma_fence::DmaFence;
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let copy = FenceContext::new(c"copy", GFP_KERNEL)?;
+    /// let first = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let draw = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let upload = copy.new_fence(Job, GFP_KERNEL)?;
+    ///
+    /// // The first job on the ring is done when the second one is.
+    /// let merged = DmaFence::merge(&[first.as_ref(), draw.as_ref(), upload.as_ref()])?;
+    /// assert_eq!(merged.unwrap().count(), 2);
+    ///
+    /// # first.signal(Ok(()));
+    /// draw.signal(Ok(()));
+    /// upload.signal(Ok(()));
+    /// merged.wait()?;
+    ///
+    /// // Nothing is left to wait for.
+    /// let merged = DmaFence::merge(&[&merged])?;
+    /// assert_eq!(merged.status(), Some(Ok(())));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn merge(fences: &[&DmaFence]) -> Result<ARef<DmaFence>, AllocError> {
+        let mut cursors =
+            KVec::<bindings::dma_fence_unwrap>::with_capacity(fences.len(), GFP_KERNEL)?;
+
+        // SAFETY: All fences are valid by the type invariants. As `DmaFence` is transparent, the
+        // references to them are pointers, which are only read. There is a cursor for each, which
+        // is initialized before it is used.
+        let merged = unsafe {
+            bindings::__dma_fence_unwrap_merge(
+                fences.len(),
+                fences.as_ptr().cast_mut().cast(),
+                cursors.as_mut_ptr(),
+            )
+        };
+        let merged = NonNull::new(merged).ok_or(AllocError)?;
+
+        // SAFETY: The fence is valid and we own a reference. `DmaFence` is transparent.
+        Ok(unsafe { ARef::from_raw(merged.cast()) })
+    }
+}
+
+/// An iterator over the fences inside of a container, see [`DmaFence::unwrap`].
+///
+/// It may be left early.
+///
+/// # Invariants
+///
+/// `cursor.chain` is null, and then there is nothing more to come, or it is a valid fence to which
+/// we own a reference. All else that the cursor refers to stays for as long as that one. So does
+/// `first`, until the cursor is moved on.
+pub struct Unwrap {
+    cursor: bindings::dma_fence_unwrap,
+    /// The first item, until it has been returned.
+    first: Option<NonNull<bindings::dma_fence>>,
+}
+
+// SAFETY: It consists of references to fences, which can be used on any thread.
+unsafe impl Send for Unwrap {}
+// SAFETY: As above; nothing can be done to it through a shared reference.
+unsafe impl Sync for Unwrap {}
+
+impl Unwrap {
+    /// Gives up the reference.
+    fn release(&mut self) {
+        // INVARIANT: The cursor is null from here on.
+        let chain = core::mem::replace(&mut self.cursor.chain, ptr::null_mut());
+
+        // SAFETY: By the type invariants it is null, which is fine, or we own a reference.
+        unsafe { bindings::dma_fence_put(chain) };
+    }
+}
+
+impl Iterator for Unwrap {
+    type Item = ARef<DmaFence>;
+
+    fn next(&mut self) -> Option<ARef<DmaFence>> {
+        if self.cursor.chain.is_null() {
+            return None;
+        }
+
+        let fence = self.first.take().or_else(|| {
+            // SAFETY: The cursor was set up by `dma_fence_unwrap_first()`, and is not at the end.
+            //
+            // INVARIANT: This passes our reference on from one node of a chain to the next.
+            NonNull::new(unsafe { bindings::dma_fence_unwrap_next(&mut self.cursor) })
+        });
+        let Some(fence) = fence else {
+            // An empty array, which the core warns about, ends it with the cursor still there.
+            self.release();
+            return None;
+        };
+
+        // SAFETY: The fence is valid for as long as the cursor stays where it is.
+        Some(unsafe { DmaFence::from_raw(fence.as_ptr()) }.into())
+    }
+}
+
+impl FusedIterator for Unwrap {}
+
+impl Drop for Unwrap {
+    #[inline]
+    fn drop(&mut self) {
+        self.release();
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fences of the kernel's own test driver, for which see `drivers/dma-buf/sw_sync.c`.
+
+use crate::ioctl;
+use crate::ktap::{skip, TestResult};
+use crate::sync_file::SyncFile;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+const PATH: &str = "/sys/kernel/debug/sync/sw_sync";
+
+/// A timeline, which is a counter that starts at 0.
+pub struct SwSync(File);
+
+impl SwSync {
+    /// Creates a timeline. Skips the test if the kernel has none.
+    pub fn open() -> TestResult<Self> {
+        if !Path::new(PATH).exists() {
+            return skip(format!("no {PATH}"));
+        }
+        let file = File::options().read(true).write(true).open(PATH)?;
+        Ok(Self(file))
+    }
+
+    /// Creates a fence that signals when the counter gets to `value`.
+    pub fn create_fence(&self, value: u32) -> io::Result<SyncFile> {
+        #[repr(C)]
+        struct CreateFence {
+            value: u32,
+            name: [u8; 32],
+            fence: i32,
+        }
+        const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
+
+        let mut args = CreateFence {
+            value,
+            name: [0; 32],
+            fence: -1,
+        };
+        ioctl::call(self.0.as_fd(), CREATE_FENCE, &mut args)?;
+        // SAFETY: The kernel has just created the descriptor for us.
+        Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fence) }))
+    }
+
+    /// Adds to the counter.
+    pub fn advance(&self, mut by: u32) -> io::Result<()> {
+        const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
+        ioctl::call(self.0.as_fd(), INC, &mut by)
+    }
+}
