@@ -34,6 +34,7 @@ use kernel::{
         FenceContext,
         FenceOps,
         QueueWork,
+        SignallingWorkItem,
         Timeline,
         TimelineSignaler, //
     },
@@ -68,8 +69,7 @@ use kernel::{
         self,
         impl_has_work,
         new_work,
-        Work,
-        WorkItem, //
+        Work, //
     },
 };
 
@@ -321,8 +321,11 @@ impl Queue {
     }
 }
 
-impl WorkItem for Queue {
+impl SignallingWorkItem for Queue {
     type Pointer = Arc<Self>;
+
+    // The fences of the waiting jobs depend on this. So lockdep is told, and reports it if this
+    // waits for a fence or for memory, be it by way of a lock.
 
     fn run(this: Arc<Self>) {
         this.start_ready(&mut this.waiting.lock());

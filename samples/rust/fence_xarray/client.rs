@@ -31,7 +31,8 @@ use kernel::{
         Fence,
         FenceAllocation,
         FenceContext,
-        FenceOps, //
+        FenceOps,
+        SignallingWorkItem, //
     },
     dma_resv::{
         DmaResv,
@@ -68,8 +69,7 @@ use kernel::{
         self,
         impl_has_work,
         new_work,
-        Work,
-        WorkItem, //
+        Work, //
     },
     xarray::{
         AllocKind,
@@ -152,8 +152,11 @@ impl HrTimerCallback for Fences {
     }
 }
 
-impl WorkItem for Fences {
+impl SignallingWorkItem for Fences {
     type Pointer = Arc<Self>;
+
+    // Fences depend on this. So lockdep is told, and reports it if this waits for a fence or for
+    // memory, be it by way of a lock.
 
     fn run(this: Arc<Self>) {
         let mut expiry = this.expiry.lock();
