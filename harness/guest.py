@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs inside QEMU: the program tools/softgpu, the sample driver's module, those of the tests and busybox, in an
+"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules, those of the tests and busybox, in an
 initramfs."""
 
 from pathlib import Path
@@ -7,7 +7,8 @@ from pathlib import Path
 from harness import cache, kernel, proc, tools
 from harness.ui import Fail, Step
 
-NAME = "softgpu"  # of the program and of the module
+NAME = "softgpu"  # of the program and of its module
+MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
 INIT = Path(__file__).resolve().parent / "init"
 _TARGET = "x86_64-unknown-linux-gnu"
 
@@ -31,7 +32,8 @@ def initramfs(built: kernel.Kernel) -> Path:
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
-        for module in [built.build / f"samples/rust/{NAME}/{NAME}.ko", *kernel.modules(built, step)]:
+        samples = [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
+        for module in [*samples, *kernel.modules(built, step)]:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")
