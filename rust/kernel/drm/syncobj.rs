@@ -1,3 +1,910 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DRM sync objects.
+//! DRM sync objects: fences as userspace passes them to a driver.
+//!
+//! A [`SyncObj`] is a place for a fence, and userspace knows it by a handle. There are two ways to
+//! use it:
+//!
+//! - As a binary one. It holds one fence, or none, which [`SyncObj::replace_fence`] replaces.
+//! - As a timeline. It holds a chain of fences, each with a point. [`SyncObj::add_point`] adds one
+//!   at the end. A point has been reached when its fence and all fences before it have signaled.
+//!
+//! In ioctls, the point 0 stands for the object as a binary one.
+//!
+//! # Examples
+//!
+//! An ioctl that submits a job. What may fail comes first.
+//!
+//! ```
+//! use kernel::{
+//!     dma_fence::{DmaFence, FenceChainNode},
+//!     drm::{self, file::DriverFile, syncobj::SyncObj},
+//!     sync::aref::ARef, //
+//! };
+//!
+//! /// What userspace passes.
+//! struct Args {
+//!     in_sync: u32,
+//!     in_point: u64,
+//!     out_sync: u32,
+//!     out_point: u64,
+//! }
+//!
+//! fn submit<F: DriverFile>(
+//!     file: &drm::File<F>,
+//!     args: &Args,
+//!     run_after: impl FnOnce(ARef<DmaFence>) -> ARef<DmaFence>,
+//! ) -> Result {
+//!     let dependency = SyncObj::find_fence(file, args.in_sync, args.in_point, 0)?;
+//!     let out = SyncObj::lookup(file, args.out_sync)?;
+//!     let node = if args.out_point != 0 {
+//!         Some(FenceChainNode::new()?)
+//!     } else {
+//!         None
+//!     };
+//!
+//!     let fence = run_after(dependency);
+//!
+//!     match node {
+//!         Some(node) => out.add_point(node, &fence, args.out_point),
+//!         None => {
+//!             out.replace_fence(Some(&fence));
+//!             Ok(())
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! C header: [`include/drm/drm_syncobj.h`](srctree/include/drm/drm_syncobj.h)
+//!
+//! Reference: <https://docs.kernel.org/gpu/drm-mm.html#drm-sync-objects>
+
+use crate::{
+    bindings,
+    dma_fence::{
+        DmaFence,
+        FenceChainNode, //
+    },
+    drm::file::{
+        DriverFile,
+        File, //
+    },
+    error::to_result,
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+/// A place for a fence that userspace knows by a handle.
+///
+/// It is reference-counted, and usually held as an [`ARef<SyncObj>`](kernel::sync::aref::ARef). The
+/// handles of userspace are references, too.
+///
+/// # Invariants
+///
+/// The object is valid and has a reference count above zero.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::drm::syncobj::SyncObj;
+///
+/// let syncobj = SyncObj::new(None)?;
+/// assert!(syncobj.fence().is_none());
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+/// syncobj.replace_fence(Some(fence.as_dma_fence()));
+/// assert!(syncobj.fence().is_some_and(|held| held == fence.to_dma_fence()));
+///
+/// fence.signal(Ok(()));
+/// assert!(syncobj.fence().is_some_and(|held| held.is_signaled()));
+/// # Ok::<(), Error>(())
+/// ```
+#[repr(transparent)]
+pub struct SyncObj(Opaque<bindings::drm_syncobj>);
+
+// SAFETY: Sync objects are made to be shared: all methods can be called on any thread.
+unsafe impl Send for SyncObj {}
+// SAFETY: As above.
+unsafe impl Sync for SyncObj {}
+
+// SAFETY: A sync object is freed when its count, which these change, gets to zero.
+unsafe impl AlwaysRefCounted for SyncObj {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: The object is valid by the type invariants.
+        unsafe { bindings::drm_syncobj_get(self.as_raw()) };
+    }
+
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives us a reference. `SyncObj` is transparent.
+        unsafe { bindings::drm_syncobj_put(obj.cast().as_ptr()) };
+    }
+}
+
+impl SyncObj {
+    /// For [`SyncObj::find_fence`]: waits for the fence to be there. The flag is that of the
+    /// interface to userspace.
+    pub const WAIT_FOR_SUBMIT: u64 = bindings::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT as u64;
+
+    /// Creates an object that holds `fence`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    #[inline]
+    pub fn new(fence: Option<&DmaFence>) -> Result<ARef<Self>> {
+        Self::create(0, fence)
+    }
+
+    /// Creates an object that holds a fence which has signaled.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::drm::syncobj::SyncObj;
+    ///
+    /// let fence = SyncObj::new_signaled()?.fence().ok_or(ENOENT)?;
+    /// assert_eq!(fence.status(), Some(Ok(())));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn new_signaled() -> Result<ARef<Self>> {
+        Self::create(bindings::DRM_SYNCOBJ_CREATE_SIGNALED, None)
+    }
+
+    fn create(flags: u32, fence: Option<&DmaFence>) -> Result<ARef<Self>> {
+        let mut syncobj = ptr::null_mut();
+
+        // SAFETY: The fence is valid, or null.
+        to_result(unsafe { bindings::drm_syncobj_create(&mut syncobj, flags, or_null(fence)) })?;
+
+        // SAFETY: The object was just created, and we own the only reference. `SyncObj` is
+        // transparent.
+        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(syncobj.cast())) })
+    }
+
+    /// Returns a reference to a sync object from other abstractions.
+    ///
+    /// # Safety
+    ///
+    /// `syncobj` must be valid, with a reference count above zero, for `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(syncobj: *mut bindings::drm_syncobj) -> &'a Self {
+        // INVARIANT: By the safety requirements.
+        //
+        // SAFETY: As above. `SyncObj` is transparent.
+        unsafe { &*syncobj.cast() }
+    }
+
+    /// Returns the object for other abstractions.
+    #[inline]
+    pub fn as_raw(&self) -> *mut bindings::drm_syncobj {
+        self.0.get()
+    }
+
+    /// Returns the object that userspace has passed by its handle.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOENT`] if the file has no such handle.
+    ///
+    /// # Context
+    ///
+    /// Process context; does not sleep.
+    pub fn lookup<F: DriverFile>(file: &File<F>, handle: u32) -> Result<ARef<Self>> {
+        // SAFETY: The file is valid and open by its type invariants.
+        let syncobj = unsafe { bindings::drm_syncobj_find(file.as_raw(), handle) };
+        let syncobj = NonNull::new(syncobj).ok_or(ENOENT)?;
+
+        // SAFETY: The object is valid and we own a reference. `SyncObj` is transparent.
+        Ok(unsafe { ARef::from_raw(syncobj.cast()) })
+    }
+
+    /// Returns the fence of a point of the object that userspace has passed by its handle.
+    ///
+    /// This is the fence that the object holds if `point` is 0. For a point that has been reached,
+    /// it is a fence that has signaled.
+    ///
+    /// With [`SyncObj::WAIT_FOR_SUBMIT`] in `flags`, it waits for a few seconds for the fence or
+    /// the point to be there. There are no other flags.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOENT`] if the file has no such handle.
+    /// - [`EINVAL`] if there is no fence or not yet such a point, unless it is waited for.
+    /// - [`EINVAL`] if there are other flags.
+    /// - [`ETIME`] if the time to wait has passed.
+    /// - [`ERESTARTSYS`] if the task got a signal while it waited.
+    ///
+    /// # Context
+    ///
+    /// Process context. With [`SyncObj::WAIT_FOR_SUBMIT`] it sleeps, and no lock may be held, for
+    /// it is userspace that is waited for.
+    pub fn find_fence<F: DriverFile>(
+        file: &File<F>,
+        handle: u32,
+        point: u64,
+        flags: u64,
+    ) -> Result<ARef<DmaFence>> {
+        let mut fence = ptr::null_mut();
+
+        // SAFETY: The file is valid and open by its type invariants.
+        to_result(unsafe {
+            bindings::drm_syncobj_find_fence(file.as_raw(), handle, point, flags, &mut fence)
+        })?;
+
+        // If it fails, whatever it may have left in `fence` is not ours.
+        //
+        // SAFETY: It has not failed, so the fence is valid and we own a reference. `DmaFence` is
+        // transparent.
+        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(fence.cast())) })
+    }
+
+    /// Creates a new handle for userspace. It is never 0.
+    ///
+    /// Userspace may use and destroy it from the moment on that it exists, whether or not it has
+    /// been told.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or [`EBUSY`] if there are no handles left.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    pub fn create_handle<F: DriverFile>(&self, file: &File<F>) -> Result<u32> {
+        let mut handle = 0;
+
+        // SAFETY: The object and the file are valid by their type invariants.
+        to_result(unsafe {
+            bindings::drm_syncobj_get_handle(file.as_raw(), self.as_raw(), &mut handle)
+        })?;
+        Ok(handle)
+    }
+
+    /// Returns the fence that the object holds.
+    ///
+    /// For a timeline it is the one of the last point.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    pub fn fence(&self) -> Option<ARef<DmaFence>> {
+        // SAFETY: The object is valid by the type invariants.
+        let fence = unsafe { bindings::drm_syncobj_fence_get(self.as_raw()) };
+
+        // SAFETY: If there is a fence, it is valid and we own a reference. `DmaFence` is
+        // transparent.
+        NonNull::new(fence).map(|fence| unsafe { ARef::from_raw(fence.cast()) })
+    }
+
+    /// Makes the object hold another fence, or none, and wakes those who wait for one.
+    ///
+    /// If it was a timeline, all of its points are gone.
+    ///
+    /// # Context
+    ///
+    /// Process context; does not sleep.
+    pub fn replace_fence(&self, fence: Option<&DmaFence>) {
+        // SAFETY: The object is valid by the type invariants. The fence is valid, or null.
+        unsafe { bindings::drm_syncobj_replace_fence(self.as_raw(), or_null(fence)) };
+    }
+
+    /// Adds a point to the timeline, and wakes those who wait for it.
+    ///
+    /// A point is reached when `fence` and those of all points before have signaled. What the
+    /// object held before, if it was no timeline, counts as a point before, too. Points had better
+    /// be in order: one that is not greater than the last one starts the timeline anew, at the
+    /// last one.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the fence is a chain, such as what [`SyncObj::fence`] returns for a timeline.
+    /// Flatten it before, with [`DmaFence::merge`]. It is never the case for a fence that comes
+    /// from a [`Fence`](kernel::dma_fence::Fence).
+    ///
+    /// The node has been released then.
+    ///
+    /// # Context
+    ///
+    /// Process context; does not sleep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::{dma_fence::FenceChainNode, drm::syncobj::SyncObj};
+    ///
+    /// let syncobj = SyncObj::new(None)?;
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    ///
+    /// let node = FenceChainNode::new()?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// syncobj.add_point(node, fence.as_dma_fence(), 7)?;
+    ///
+    /// let last = syncobj.fence().ok_or(ENOENT)?;
+    /// assert_eq!(last.seqno(), 7);
+    /// assert!(!last.is_signaled());
+    /// fence.signal(Ok(()));
+    /// assert!(last.is_signaled());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn add_point(&self, node: FenceChainNode, fence: &DmaFence, point: u64) -> Result {
+        // The core warns about that.
+        if fence.as_chain().is_some() {
+            return Err(EINVAL);
+        }
+
+        let node = node.into_raw().as_ptr();
+        // SAFETY: The object is valid by the type invariants, and so is the fence, which is not a
+        // chain. The node is valid for writes, and the object takes it over.
+        unsafe { bindings::drm_syncobj_add_point(self.as_raw(), node, fence.as_raw(), point) };
+        Ok(())
+    }
+}
+
+fn or_null(fence: Option<&DmaFence>) -> *mut bindings::dma_fence {
+    fence.map_or(ptr::null_mut(), DmaFence::as_raw)
+}
+
+#[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
+#[macros::kunit_tests(rust_drm_syncobj)]
+mod tests {
+    use super::*;
+    use crate::{
+        device,
+        dma_fence::{
+            Fence,
+            FenceContext,
+            FenceOps, //
+        },
+        dma_resv::tests::with_pending_signal,
+        drm::{
+            self,
+            gem, //
+        },
+        faux,
+        ffi::c_ulong,
+        sync::Arc,
+        time::{
+            delay::fsleep,
+            Delta, //
+        },
+        workqueue, //
+    };
+
+    // What it takes to have a type of files.
+
+    #[pin_data]
+    struct KunitData {}
+    struct KunitDriver;
+    struct KunitFile;
+    #[pin_data]
+    struct KunitObject {}
+
+    impl DriverFile for KunitFile {
+        type Driver = KunitDriver;
+
+        fn open(_dev: &drm::Device<KunitDriver>) -> Result<Pin<KBox<Self>>> {
+            Ok(KBox::new(Self, GFP_KERNEL)?.into())
+        }
+    }
+
+    impl gem::DriverObject for KunitObject {
+        type Driver = KunitDriver;
+        type Args = ();
+
+        fn new(
+            _dev: &drm::Device<KunitDriver>,
+            _size: usize,
+            _args: Self::Args,
+        ) -> impl PinInit<Self, Error> {
+            try_pin_init!(KunitObject {})
+        }
+    }
+
+    #[vtable]
+    impl drm::Driver for KunitDriver {
+        type Data = KunitData;
+        type RegistrationData<'a> = ();
+        type File = KunitFile;
+        type Object = gem::Object<KunitObject>;
+        type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
+
+        const INFO: drm::DriverInfo = drm::DriverInfo {
+            major: 0,
+            minor: 0,
+            patchlevel: 0,
+            name: c"kunit",
+            desc: c"Kunit",
+        };
+        const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
+    }
+
+    /// A file without a device. Of its fields, the functions for sync objects use `syncobj_xa`.
+    #[pin_data(PinnedDrop)]
+    struct TestFile {
+        #[pin]
+        file: Opaque<bindings::drm_file>,
+    }
+
+    // SAFETY: What the tests do with it has a lock of its own.
+    unsafe impl Send for TestFile {}
+    // SAFETY: As above.
+    unsafe impl Sync for TestFile {}
+
+    impl TestFile {
+        fn new() -> Result<Arc<Self>> {
+            Arc::pin_init(
+                pin_init!(Self {
+                    file <- Opaque::ffi_init(|slot: *mut bindings::drm_file| {
+                        // SAFETY: The slot is valid for writes, and pinned from now on. All of the
+                        // fields may be zero. The array is initialized as for a file that is
+                        // opened.
+                        unsafe {
+                            slot.write_bytes(0, 1);
+                            bindings::xa_init_flags(
+                                &raw mut (*slot).syncobj_xa,
+                                bindings::XA_FLAGS_ALLOC1,
+                            );
+                        }
+                    }),
+                }),
+                GFP_KERNEL,
+            )
+        }
+
+        fn file(&self) -> &File<KunitFile> {
+            // SAFETY: It is a file as far as the functions for sync objects are concerned.
+            unsafe { File::from_raw(self.file.get()) }
+        }
+
+        fn syncobjs(&self) -> *mut bindings::xarray {
+            // SAFETY: The file is valid.
+            unsafe { &raw mut (*self.file.get()).syncobj_xa }
+        }
+
+        /// Does what userspace does to destroy a handle.
+        fn destroy_handle(&self, handle: c_ulong) -> bool {
+            // SAFETY: The array is initialized.
+            let syncobj = unsafe { bindings::xa_erase(self.syncobjs(), handle) };
+
+            if let Some(syncobj) = NonNull::new(syncobj) {
+                // SAFETY: The array had a reference to the object, which is ours now. `SyncObj` is
+                // transparent.
+                drop(unsafe { ARef::<SyncObj>::from_raw(syncobj.cast()) });
+                return true;
+            }
+            false
+        }
+    }
+
+    #[pinned_drop]
+    impl PinnedDrop for TestFile {
+        fn drop(self: Pin<&mut Self>) {
+            let mut handle = 0;
+
+            // SAFETY: The array is initialized.
+            while !unsafe {
+                bindings::xa_find(
+                    self.syncobjs(),
+                    &mut handle,
+                    c_ulong::MAX,
+                    bindings::XA_PRESENT,
+                )
+            }
+            .is_null()
+            {
+                self.destroy_handle(handle);
+            }
+            // SAFETY: As above, and it is not used any more.
+            unsafe { bindings::xa_destroy(self.syncobjs()) };
+        }
+    }
+
+    /// A payload without any op.
+    struct Plain;
+
+    #[vtable]
+    impl FenceOps for Plain {
+        const DRIVER_NAME: &'static CStr = c"plain";
+    }
+
+    /// Returns a fence with a context of its own.
+    fn plain() -> Result<Fence<Plain>> {
+        Ok(FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+    }
+
+    fn add_point(syncobj: &SyncObj, fence: &Fence<Plain>, point: u64) -> Result {
+        syncobj.add_point(FenceChainNode::new()?, fence.as_dma_fence(), point)
+    }
+
+    fn references(fence: &DmaFence) -> i32 {
+        // SAFETY: The fence is valid. Nobody else changes the count during the tests that ask.
+        unsafe { (*fence.as_raw()).refcount.refcount.refs.counter }
+    }
+
+    /// Does something a little later, on another task.
+    fn soon(f: impl FnOnce() + Send + 'static) -> Result {
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            fsleep(Delta::from_millis(5));
+            f();
+        })?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_new_one_holds_what_it_is_given() -> Result {
+        let fence = plain()?;
+
+        assert!(SyncObj::new(None)?.fence().is_none());
+
+        let syncobj = SyncObj::new(Some(fence.as_dma_fence()))?;
+        assert_eq!(references(fence.as_dma_fence()), 2);
+        let held = syncobj.fence().ok_or(ENOENT)?;
+        assert!(*held == *fence.as_dma_fence());
+        assert_eq!(references(fence.as_dma_fence()), 3);
+        drop((held, syncobj));
+        assert_eq!(references(fence.as_dma_fence()), 1);
+
+        let held = SyncObj::new_signaled()?.fence().ok_or(ENOENT)?;
+        assert_eq!(held.status(), Some(Ok(())));
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn raw() -> Result {
+        let syncobj = SyncObj::new(None)?;
+
+        // SAFETY: We hold a reference to the object.
+        let other = unsafe { SyncObj::from_raw(syncobj.as_raw()) };
+        assert!(ptr::eq(other, &*syncobj));
+
+        let other: ARef<SyncObj> = other.into();
+        drop(syncobj);
+        assert!(other.fence().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_fence_is_replaced() -> Result {
+        let [first, second] = [plain()?, plain()?];
+        let syncobj = SyncObj::new(Some(first.as_dma_fence()))?;
+
+        syncobj.replace_fence(Some(second.as_dma_fence()));
+        assert_eq!(references(first.as_dma_fence()), 1);
+        assert_eq!(references(second.as_dma_fence()), 2);
+
+        // By itself.
+        syncobj.replace_fence(Some(second.as_dma_fence()));
+        assert_eq!(references(second.as_dma_fence()), 2);
+        assert!(syncobj
+            .fence()
+            .is_some_and(|fence| *fence == *second.as_dma_fence()));
+
+        syncobj.replace_fence(None);
+        assert!(syncobj.fence().is_none());
+        assert_eq!(references(second.as_dma_fence()), 1);
+        syncobj.replace_fence(None);
+        assert!(syncobj.fence().is_none());
+
+        first.signal(Ok(()));
+        second.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn points_are_reached_in_order() -> Result {
+        let [first, second] = [plain()?, plain()?];
+        let syncobj = SyncObj::new(None)?;
+
+        add_point(&syncobj, &first, 1)?;
+        let one = syncobj.fence().ok_or(ENOENT)?;
+        add_point(&syncobj, &second, 5)?;
+        let five = syncobj.fence().ok_or(ENOENT)?;
+        assert_eq!(one.seqno(), 1);
+        assert_eq!(five.seqno(), 5);
+        assert_eq!(one.context(), five.context());
+
+        // The second has, but not what is before.
+        second.signal(Ok(()));
+        assert!(!one.is_signaled());
+        assert!(!five.is_signaled());
+        first.signal(Ok(()));
+        one.wait()?;
+        five.wait()?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_there_comes_before_the_points() -> Result {
+        let [binary, first] = [plain()?, plain()?];
+        let syncobj = SyncObj::new(Some(binary.as_dma_fence()))?;
+
+        add_point(&syncobj, &first, 1)?;
+        let one = syncobj.fence().ok_or(ENOENT)?;
+        first.signal(Ok(()));
+        assert!(!one.is_signaled());
+        binary.signal(Ok(()));
+        assert!(one.is_signaled());
+        Ok(())
+    }
+
+    #[test]
+    fn a_point_that_is_out_of_order() -> Result {
+        let file = TestFile::new()?;
+        let [first, second] = [plain()?, plain()?];
+        let syncobj = SyncObj::new(None)?;
+        let handle = syncobj.create_handle(file.file())?;
+
+        add_point(&syncobj, &first, 5)?;
+        let five = syncobj.fence().ok_or(ENOENT)?;
+        add_point(&syncobj, &second, 3)?;
+
+        // All points are now those of the last fence, which comes after the first one still.
+        let last = syncobj.fence().ok_or(ENOENT)?;
+        assert_eq!(last.seqno(), 5);
+        assert!(last.context() != five.context());
+        for point in [1, 3, 5] {
+            assert!(SyncObj::find_fence(file.file(), handle, point, 0)? == last);
+        }
+        assert_eq!(
+            SyncObj::find_fence(file.file(), handle, 6, 0).err(),
+            Some(EINVAL)
+        );
+
+        second.signal(Ok(()));
+        assert!(!last.is_signaled());
+        first.signal(Ok(()));
+        assert!(last.is_signaled());
+        Ok(())
+    }
+
+    #[test]
+    fn a_timeline_is_not_a_point() -> Result {
+        let fence = plain()?;
+        let syncobj = SyncObj::new(None)?;
+        add_point(&syncobj, &fence, 1)?;
+        let timeline = syncobj.fence().ok_or(ENOENT)?;
+
+        // The node is freed.
+        assert_eq!(
+            syncobj.add_point(FenceChainNode::new()?, &timeline, 2),
+            Err(EINVAL)
+        );
+        assert!(syncobj.fence().is_some_and(|fence| fence == timeline));
+
+        // But it can be what another one holds.
+        let other = SyncObj::new(Some(&timeline))?;
+        assert!(other.fence().is_some_and(|fence| fence == timeline));
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn points_hold_their_fences() -> Result {
+        let [first, second] = [plain()?, plain()?];
+        let [one, two] = [first.to_dma_fence(), second.to_dma_fence()];
+        let syncobj = SyncObj::new(None)?;
+
+        drop(FenceChainNode::new()?);
+        add_point(&syncobj, &first, 1)?;
+        add_point(&syncobj, &second, 2)?;
+        assert_eq!((references(&one), references(&two)), (3, 3));
+
+        syncobj.replace_fence(None);
+        assert_eq!((references(&one), references(&two)), (2, 2));
+
+        add_point(&syncobj, &first, 1)?;
+        drop(syncobj);
+        assert_eq!((references(&one), references(&two)), (2, 2));
+        first.signal(Ok(()));
+        second.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn handles() -> Result {
+        let file = TestFile::new()?;
+        let [first, second] = [SyncObj::new(None)?, SyncObj::new(None)?];
+
+        let one = first.create_handle(file.file())?;
+        let two = second.create_handle(file.file())?;
+        // An object may have several.
+        let three = first.create_handle(file.file())?;
+        assert!(one != 0 && two != 0 && three != 0);
+        assert!(one != two && one != three && two != three);
+
+        for (handle, syncobj) in [(one, &first), (two, &second), (three, &first)] {
+            let found = SyncObj::lookup(file.file(), handle)?;
+            assert!(ptr::eq(&*found, &**syncobj));
+        }
+        for handle in [0, one + two + three, u32::MAX] {
+            assert_eq!(SyncObj::lookup(file.file(), handle).err(), Some(ENOENT));
+        }
+
+        // Another file has other handles.
+        let other = TestFile::new()?;
+        assert_eq!(SyncObj::lookup(other.file(), one).err(), Some(ENOENT));
+
+        // What was found stays when the handle is destroyed.
+        drop(first);
+        let found = SyncObj::lookup(file.file(), one)?;
+        assert!(file.destroy_handle(one as c_ulong));
+        assert!(file.destroy_handle(three as c_ulong));
+        assert!(!file.destroy_handle(one as c_ulong));
+        assert_eq!(SyncObj::lookup(file.file(), one).err(), Some(ENOENT));
+        assert!(found.fence().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_handle_holds_the_object() -> Result {
+        let file = TestFile::new()?;
+        let fence = plain()?;
+
+        let handle = SyncObj::new(Some(fence.as_dma_fence()))?.create_handle(file.file())?;
+        assert_eq!(references(fence.as_dma_fence()), 2);
+        let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
+        assert!(*found == *fence.as_dma_fence());
+        drop(found);
+
+        drop(file);
+        assert_eq!(references(fence.as_dma_fence()), 1);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn find_fence_of_a_binary_one() -> Result {
+        let file = TestFile::new()?;
+        let fence = plain()?;
+        let syncobj = SyncObj::new(None)?;
+        let handle = syncobj.create_handle(file.file())?;
+        let find =
+            |handle, point, flags| SyncObj::find_fence(file.file(), handle, point, flags).err();
+
+        assert_eq!(find(0, 0, 0), Some(ENOENT));
+        assert_eq!(find(handle + 1, 0, 0), Some(ENOENT));
+        assert_eq!(find(handle, 0, 0), Some(EINVAL));
+        assert_eq!(find(handle, 1, 0), Some(EINVAL));
+
+        syncobj.replace_fence(Some(fence.as_dma_fence()));
+        let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
+        assert!(*found == *fence.as_dma_fence());
+        // It has no points.
+        assert_eq!(find(handle, 1, 0), Some(EINVAL));
+
+        for flags in [1, 4, 8, 1 << 63, 1 | SyncObj::WAIT_FOR_SUBMIT] {
+            assert_eq!(find(handle, 0, flags), Some(EINVAL));
+        }
+        // Nobody has to be waited for.
+        let found = SyncObj::find_fence(file.file(), handle, 0, SyncObj::WAIT_FOR_SUBMIT)?;
+        assert!(*found == *fence.as_dma_fence());
+        drop(found);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn find_fence_of_a_timeline() -> Result {
+        let file = TestFile::new()?;
+        let [first, second] = [plain()?, plain()?];
+        let syncobj = SyncObj::new(None)?;
+        let handle = syncobj.create_handle(file.file())?;
+        let find = |point| SyncObj::find_fence(file.file(), handle, point, 0);
+
+        add_point(&syncobj, &first, 2)?;
+        let two = syncobj.fence().ok_or(ENOENT)?;
+        add_point(&syncobj, &second, 4)?;
+        let four = syncobj.fence().ok_or(ENOENT)?;
+
+        assert!(find(0)? == four);
+        // A point that is not there is reached with the next one.
+        assert!(find(1)? == two);
+        assert!(find(2)? == two);
+        assert!(find(3)? == four);
+        assert!(find(4)? == four);
+        assert_eq!(find(5).err(), Some(EINVAL));
+
+        first.signal(Ok(()));
+        assert!(find(1)?.is_signaled());
+        assert!(find(2)?.is_signaled());
+        assert!(!find(3)?.is_signaled());
+        second.signal(Ok(()));
+        for point in 0..=4 {
+            assert!(find(point)?.is_signaled());
+        }
+        assert_eq!(find(5).err(), Some(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn find_fence_waits_for_it() -> Result {
+        let file = TestFile::new()?;
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        let syncobj = SyncObj::new(None)?;
+        let handle = syncobj.create_handle(file.file())?;
+
+        soon({
+            let (syncobj, consumer) = (syncobj.clone(), consumer.clone());
+            move || syncobj.replace_fence(Some(&consumer))
+        })?;
+        let found = SyncObj::find_fence(file.file(), handle, 0, SyncObj::WAIT_FOR_SUBMIT)?;
+        assert!(found == consumer);
+
+        // A point, which comes after another one.
+        let [one, two] = [FenceChainNode::new()?, FenceChainNode::new()?];
+        soon({
+            let (syncobj, consumer) = (syncobj.clone(), consumer.clone());
+            move || {
+                let _ = syncobj.add_point(one, &consumer, 1);
+                fsleep(Delta::from_millis(5));
+                let _ = syncobj.add_point(two, &consumer, 2);
+            }
+        })?;
+        let found = SyncObj::find_fence(file.file(), handle, 2, SyncObj::WAIT_FOR_SUBMIT)?;
+        assert_eq!(found.seqno(), 2);
+        assert!(!found.is_signaled());
+
+        fence.signal(Ok(()));
+        found.wait()?;
+        Ok(())
+    }
+
+    #[test]
+    fn the_wait_of_find_fence_is_interrupted() -> Result {
+        let file = TestFile::new()?;
+        let fence = plain()?;
+        let syncobj = SyncObj::new(None)?;
+        let handle = syncobj.create_handle(file.file())?;
+        let find = |point| {
+            with_pending_signal(|| {
+                SyncObj::find_fence(file.file(), handle, point, SyncObj::WAIT_FOR_SUBMIT).err()
+            })
+        };
+
+        assert_eq!(find(0), Some(ERESTARTSYS));
+        assert_eq!(find(1), Some(ERESTARTSYS));
+        add_point(&syncobj, &fence, 1)?;
+        assert_eq!(find(1), None);
+        assert_eq!(find(2), Some(ERESTARTSYS));
+        fence.signal(Ok(()));
+        Ok(())
+    }
+}
