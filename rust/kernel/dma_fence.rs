@@ -18,7 +18,8 @@
 //!    destroyed when it returns.
 //!
 //! A driver whose hardware tells it how far a queue has got, rather than which job is done, makes a
-//! [`Timeline`] of the context. It keeps the fences and signals all of them up to a sequence number.
+//! [`Timeline`] of the context. It keeps the fences and signals all of them up to a sequence
+//! number.
 //!
 //! # The contract
 //!
@@ -45,11 +46,11 @@
 //! called. As with an open file, the module cannot be unloaded in the meantime, and a driver whose
 //! work does not end by itself signals its fences when the device goes, not when the module does.
 //!
-//! That makes it safe to leak whatever is in here, with [`core::mem::forget`] or otherwise: a leaked
-//! [`Fence`] or [`TimelineSignaler`] leaves its fences pending and a leaked
+//! That makes it safe to leak whatever is in here, with [`core::mem::forget`] or otherwise: a
+//! leaked [`Fence`] or [`TimelineSignaler`] leaves its fences pending and a leaked
 //! [`FenceCallbackRegistration`] its callback registered, and the module stays. A leaked
-//! [`FenceContext`], [`Timeline`], [`FenceAllocation`], [`DmaFence`] or [`SyncFile`] is memory that is
-//! lost. No payload can refer to something that is gone before it: it is `'static`.
+//! [`FenceContext`], [`Timeline`], [`FenceAllocation`], [`DmaFence`] or [`SyncFile`] is memory that
+//! is lost. No payload can refer to something that is gone before it: it is `'static`.
 //!
 //! # Either core
 //!

@@ -52,7 +52,10 @@ module! {
     },
 }
 
-struct Leak;
+struct Leak {
+    /// The fence that a callback is registered with when the module is unloaded.
+    foreign: Option<ARef<DmaFence>>,
+}
 
 /// A payload whose ops are called for as long as the fence is pending.
 struct Job;
@@ -126,13 +129,23 @@ const SIGNALER: u32 = 5;
 const ALLOCATION: u32 = 6;
 const SYNC_FILE: u32 = 7;
 const REFERENCE: u32 = 8;
+const AT_EXIT: u32 = 9;
+
+/// Returns the fence of the sync_file that the loader names.
+fn foreign() -> Result<ARef<DmaFence>> {
+    SyncFile::fence_from_fd(module_parameters::fd.value())
+}
 
 impl kernel::Module for Leak {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         match module_parameters::leak.value() {
+            AT_EXIT => {
+                return Ok(Self {
+                    foreign: Some(foreign()?),
+                })
+            }
             CALLBACK => {
-                let fence = SyncFile::fence_from_fd(module_parameters::fd.value())?;
-                let registration = FenceCallbackRegistration::new(fence, Say { calls: 0 });
+                let registration = FenceCallbackRegistration::new(foreign()?, Say { calls: 0 });
                 forget(KBox::pin_init(registration, GFP_KERNEL)?);
             }
             TIMELINE => {
@@ -160,6 +173,23 @@ impl kernel::Module for Leak {
                 fence.signal(Err(EIO));
             }
         }
-        Ok(Self)
+        Ok(Self { foreign: None })
+    }
+}
+
+impl Drop for Leak {
+    /// Leaks a fence and a callback when it is too late to hold a reference to the module.
+    fn drop(&mut self) {
+        if let Some(foreign) = self.foreign.take() {
+            if let Ok(fence) = context().and_then(|context| exported(&context)) {
+                forget(fence);
+            }
+
+            let registration = FenceCallbackRegistration::new(foreign, Say { calls: 0 });
+            match KBox::try_pin_init(registration, GFP_KERNEL) {
+                Ok(registration) => forget(registration),
+                Err(error) => pr_info!("callback at exit: {error:?}\n"),
+            }
+        }
     }
 }

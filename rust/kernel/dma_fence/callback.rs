@@ -224,7 +224,7 @@ impl Header {
 
         // SAFETY: As above. From here on the registration may be gone.
         unsafe { (*this).called.store(true, Release) };
-        // SAFETY: By the type invariants there is a reference, and `cb` is not on the list any more.
+        // SAFETY: By the type invariants there is a reference. `cb` is not on the list any more.
         unsafe { owner.put() };
     }
 
@@ -581,8 +581,8 @@ impl<P: Deref<Target = Completion> + Send + 'static> FenceCallback for Complete<
 
 /// Queues a work item when the fence signals.
 ///
-/// What the work queue hands back, because the item is queued already, is kept until the registration
-/// is dropped: that must not happen in the callback.
+/// What the work queue hands back, because the item is queued already, is kept until the
+/// registration is dropped: that must not happen in the callback.
 ///
 /// # Examples
 ///

@@ -195,8 +195,9 @@ impl DmaFence {
 
     /// Returns whether the fence has signaled and all of its callbacks have returned.
     ///
-    /// Whoever frees what a callback uses must not do so on [`DmaFence::is_signaled`] alone. Dropping
-    /// a [`FenceCallbackRegistration`] takes care of its own callback; this is for those of others.
+    /// Whoever frees what a callback uses must not do so on [`DmaFence::is_signaled`] alone.
+    /// Dropping a [`FenceCallbackRegistration`] takes care of its own callback; this is for those
+    /// of others.
     ///
     /// # Context
     ///
@@ -426,7 +427,8 @@ impl DmaFence {
         })
     }
 
-    /// Waits until any of the fences has signaled, without being interrupted by signals to the task.
+    /// Waits until any of the fences has signaled, without being interrupted by signals to the
+    /// task.
     ///
     /// Returns the index of one that has.
     ///

@@ -142,8 +142,8 @@ impl Shared {
 /// It owns the context and the pending fences. What signals them is the [`TimelineSignaler`], of
 /// which there is exactly one.
 ///
-/// It can be cloned, for as many places as submit. It may be dropped at any time and in any context;
-/// the signaler still has the pending fences.
+/// It can be cloned, for as many places as submit. It may be dropped at any time and in any
+/// context; the signaler still has the pending fences.
 ///
 /// # Examples
 ///
@@ -395,11 +395,12 @@ unsafe impl<T: Send + Sync> Sync for TimelineSignaler<T> {}
 impl<T> TimelineSignaler<T> {
     /// Signals all pending fences up to and including `seqno`, in order, with `result`.
     ///
-    /// A fence that has an error already, from [`Timeline::set_error`] or from one of its ops, keeps
-    /// it. When this returns, none of the ops of these fences is running or will be called again,
-    /// all of their callbacks have been called, and their payloads have been dropped.
+    /// A fence that has an error already, from [`Timeline::set_error`] or from one of its ops,
+    /// keeps it. When this returns, none of the ops of these fences is running or will be called
+    /// again, all of their callbacks have been called, and their payloads have been dropped.
     ///
-    /// Returns how many fences that were. A number that is not in use, or not any more, is no error.
+    /// Returns how many fences that were. A number that is not in use, or not any more, is no
+    /// error.
     ///
     /// # Context
     ///
@@ -547,8 +548,8 @@ impl<T> TimelineSignaler<T> {
     /// Returns the 64-bit seqno that is meant by a 32-bit one from the hardware, which has wrapped
     /// around any number of times.
     ///
-    /// Returns [`None`] if the hardware can mean none between the last one that was signaled and the
-    /// last one that was submitted. It may be something old, from before a reset, or broken.
+    /// Returns [`None`] if the hardware can mean none between the last one that was signaled and
+    /// the last one that was submitted. It may be something old, from before a reset, or broken.
     ///
     /// # Context
     ///

@@ -33,6 +33,7 @@ const SIGNALER: u32 = 5;
 const ALLOCATION: u32 = 6;
 const SYNC_FILE: u32 = 7;
 const REFERENCE: u32 = 8;
+const AT_EXIT: u32 = 9;
 
 /// The tests. The last two leave modules behind that cannot be unloaded.
 pub const TESTS: &[Test] = &tests![
@@ -43,6 +44,7 @@ pub const TESTS: &[Test] = &tests![
     leak_reference,
     leak_timeline,
     leak_callback,
+    leak_at_exit,
     leak_fence,
     leak_signaler,
 ];
@@ -79,11 +81,29 @@ fn load(name: &str, kind: u32) -> TestResult<SyncFile> {
     let before = sync_files()?;
 
     module::load(name, &format!("leak={kind}"))?;
+    new_sync_file(&before)
+}
+
+/// Returns the one sync_file that was not there before.
+fn new_sync_file(before: &[RawFd]) -> TestResult<SyncFile> {
     let mut files = sync_files()?;
     files.retain(|file| !before.contains(file));
     check_eq!(files.len(), 1);
     // SAFETY: The module has just created the descriptor for us.
     Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(files[0]) }))
+}
+
+/// Checks a fence that has nothing left to call into.
+fn is_detached(fence: &SyncFile, status: i32) -> TestResult {
+    check!(fence.is_signaled()?);
+    let info = fence.info()?;
+    check_eq!(info.status, status);
+    check_eq!(info.fences.len(), 1);
+    check_eq!(info.fences[0].driver(), "detached-driver");
+    check_eq!(info.fences[0].timeline(), "signaled-timeline");
+    fence.set_deadline(0)?;
+    check!(fence.merge(fence)?.is_signaled()?);
+    Ok(())
 }
 
 /// Leaks something that keeps nobody from unloading the module.
@@ -94,16 +114,7 @@ fn unloads_at_once(kind: u32, status: i32) -> TestResult {
     module::unload(MODULE)?;
     check!(!module::is_loaded(MODULE));
 
-    // There is nothing left to call into.
-    check!(fence.is_signaled()?);
-    let info = fence.info()?;
-    check_eq!(info.status, status);
-    check_eq!(info.fences.len(), 1);
-    check_eq!(info.fences[0].driver(), "detached-driver");
-    check_eq!(info.fences[0].timeline(), "signaled-timeline");
-    fence.set_deadline(0)?;
-    check!(fence.merge(&fence)?.is_signaled()?);
-    Ok(())
+    is_detached(&fence, status)
 }
 
 /// Leaks something that has a fence pending for ever.
@@ -217,6 +228,28 @@ fn leak_callback() -> TestResult {
     // It has not been called again since.
     timeline.advance(1)?;
     drop(timeline);
+    check_eq!(log.count("of the callback")?, 0);
+    Ok(())
+}
+
+/// What is created while the module is being unloaded cannot keep it. So the fence is born canceled,
+/// and the callback is refused.
+fn leak_at_exit() -> TestResult {
+    need_module(MODULE)?;
+    let timeline = SwSync::open()?;
+    let foreign = timeline.create_fence(1)?;
+    let mut log = KernelLog::open()?;
+    let fd = foreign.as_fd().as_raw_fd();
+
+    module::load(MODULE, &format!("leak={AT_EXIT} fd={fd}"))?;
+    let before = sync_files()?;
+    module::unload(MODULE)?;
+    check!(!module::is_loaded(MODULE));
+
+    is_detached(&new_sync_file(&before)?, -libc::ECANCELED)?;
+    check_eq!(log.count("leak: callback at exit: Unloading")?, 1);
+    timeline.advance(1)?;
+    check!(foreign.is_signaled()?);
     check_eq!(log.count("of the callback")?, 0);
     Ok(())
 }
