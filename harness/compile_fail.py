@@ -133,6 +133,7 @@ def run(built: Kernel, log: Path, step: Step) -> ktap.Results:
                 results.failed.append("\n      | ".join([f"{NAME}: {path.name} {wrong}", *said.splitlines()]))
             else:
                 results.passed += 1
+                results.cases.add(f"{NAME}.{path.stem}")
     results.suites[NAME] = len(paths)
     step.note = f"{len(paths)} cases"
     return results

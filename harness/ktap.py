@@ -6,13 +6,14 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, NamedTuple, Set
 
 from harness import cache, proc
 from harness.series import Source
 from harness.ui import Fail
 
 SUITES = Path(__file__).resolve().parent / "suites"
+FEATURES = Path(__file__).resolve().parent / "features"
 
 _BAD = re.compile(
     r"\bWARNING: |\bBUG: |\bBUG\b.* at |possible circular locking|possible recursive locking|inconsistent lock state|"
@@ -29,11 +30,13 @@ class Results:
     skipped: int = 0
     failed: List[str] = field(default_factory=list)
     suites: Dict[str, int] = field(default_factory=dict)  # how many cases each had
+    cases: Set[str] = field(default_factory=set)  # SUITE.CASE of those that passed
 
     def add(self, other: "Results") -> None:
         self.passed += other.passed
         self.skipped += other.skipped
         self.failed += other.failed
+        self.cases |= other.cases
         for name, count in other.suites.items():
             self.suites[name] = self.suites.get(name, 0) + count
 
@@ -61,6 +64,7 @@ def _collect(group: Dict, path: str, results: Results) -> int:
         count += 1
         if case["status"] == "PASS":
             results.passed += 1
+            results.cases.add(name)
         elif case["status"] == "SKIP":
             results.skipped += 1
         else:
@@ -106,16 +110,48 @@ def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
     return found
 
 
-def missing(leg: str, variant: str, results: Results) -> List[str]:
-    """Suites of harness/suites that did not run in full."""
-    wrong = []
+class Suite(NamedTuple):
+    """A line of harness/suites."""
+    name: str
+    legs: List[str]
+    variants: List[str]
+    least: int
+
+
+def _suites() -> List[Suite]:
+    found = []
     for number, line in enumerate(SUITES.read_text().splitlines(), 1):
         words = line.split("#")[0].split()
         if not words:
             continue
         if len(words) != 4 or not words[3].isdigit():
             raise Fail(f"harness/suites:{number}: wants SUITE LEGS VARIANTS CASES")
-        suite, legs, variants, least = words
-        if leg in legs.split(",") and variant in variants.split(",") and results.suites.get(suite, 0) < int(least):
-            wrong.append(f"{leg}: suite {suite} has {results.suites.get(suite, 0)} cases, wants at least {least}")
+        found.append(Suite(words[0], words[1].split(","), words[2].split(","), int(words[3])))
+    return found
+
+
+def missing(leg: str, variant: str, results: Results) -> List[str]:
+    """Suites of harness/suites that did not run in full."""
+    return [f"{leg}: suite {suite.name} has {results.suites.get(suite.name, 0)} cases, wants at least {suite.least}"
+            for suite in _suites() if leg in suite.legs and variant in suite.variants
+            and results.suites.get(suite.name, 0) < suite.least]
+
+
+def unshown(legs: Dict[str, Results]) -> List[str]:
+    """Features of harness/features without a case that has passed."""
+    wrong, feature = [], ""
+    where = {suite.name: suite.legs for suite in _suites()}
+    for number, line in enumerate(FEATURES.read_text().splitlines(), 1):
+        if not line or line.startswith("#"):
+            continue
+        if not line[0].isspace():
+            feature, colon, line = line.rpartition(": " if ": " in line else ":")
+            if not colon:
+                raise Fail(f"harness/features:{number}: wants FEATURE: SUITE.CASE...")
+        for case in line.split():
+            suite = case.partition(".")[0]
+            if suite not in where:
+                raise Fail(f"harness/features:{number}: harness/suites has no suite {suite}")
+            wrong += [f"{leg}: {case} has not passed, which is to show: {feature}"
+                      for leg in where[suite] if case not in legs[leg].cases]
     return wrong
