@@ -115,6 +115,14 @@ impl DmaFence {
     /// # Context
     ///
     /// Any. It takes no lock, and is a load and a branch.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::dma_fence::DmaFence;
+    ///
+    /// assert!(DmaFence::stub().has_signaled());
+    /// ```
     #[inline]
     pub fn has_signaled(&self) -> bool {
         // SAFETY: The fence is valid by the type invariants.

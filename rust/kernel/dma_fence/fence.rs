@@ -221,6 +221,11 @@ pub struct FenceAllocation<T> {
     data: KBox<MaybeUninit<FenceData<T>>>,
 }
 
+// SAFETY: It is nothing but memory, which can be used and freed on any thread.
+unsafe impl<T> Send for FenceAllocation<T> {}
+// SAFETY: As above; nothing can be done to it through a shared reference.
+unsafe impl<T> Sync for FenceAllocation<T> {}
+
 impl<T> FenceAllocation<T> {
     /// Allocates the memory for a fence with the payload `T`.
     ///

@@ -1218,6 +1218,24 @@ mod suite {
         Ok(())
     }
 
+    /// Drivers prepare a job in one thread, submit it in another, and signal it in an interrupt.
+    #[test]
+    fn everything_can_be_sent() -> Result {
+        fn is_send_and_sync<T: Send + Sync>() {}
+
+        is_send_and_sync::<FenceContext<Plain>>();
+        is_send_and_sync::<FenceAllocation<Plain>>();
+        is_send_and_sync::<Fence<Plain>>();
+        is_send_and_sync::<Timeline<Plain>>();
+        is_send_and_sync::<TimelineSignaler<Plain>>();
+        is_send_and_sync::<ARef<DmaFence>>();
+        is_send_and_sync::<FenceCallbackRegistration<Count>>();
+        is_send_and_sync::<KBox<core::mem::MaybeUninit<FenceCallbackRegistration<Count>>>>();
+        is_send_and_sync::<FenceChainNode>();
+        is_send_and_sync::<FenceArrayAllocation>();
+        Ok(())
+    }
+
     #[test]
     fn payloads_can_be_pinned() -> Result {
         let context = FenceContext::new(c"pinned", GFP_KERNEL)?;
