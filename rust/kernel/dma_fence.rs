@@ -114,6 +114,7 @@ mod consumer;
 // Fences that are made of others.
 mod array;
 mod chain;
+mod container;
 mod stub;
 mod unwrap;
 

@@ -4,21 +4,20 @@
 //!
 //! C header: [`include/linux/dma-fence-array.h`](srctree/include/linux/dma-fence-array.h)
 
-use super::DmaFence;
+use super::{
+    container::impl_container,
+    DmaFence, //
+};
 use crate::{
     alloc::AllocError,
     bindings,
     container_of,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
-    },
+    sync::aref::ARef,
     types::Opaque, //
 };
 use core::{
     mem::ManuallyDrop,
-    ops::Deref,
     ptr::NonNull, //
 };
 
@@ -260,28 +259,7 @@ fn into_raw_fences(fences: KVec<ARef<DmaFence>>) -> (*mut *mut bindings::dma_fen
 #[repr(transparent)]
 pub struct FenceArray(Opaque<bindings::dma_fence_array>);
 
-// SAFETY: It is a fence, and what it adds to that either does not change or is atomic.
-unsafe impl Send for FenceArray {}
-// SAFETY: As above.
-unsafe impl Sync for FenceArray {}
-
-// SAFETY: An array is freed when the count of the fence, which these change, gets to zero.
-unsafe impl AlwaysRefCounted for FenceArray {
-    #[inline]
-    fn inc_ref(&self) {
-        (**self).inc_ref();
-    }
-
-    #[inline]
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives us a reference, so the array is valid. `FenceArray` is
-        // transparent.
-        unsafe {
-            let array = obj.cast::<bindings::dma_fence_array>().as_ptr();
-            bindings::dma_fence_put(&raw mut (*array).base);
-        }
-    }
-}
+impl_container!(FenceArray, dma_fence_array);
 
 impl FenceArray {
     /// Creates an array that signals when all of the fences have.
@@ -448,34 +426,5 @@ impl DmaFence {
     pub fn is_container(&self) -> bool {
         // SAFETY: The fence is valid by the type invariants.
         unsafe { bindings::dma_fence_is_container(self.as_raw()) }
-    }
-}
-
-impl Deref for FenceArray {
-    type Target = DmaFence;
-
-    #[inline]
-    fn deref(&self) -> &DmaFence {
-        // SAFETY: The fence in the array is valid by the type invariants.
-        unsafe { DmaFence::from_raw(&raw mut (*self.0.get()).base) }
-    }
-}
-
-impl From<&FenceArray> for ARef<DmaFence> {
-    #[inline]
-    fn from(array: &FenceArray) -> Self {
-        let fence: &DmaFence = array;
-        fence.into()
-    }
-}
-
-impl From<ARef<FenceArray>> for ARef<DmaFence> {
-    #[inline]
-    fn from(array: ARef<FenceArray>) -> Self {
-        let array = ManuallyDrop::new(array);
-        let fence: &DmaFence = &array;
-
-        // SAFETY: The fence is valid, and the reference to it passes from `array` to the result.
-        unsafe { ARef::from_raw(NonNull::from(fence)) }
     }
 }

@@ -4,23 +4,22 @@
 //!
 //! C header: [`include/linux/dma-fence-chain.h`](srctree/include/linux/dma-fence-chain.h)
 
-use super::DmaFence;
+use super::{
+    container::impl_container,
+    DmaFence, //
+};
 use crate::{
     alloc::AllocError,
     bindings,
     container_of,
     error::to_result,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
-    },
+    sync::aref::ARef,
     types::Opaque, //
 };
 use core::{
     iter::FusedIterator,
     mem::ManuallyDrop,
-    ops::Deref,
     ptr::{
         self,
         NonNull, //
@@ -182,28 +181,7 @@ impl Drop for FenceChainNode {
 #[repr(transparent)]
 pub struct FenceChain(Opaque<bindings::dma_fence_chain>);
 
-// SAFETY: It is a fence, and what it adds to that does not change, or is protected by RCU.
-unsafe impl Send for FenceChain {}
-// SAFETY: As above.
-unsafe impl Sync for FenceChain {}
-
-// SAFETY: A node is freed when the count of the fence, which these change, gets to zero.
-unsafe impl AlwaysRefCounted for FenceChain {
-    #[inline]
-    fn inc_ref(&self) {
-        (**self).inc_ref();
-    }
-
-    #[inline]
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives us a reference, so the node is valid. `FenceChain` is
-        // transparent.
-        unsafe {
-            let chain = obj.cast::<bindings::dma_fence_chain>().as_ptr();
-            bindings::dma_fence_put(&raw mut (*chain).base);
-        }
-    }
-}
+impl_container!(FenceChain, dma_fence_chain);
 
 impl DmaFence {
     /// Returns the node of a chain that the fence is, or [`None`] if it is none.
@@ -353,35 +331,6 @@ impl FenceChain {
     #[inline]
     pub fn iter(&self) -> FenceChainIter {
         FenceChainIter(State::First(self.into()))
-    }
-}
-
-impl Deref for FenceChain {
-    type Target = DmaFence;
-
-    #[inline]
-    fn deref(&self) -> &DmaFence {
-        // SAFETY: The fence in the node is valid by the type invariants.
-        unsafe { DmaFence::from_raw(&raw mut (*self.0.get()).base) }
-    }
-}
-
-impl From<&FenceChain> for ARef<DmaFence> {
-    #[inline]
-    fn from(chain: &FenceChain) -> Self {
-        let fence: &DmaFence = chain;
-        fence.into()
-    }
-}
-
-impl From<ARef<FenceChain>> for ARef<DmaFence> {
-    #[inline]
-    fn from(chain: ARef<FenceChain>) -> Self {
-        let chain = ManuallyDrop::new(chain);
-        let fence: &DmaFence = &chain;
-
-        // SAFETY: The fence is valid, and the reference to it passes from `chain` to the result.
-        unsafe { ARef::from_raw(NonNull::from(fence)) }
     }
 }
 
