@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make litmus: the litmus tests of the series with herd7 and the kernel tree's own memory model.
+
+Each claim is a test that can never end in a certain state, and a twin X-without-Y in which one piece is missing, so
+that it sometimes does.
+"""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Dict, List
+
+from harness import base, cache, herd7, knobs, proc, series, tools, ui
+from harness.ui import Fail, Step
+
+TESTS = cache.TOP / "Documentation/litmus-tests/dma-fence"
+_SECONDS = 120  # for one test; they take less than one
+
+
+def _observed(command: List[str], model: Path, path: Path) -> str:
+    """Never, Sometimes or Always; else what went wrong."""
+    child = proc.start([*command, "-conf", "linux-kernel.cfg", path], cwd=model, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, env=proc.environment())
+    try:
+        text = child.communicate(timeout=_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        text = f"herd7 takes more than {_SECONDS} s"
+    proc.kill(child)
+    match = re.search(r"(?m)^Observation \S+ (\w+)", text)
+    return match.group(1) if match else (text.strip().splitlines() or ["herd7 says nothing"])[0]
+
+
+def _wanted(path: Path) -> str:
+    match = re.search(r"(?m)^ \* Result: (Never|Sometimes)$", path.read_text())
+    if not match:
+        raise Fail(f"{path.relative_to(cache.TOP)} does not say `Result: Never` or `Result: Sometimes`")
+    return match.group(1)
+
+
+def _alone(wanted: Dict[str, str]) -> List[str]:
+    """Tests without a twin."""
+    claims = {name for name, result in wanted.items() if result == "Never"}
+    twins = {name.partition("-without-")[0] for name, result in wanted.items() if result == "Sometimes"}
+    return ([f"{name} has no twin {name}-without-..." for name in sorted(claims - twins)]
+            + [f"{name} is a twin of nothing" for name in sorted(twins - claims)])
+
+
+def main() -> None:
+    cache.forget_result("litmus")
+    ui.plan(5)
+    tools.prepare(qemu=False, rust=False)
+    source = series.checkout(knobs.SERIES, base.get())
+    with Step("herd7") as step:
+        command = herd7.command(step)
+    paths = sorted(TESTS.glob("*.litmus"), key=lambda path: path.stem)
+    wanted = {path.stem: _wanted(path) for path in paths}
+    with Step("litmus tests") as step, ThreadPoolExecutor(int(knobs.JOBS)) as pool:
+        model = source.path / "tools/memory-model"
+        observed = dict(zip(wanted, pool.map(lambda path: _observed(command, model, path), paths)))
+        step.note = f"{len(paths)} tests"
+    problems = [f"{name}: wants {wanted[name]}, herd7 says {observed[name]}" for name in wanted
+                if observed[name] != wanted[name]]
+    good = len(paths) - len(problems)
+    problems += _alone(wanted) or ([] if paths else ["there are no tests"])
+    width = max(map(len, wanted), default=0)
+    for name in wanted:
+        print(f"      {name:{width}}  {observed[name]}")
+    cache.result("litmus", ok=not problems, base=source.base.version, problems=problems,
+                 tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])
+    for problem in problems:
+        print("FAIL " + problem)
+    print(f"litmus: {good} of {len(paths)} as expected", flush=True)
+    sys.exit(1 if problems else 0)
