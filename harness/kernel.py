@@ -23,10 +23,25 @@ class Kind(NamedTuple):
     rust: bool = True
 
 
+def _um(*more: str, rust: bool = True) -> Kind:
+    return Kind("um", ["common", *more], ["all"], "linux", rust)
+
+
+def _qemu(*more: str) -> Kind:
+    return Kind("x86_64", ["common", "rust", "doctests", "qemu", *more], ["bzImage", "modules"], "arch/x86/boot/bzImage")
+
+
 KINDS: Dict[str, Kind] = {
-    "um": Kind("um", ["common", "rust", "um"], ["all"], "linux"),
-    "qemu": Kind("x86_64", ["common", "rust", "qemu"], ["bzImage", "modules"], "arch/x86/boot/bzImage"),
-    "races": Kind("um", ["common", "races"], ["all"], "linux", rust=False),
+    "um": _um("rust", "doctests", "um"),
+    "qemu": _qemu("lockdep"),
+    "races": _um("races", rust=False),
+    # What make sanitize boots ...
+    "kasan": _qemu("lockdep", "kasan"),
+    "kcsan": _qemu("kcsan"),
+    "rt": _qemu("lockdep", "rt"),
+    "leak": _qemu("leak"),
+    # ... and what is quick to build and to boot and sees as much as possible.
+    "um-kasan": _um("rust", "um", "lockdep", "kasan"),
 }
 
 
