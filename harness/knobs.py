@@ -12,6 +12,7 @@ HELP = {
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: the suite's own)",
+    "ONLY": "sanitize: the configurations to run, separated by commas (default: all)",
     "BUILD": "series: 1 also builds what each commit touches",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
@@ -25,6 +26,7 @@ def get(name: str, default: str = "") -> str:
 SERIES = get("SERIES", "core")
 KDIR = get("KDIR")
 ROUNDS = get("ROUNDS")
+ONLY = get("ONLY")
 BUILD = get("BUILD") not in ("", "0")
 VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))

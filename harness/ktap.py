@@ -6,9 +6,9 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Set
+from typing import Dict, List, NamedTuple, Optional, Set
 
-from harness import cache, proc
+from harness import cache, guest, proc
 from harness.series import Source
 from harness.ui import Fail
 
@@ -135,6 +135,31 @@ def missing(leg: str, variant: str, results: Results) -> List[str]:
     return [f"{leg}: suite {suite.name} has {results.suites.get(suite.name, 0)} cases, wants at least {suite.least}"
             for suite in _suites() if leg in suite.legs and variant in suite.variants
             and results.suites.get(suite.name, 0) < suite.least]
+
+
+def judge(leg: str, source: Source, log: Path, wrong: str, bad: List[str], program_log: Optional[Path] = None) -> Results:
+    """The results of one boot, of which `wrong` and `bad` are known. Everything that is wrong with it counts as a failure."""
+    results = parse(source, read_log(log), leg)
+    if wrong:
+        results.failed.append(f"{leg}: the kernel {wrong}")
+    if program_log:
+        lines = read_log(program_log)
+        results.add(parse(source, lines, leg, guest.NAME + "-program"))
+        said = [line for line in lines if line.startswith("guest: ")]
+        if "guest: exit 0" not in said:
+            results.failed.append(f"{leg}: the guest program: " + ("; ".join(s[7:] for s in said) or "never ran")
+                                  + f" ({program_log})")
+    results.failed += bad
+    return results
+
+
+def report(leg: str, results: Results, log: Path) -> None:
+    """Says what came of one boot."""
+    print(f"      {leg}: {results.line()}")
+    for failure in results.failed[:40]:
+        print(f"      FAIL {failure}")
+    if results.failed:
+        print(f"      log: {log}", flush=True)
 
 
 def unshown(legs: Dict[str, Results]) -> List[str]:

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import List
 
 from harness import base, boot, cache, compile_fail, guest, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Step
@@ -27,37 +27,12 @@ def _lockdep(leg: str, log: Path) -> List[str]:
     return found
 
 
-def _judge(leg: str, source: series.Source, log: Path, wrong: str, program_log: Optional[Path] = None) -> ktap.Results:
-    """The results of one boot. Everything that is wrong with it counts as a failure."""
-    results = ktap.parse(source, ktap.read_log(log), leg)
-    if wrong:
-        results.failed.append(f"{leg}: the kernel {wrong}")
-    if program_log:
-        lines = ktap.read_log(program_log)
-        results.add(ktap.parse(source, lines, leg, guest.NAME + "-program"))
-        said = [line for line in lines if line.startswith("guest: ")]
-        if "guest: exit 0" not in said:
-            results.failed.append(f"{leg}: the guest program: " + ("; ".join(s[7:] for s in said) or "never ran")
-                                  + f" ({program_log})")
-    results.failed += _lockdep(leg, log) if program_log else ktap.bad_lines(log)
-    results.failed += ktap.missing(leg, source.variant, results)
-    return results
-
-
-def _report(leg: str, results: ktap.Results, log: Path) -> None:
-    print(f"      {leg}: {results.line()}")
-    for failure in results.failed[:40]:
-        print(f"      FAIL {failure}")
-    if results.failed:
-        print(f"      log: {log}", flush=True)
-
-
 def _compile_fail(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     log = cache.LOG / "compile-fail.log"
     with Step("compile-fail") as step:
         results = compile_fail.run(built, log, step)
         results.failed += ktap.missing(compile_fail.NAME, source.variant, results)
-    _report(compile_fail.NAME, results, log)
+    ktap.report(compile_fail.NAME, results, log)
     return results
 
 
@@ -65,8 +40,9 @@ def _boot_um(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     log = cache.LOG / "um.log"
     with Step("boot UML") as step:
         wrong = boot.uml(built, [], log, step)
-        results = _judge("um", source, log, wrong)
-    _report("um", results, log)
+        results = ktap.judge("um", source, log, wrong, ktap.bad_lines(log))
+        results.failed += ktap.missing("um", source.variant, results)
+    ktap.report("um", results, log)
     return results
 
 
@@ -75,8 +51,9 @@ def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     log, program_log = cache.LOG / "qemu.log", cache.LOG / "qemu-program.log"
     with Step("boot QEMU") as step:
         wrong = boot.qemu(built, initramfs, ["guest=test"], log, program_log, step)
-        results = _judge("qemu", source, log, wrong, program_log)
-    _report("qemu", results, log)
+        results = ktap.judge("qemu", source, log, wrong, _lockdep("qemu", log), program_log)
+        results.failed += ktap.missing("qemu", source.variant, results)
+    ktap.report("qemu", results, log)
     return results
 
 

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make sanitize: all suites, the sample drivers and their userspace on QEMU kernels which watch for what tests cannot see.
+
+Before that, the checks are checked: KASAN must see the use after free that the base core allows, and none on ours.
+"""
+
+import sys
+import time
+from typing import Dict, List, NamedTuple
+
+from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui
+from harness.ui import Fail, Step
+
+# Each is a kind of kernel, see there.
+CONFIGURATIONS = {
+    "kasan": "memory used after it was freed or out of bounds, and locks (KASAN, lockdep)",
+    "kcsan": "data races (KCSAN)",
+    "rt": "sleeping spinlocks, interrupt handlers in threads (PREEMPT_RT, lockdep)",
+    "leak": "memory leaks, with every allocation failing in turn (kmemleak, failslab)",
+}
+_FUZZ_SECONDS = 30
+_SEED = 1
+
+
+class Run(NamedTuple):
+    """What came of one configuration."""
+    name: str
+    results: ktap.Results
+    reports: List[str]
+    known: Dict[str, int]
+    seconds: int
+
+    def json(self) -> Dict[str, object]:
+        return {"name": self.name, "what": CONFIGURATIONS[self.name], "seconds": self.seconds, **self.results.json(),
+                "reports": self.reports, "known": self.known}
+
+
+def _chosen() -> List[str]:
+    names = knobs.ONLY.split(",") if knobs.ONLY else list(CONFIGURATIONS)
+    wrong = [name for name in names if name not in CONFIGURATIONS]
+    if wrong:
+        raise Fail(f"ONLY={knobs.ONLY}: there is no configuration {wrong[0]}; there are {', '.join(CONFIGURATIONS)}")
+    return names
+
+
+def _run(name: str, source: series.Source) -> Run:
+    begin = time.monotonic()
+    built = kernel.build(source, name)
+    initramfs = guest.initramfs(built)
+    log, program_log = cache.LOG / f"sanitize-{name}.log", cache.LOG / f"sanitize-{name}-program.log"
+    arguments = ["guest=sanitize", f"fuzz_seconds={_FUZZ_SECONDS}", f"fuzz_seed={_SEED}"]
+    with Step(f"boot QEMU ({name})") as step:
+        wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3600, silence=600)
+        reports, accepted = known.split(name, ktap.bad_lines(log))
+        results = ktap.judge(name, source, log, wrong, reports, program_log)
+        for leg in ("qemu", name):
+            results.failed += ktap.missing(leg, source.variant, results)
+    ktap.report(name, results, log)
+    for title, count in accepted.items():
+        print(f"      known, {count} times: {title}")
+    return Run(name, results, reports, accepted, round(time.monotonic() - begin))
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("sanitize")
+    names = _chosen()
+    ui.plan(3 + 3 * len(names))
+    tools.prepare()
+    source = series.checkout(knobs.SERIES, base.get())
+    runs = [_run(name, source) for name in names]
+    problems = [failure for run in runs for failure in run.results.failed]
+    reports = sum(len(run.reports) for run in runs)
+    cache.result("sanitize", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
+                 seconds=round(time.monotonic() - begin), configurations=[run.json() for run in runs], problems=problems)
+    if problems:
+        print(f"FAIL {len(problems)} problems, see above")
+    print(f"sanitize: {len(runs)} configurations, {reports} reports", flush=True)
+    sys.exit(1 if problems else 0)
