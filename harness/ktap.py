@@ -20,6 +20,7 @@ _BAD = re.compile(
     r"possible irq lock inversion|suspicious RCU usage|INFO: task .* (hung|blocked)|rcu: INFO: .* stall|"
     r"self-detected stall|\bOops\b|general protection fault|unable to handle|KASAN|KCSAN: |UBSAN: |Kernel panic|"
     r"DEADLOCK|sleeping function called|scheduling while atomic|list_(add|del) corruption|refcount_t: |"
+    r"new suspected memory leaks|unreferenced object|turning off the locking correctness validator|"
     r"rust_kernel: panicked|Segmentation fault|Modules linked in:")
 
 
