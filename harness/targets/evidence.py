@@ -226,11 +226,15 @@ def render(text: str, results: Results) -> str:
 
     def fill(match: "re.Match[str]") -> str:
         kind, name = match.group(1), " ".join(match.group(2).split())
+        line = text[:match.start()].count("\n") + 1
         try:
+            if kind not in _KINDS or kind == "table" and name not in TABLES:
+                raise Fail(f"{kind} {name} is nothing that can be had here")
             return _KINDS[kind](results, name)
-        except (KeyError, Fail) as err:
-            line = text[:match.start()].count("\n") + 1
-            problems.append(f"line {line}: " + (err.what if isinstance(err, Fail) else f"there is no {kind} {name}"))
+        except Fail as err:
+            problems.append(f"line {line}: {err.what}")
+        except KeyError as err:
+            problems.append(f"line {line}: for {kind} {name}, a result lacks {err}: make its target again")
         return ""
 
     page = re.sub(r"\{\{(\w+)\s+([^}]+)\}\}", fill, text)
