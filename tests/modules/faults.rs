@@ -234,8 +234,11 @@ macro_rules! steps {
     ($($name:ident,)*) => { &[$((stringify!($name), $name),)*] };
 }
 
+/// A step and its name.
+type Step = (&'static str, fn() -> Result);
+
 /// The steps.
-const STEPS: &[(&str, fn() -> Result)] = steps![
+const STEPS: &[Step] = steps![
     context_static_name,
     context_owned_name,
     context_nowait,

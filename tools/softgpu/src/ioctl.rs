@@ -12,6 +12,11 @@ const fn _IOC<T>(dir: u32, ty: u32, nr: u32) -> u32 {
     dir << 30 | (size_of::<T>() as u32) << 16 | ty << 8 | nr
 }
 
+/// The number of an ioctl without an argument in memory.
+pub const fn _IO(ty: u32, nr: u32) -> u32 {
+    _IOC::<()>(0, ty, nr)
+}
+
 /// The number of an ioctl that reads a `T` from userspace.
 pub const fn _IOW<T>(ty: u32, nr: u32) -> u32 {
     _IOC::<T>(1, ty, nr)
@@ -21,6 +26,9 @@ pub const fn _IOW<T>(ty: u32, nr: u32) -> u32 {
 pub const fn _IOWR<T>(ty: u32, nr: u32) -> u32 {
     _IOC::<T>(3, ty, nr)
 }
+
+/// Addresses that are not mapped.
+pub const NOWHERE: [usize; 3] = [0, 16, usize::MAX - 4095];
 
 /// Calls an ioctl with its argument.
 pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
