@@ -6,7 +6,7 @@
 #![allow(non_snake_case)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 const fn _IOC<T>(dir: u32, ty: u32, nr: u32) -> u32 {
     dir << 30 | (size_of::<T>() as u32) << 16 | ty << 8 | nr
@@ -40,8 +40,13 @@ pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
 /// What the kernel writes goes to where `arg` points to, so if that is to memory of this program,
 /// nothing else must be there.
 pub fn call_raw(fd: BorrowedFd<'_>, cmd: u32, arg: usize) -> io::Result<()> {
+    call_number(fd.as_raw_fd(), cmd, arg)
+}
+
+/// As [`call_raw`], with any number for a descriptor.
+pub fn call_number(fd: RawFd, cmd: u32, arg: usize) -> io::Result<()> {
     // SAFETY: The ioctls that we call access nothing but the argument.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, arg) } {
+    match unsafe { libc::ioctl(fd, cmd as _, arg) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }

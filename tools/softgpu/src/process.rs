@@ -41,6 +41,11 @@ impl Child {
         self.pid
     }
 
+    /// How it has ended, if that is known.
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.status
+    }
+
     /// Kills it.
     pub fn kill(&self) {
         if self.status.is_none() {

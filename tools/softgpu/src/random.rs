@@ -20,6 +20,11 @@ impl Random {
         this
     }
 
+    /// Starts another sequence that belongs to the same place.
+    pub fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
     /// Returns the next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);

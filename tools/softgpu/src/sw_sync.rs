@@ -12,6 +12,19 @@ use std::path::Path;
 
 const PATH: &str = "/sys/kernel/debug/sync/sw_sync";
 
+/// `struct sw_sync_create_fence_data`
+#[repr(C)]
+struct CreateFence {
+    value: u32,
+    name: [u8; 32],
+    fence: i32,
+}
+
+/// `SW_SYNC_IOC_CREATE_FENCE`
+pub const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
+/// `SW_SYNC_IOC_INC`
+pub const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
+
 /// A timeline, which is a counter that starts at 0.
 pub struct SwSync(File);
 
@@ -37,14 +50,6 @@ impl SwSync {
 
     /// Creates a fence that signals when the counter gets to `value`.
     pub fn create_fence(&self, value: u32) -> io::Result<SyncFile> {
-        #[repr(C)]
-        struct CreateFence {
-            value: u32,
-            name: [u8; 32],
-            fence: i32,
-        }
-        const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
-
         let mut args = CreateFence {
             value,
             name: [0; 32],
@@ -57,7 +62,6 @@ impl SwSync {
 
     /// Adds to the counter.
     pub fn advance(&self, mut by: u32) -> io::Result<()> {
-        const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
         ioctl::call(self.0.as_fd(), INC, &mut by)
     }
 }

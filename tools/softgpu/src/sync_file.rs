@@ -131,6 +131,13 @@ impl SyncFile {
         })
     }
 
+    /// Returns the status, without asking for the fences in it.
+    pub fn brief_status(&self) -> io::Result<i32> {
+        let mut info = FileInfo::default();
+        ioctl::call(self.as_fd(), FILE_INFO, &mut info)?;
+        Ok(info.status)
+    }
+
     fn info_of(&self, room: usize) -> io::Result<Info> {
         let mut fences = vec![FenceInfo::default(); room];
         let mut info = FileInfo {
