@@ -12,6 +12,7 @@ TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
     "races": "the race suite on the unpatched base core and on ours, side by side",
+    "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",

@@ -65,9 +65,10 @@ Runs the tests, and prints the results as KTAP. Must be run as root, and by
 nobody else at the same time. The module is loaded again from /softgpu.ko or
 /lib/modules. So are modules that leak fences, two of which stay for ever.
 
-Usage: softgpu test [NAME...]
+Usage: softgpu test [NAME...] [--without NAME...]
 
-  NAME   run only the tests whose name contains one of these
+  NAME        run only the tests whose names contain one of these
+  --without   do not run those whose names contain one of these
 ";
 
 const HELP_RELOAD: &str = "\
@@ -227,14 +228,19 @@ fn cmd_run(args: &[String]) -> CommandResult {
 }
 
 fn cmd_test(args: &[String]) -> CommandResult {
-    if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
+    let mut parts = args.splitn(2, |arg| arg == "--without");
+    let (with, without) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    if let Some(option) = with.iter().chain(without).find(|arg| arg.starts_with('-')) {
         return Err(Failure::Usage(format!("unknown option: {option}")));
     }
 
     // Without these there is no use in starting.
     drop(Channel::open()?);
     channel::counters()?;
-    Ok(test::run(args))
+    Ok(test::run(with, without))
 }
 
 fn cmd_reload(args: &[String]) -> CommandResult {

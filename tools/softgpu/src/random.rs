@@ -36,7 +36,7 @@ impl Random {
 
     /// Returns a number below `end`, which must not be 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// Returns true in so many cases of a hundred.

@@ -55,15 +55,15 @@ const TESTS: &[Test] = &tests![
     no_ops_after_signal,
 ];
 
-/// Runs the tests whose names contain one of `filters`, or all of them if there are none.
-pub fn run(filters: &[String]) -> bool {
-    let tests: Vec<_> = TESTS
-        .iter()
-        .chain(leak::TESTS)
-        .filter(|test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str())))
-        .map(|test| Case::from(*test))
-        .collect();
-    ktap::run(SUITE, tests)
+/// Runs the tests whose names contain one of `with`, or all of them if there are none, except for
+/// those whose names contain one of `without`.
+pub fn run(with: &[String], without: &[String]) -> bool {
+    let tests = TESTS.iter().chain(leak::TESTS);
+    let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
+    let chosen =
+        tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
+
+    ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect())
 }
 
 fn job(duration: Duration) -> Job<'static> {

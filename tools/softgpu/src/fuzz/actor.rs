@@ -32,8 +32,11 @@ pub struct Actor<'a> {
     pub alone: bool,
 }
 
-/// What is done how often.
-const CALLS: &[(u64, fn(&Actor<'_>, &mut Random) -> Checked)] = &[
+/// How often something is done, and what.
+type Weighted = (u64, fn(&Actor<'_>, &mut Random) -> Checked);
+
+/// What is done.
+const CALLS: &[Weighted] = &[
     (4, |actor, random| actor.open(random)),
     (24, |actor, random| actor.submit(random)),
     (6, |actor, random| actor.query(random)),
