@@ -60,6 +60,7 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -69,11 +70,9 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Completion, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
+        Completion,
+        Mutex,
+        UniqueArc, //
     },
     types::ScopeGuard,
     workqueue::{
@@ -394,7 +393,8 @@ fn callback_completes() -> Result {
 /// A work item that signals a fence.
 #[pin_data]
 struct Finish {
-    fence: Option<Fence<Job>>,
+    #[pin]
+    fence: Mutex<Option<Fence<Job>>>,
     #[pin]
     work: Work<Self>,
 }
@@ -404,46 +404,34 @@ impl_has_work! {
 }
 
 impl SignallingWorkItem for Finish {
-    type Pointer = Pin<KBox<Self>>;
+    type Pointer = Arc<Self>;
 
-    fn run(mut this: Pin<KBox<Self>>) {
-        if let Some(fence) = this.as_mut().project().fence.take() {
+    fn run(this: Arc<Self>) {
+        let fence = this.fence.lock().take();
+        if let Some(fence) = fence {
             fence.signal(Ok(()));
         }
     }
 }
 
 impl Finish {
-    fn new(fence: Issued<Job>) -> Result<Pin<KBox<Self>>> {
+    fn new(fence: Issued<Job>) -> Result<Arc<Self>> {
         // Before the fence is out of its guard.
-        let memory: KBox<MaybeUninit<Self>> = KBox::new_uninit(GFP_KERNEL)?;
+        let memory = UniqueArc::<Self>::new_uninit(GFP_KERNEL)?;
         let work = pin_init!(Self {
-            fence: Some(fence.dismiss()),
+            fence <- new_mutex!(Some(fence.dismiss()), "Finish::fence"),
             work <- new_work!("Finish::work"),
         });
-        Ok(memory.write_pin_init::<Infallible>(work)?)
+        Ok(memory.write_pin_init::<Infallible>(work)?.into())
     }
 }
 
 fn signalling_work_item() -> Result {
-    let fence = issue()?;
-    let consumer = fence.to_dma_fence();
+    let finish = Finish::new(issue()?)?;
 
-    workqueue::system_unbound().enqueue(Finish::new(fence)?);
-    consumer.wait()?;
-    wait_for_payloads()
-}
-
-/// Waits until there are no payloads any more. A fence has signaled a little before its payload is
-/// dropped.
-fn wait_for_payloads() -> Result {
-    for _ in 0..10_000 {
-        if PAYLOADS.load(Relaxed) == 0 {
-            return Ok(());
-        }
-        fsleep(Delta::from_millis(1));
-    }
-    expect(false)
+    expect(workqueue::system_unbound().enqueue(finish.clone()).is_ok())?;
+    finish.work.flush();
+    Ok(())
 }
 
 /// The memory for a registration. It is allocated before what must not be dropped without a signal.
@@ -451,14 +439,14 @@ type Memory<T> = KBox<MaybeUninit<FenceCallbackRegistration<T>>>;
 
 fn callback_queues_work() -> Result {
     let (first, second) = issue_two()?;
-    let consumer = second.to_dma_fence();
-    let memory: Memory<QueueWork<Pin<KBox<Finish>>>> = KBox::new_uninit(GFP_KERNEL)?;
-    let work = QueueWork::new(workqueue::system_unbound(), Finish::new(second)?);
+    let memory: Memory<QueueWork<Arc<Finish>>> = KBox::new_uninit(GFP_KERNEL)?;
+    let finish = Finish::new(second)?;
+    let work = QueueWork::new(workqueue::system_unbound(), finish.clone());
     let _registration =
         memory.write_pin_init(FenceCallbackRegistration::new(first.as_dma_fence(), work))?;
     signal(first);
-    consumer.wait()?;
-    wait_for_payloads()
+    finish.work.flush();
+    Ok(())
 }
 
 fn callback_forwards() -> Result {
