@@ -13,11 +13,21 @@ INIT = Path(__file__).resolve().parent / "init"
 _TARGET = "x86_64-unknown-linux-gnu"
 
 
-def _program(step: Step) -> Path:
-    """Builds the program, statically linked."""
+def _crate() -> Path:
     crate = cache.TOP / "tools" / NAME
     if not (crate / "Cargo.toml").exists():
         raise Fail(f"there is no tools/{NAME}/Cargo.toml")
+    return crate
+
+
+def fetch(log: Path, step: Step) -> None:
+    """Fetches the crates that the program uses."""
+    proc.run(["cargo", "fetch", "--locked"], log, step, "fetching crates", cwd=_crate())
+
+
+def _program(step: Step) -> Path:
+    """Builds the program, statically linked."""
+    crate = _crate()
     step.note = "cargo build"
     target = cache.ROOT / "guest"
     proc.run(["cargo", "build", "--release", "--locked", "--target", _TARGET], cache.LOG / "guest.log", step,

@@ -19,12 +19,14 @@ RUSTC_MIN = (1, 85, 0)
 BIN = cache.ROOT / "tools" / "bin"
 
 # (a command or a file, the Debian package that brings it)
-NEEDS = [
-    ("git", "git"), ("make", "make"), ("gcc", "gcc"), ("/usr/include/stdio.h", "libc6-dev"), ("xz", "xz-utils"),
-    ("bc", "bc"), ("bison", "bison"), ("flex", "flex"), ("perl", "perl"), ("ccache", "ccache"),
-    ("/usr/include/libelf.h", "libelf-dev"), ("/usr/include/openssl/opensslv.h", "libssl-dev"),
+SOURCE = [("git", "git"), ("xz", "xz-utils")]
+NEEDS = SOURCE + [
+    ("make", "make"), ("gcc", "gcc"), ("/usr/include/stdio.h", "libc6-dev"), ("bc", "bc"), ("bison", "bison"),
+    ("flex", "flex"), ("perl", "perl"), ("ccache", "ccache"), ("/usr/include/libelf.h", "libelf-dev"),
+    ("/usr/include/openssl/opensslv.h", "libssl-dev"),
 ]
 QEMU = [("qemu-system-x86_64", "qemu-system-x86")]
+LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
 
 
 def _version(text: str) -> Tuple[int, ...]:
@@ -206,6 +208,12 @@ def identity() -> str:
     """What the tools are; a build made with others is configured anew."""
     clang = proc.output([llvm_tool("clang"), "--version"]).splitlines()[0]
     return "\n".join([clang, llvm_knob(), proc.output(["rustc", "-vV"]), bindgen(), rust_src(), libclang()])
+
+
+def prepare_source() -> None:
+    """Only what gets the source of a kernel."""
+    with Step("tools") as step:
+        want(SOURCE, step)
 
 
 def prepare(qemu: bool = True, rust: bool = True) -> None:

@@ -10,8 +10,6 @@ from typing import Callable, Iterable, List, Tuple
 from harness import base, cache, formatted, kernel, knobs, proc, series, tools, ui
 from harness.ui import Fail, Step
 
-LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
-
 # checkpatch types that cannot be met here, each with its reason.
 CHECKPATCH_IGNORE = {
     "FILE_PATH_CHANGES": "it asks whether MAINTAINERS covers a new file; all of ours are",
@@ -236,7 +234,7 @@ def main() -> None:
     ui.plan(4 + len(CHECKS))
     tools.prepare(qemu=False)
     with Step("linters") as step:
-        tools.want(LINTERS, step)
+        tools.want(tools.LINTERS, step)
     source = series.checkout(knobs.SERIES, base.get())
     ctx, found = Context(source, series.overlay()), {}
     for name, check in CHECKS:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """make litmus: the litmus tests of the series with herd7 and the kernel tree's own memory model.
 
-Each claim is a test that can never end in a certain state, and a twin X-without-Y in which one piece is missing, so
-that it sometimes does.
+Each claim is a test that can never end in a certain state and has no data race, and a twin X-without-Y in which one
+piece is missing, so that it sometimes does. A twin that has a data race as well says so, with DATARACE behind its result
+as in the kernel's other litmus tests.
 """
 
 import re
@@ -20,7 +21,7 @@ _SECONDS = 120  # for one test; they take less than one
 
 
 def _observed(command: List[str], model: Path, path: Path) -> str:
-    """Never, Sometimes or Always; else what went wrong."""
+    """Never, Sometimes or Always, and what the model flags; else what went wrong."""
     child = proc.start([*command, "-conf", "linux-kernel.cfg", path], cwd=model, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, text=True, env=proc.environment())
     try:
@@ -29,20 +30,24 @@ def _observed(command: List[str], model: Path, path: Path) -> str:
         text = f"herd7 takes more than {_SECONDS} s"
     proc.kill(child)
     match = re.search(r"(?m)^Observation \S+ (\w+)", text)
-    return match.group(1) if match else (text.strip().splitlines() or ["herd7 says nothing"])[0]
+    if not match:
+        return (text.strip().splitlines() or ["herd7 says nothing"])[0]
+    flags = sorted(set(re.findall(r"(?m)^Flag (.+)$", text)))
+    return " ".join([match.group(1), *("DATARACE" if flag == "data-race" else f"Flag {flag}" for flag in flags)])
 
 
 def _wanted(path: Path) -> str:
-    match = re.search(r"(?m)^ \* Result: (Never|Sometimes)$", path.read_text())
+    match = re.search(r"(?m)^ \* Result: (Never|Sometimes|Sometimes DATARACE)$", path.read_text())
     if not match:
-        raise Fail(f"{path.relative_to(cache.TOP)} does not say `Result: Never` or `Result: Sometimes`")
+        raise Fail(f"{path.relative_to(cache.TOP)} does not say `Result: Never`, `Result: Sometimes` or "
+                   "`Result: Sometimes DATARACE`")
     return match.group(1)
 
 
 def _alone(wanted: Dict[str, str]) -> List[str]:
     """Tests without a twin."""
     claims = {name for name, result in wanted.items() if result == "Never"}
-    twins = {name.partition("-without-")[0] for name, result in wanted.items() if result == "Sometimes"}
+    twins = {name.partition("-without-")[0] for name in set(wanted) - claims}
     return ([f"{name} has no twin {name}-without-..." for name in sorted(claims - twins)]
             + [f"{name} is a twin of nothing" for name in sorted(twins - claims)])
 
@@ -50,7 +55,7 @@ def _alone(wanted: Dict[str, str]) -> List[str]:
 def main() -> None:
     cache.forget_result("litmus")
     ui.plan(5)
-    tools.prepare(qemu=False, rust=False)
+    tools.prepare_source()
     source = series.checkout(knobs.SERIES, base.get())
     with Step("herd7") as step:
         command = herd7.command(step)

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make setup: packages, Rust's core library source, bindgen, busybox and the base kernel."""
+"""make setup: all that the other targets would install or fetch, so that they need no network afterwards."""
 
-from harness import base, tools, ui
+from harness import base, cache, guest, herd7, tools, ui
+from harness.ui import Step
 
 
 def main() -> None:
-    ui.plan(2)
+    ui.plan(5)
     tools.prepare()
     base.get()
+    with Step("linters") as step:
+        tools.want(tools.LINTERS, step)
+    with Step("herd7") as step:
+        herd7.command(step)
+    with Step("crates of the guest program") as step:
+        guest.fetch(cache.LOG / "guest.log", step)
     print("setup: ready")

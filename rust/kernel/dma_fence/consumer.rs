@@ -112,6 +112,8 @@ impl DmaFence {
 
     /// Returns whether the fence has signaled, as far as is known, without asking its issuer.
     ///
+    /// That it has orders nothing, as with [`DmaFence::is_signaled`].
+    ///
     /// # Context
     ///
     /// Any. It takes no lock, and is a load and a branch.
@@ -191,6 +193,10 @@ impl DmaFence {
     /// [`DmaFence::is_signaled_sync`]. Unless somebody waits for the fence, or has called
     /// [`DmaFence::enable_signaling`], some issuers may not notice that it is done.
     ///
+    /// As in C, this orders nothing: on a weakly ordered machine, what was written before the fence
+    /// was signaled need not be seen by what is read after this has returned true. Use
+    /// [`DmaFence::status`], or wait, before looking at what the fence was for.
+    ///
     /// # Context
     ///
     /// Any, except within an op of the same fence. Lockless if the fence has signaled or its issuer
@@ -205,7 +211,8 @@ impl DmaFence {
     ///
     /// Whoever frees what a callback uses must not do so on [`DmaFence::is_signaled`] alone.
     /// Dropping a [`FenceCallbackRegistration`] takes care of its own callback; this is for those
-    /// of others.
+    /// of others. What comes after this is ordered behind all that the issuer has done until it
+    /// signaled, and that the callbacks have done.
     ///
     /// # Context
     ///
@@ -247,6 +254,8 @@ impl DmaFence {
     }
 
     /// Returns the result of a fence that has signaled, or [`None`] if it has not.
+    ///
+    /// If it has, what was written before it was signaled is seen by all that is read after this.
     ///
     /// # Context
     ///
@@ -346,7 +355,8 @@ impl DmaFence {
 
     /// Waits until the fence has signaled, without being interrupted by signals to the task.
     ///
-    /// The result of the fence is [`DmaFence::status`].
+    /// The result of the fence is [`DmaFence::status`]. What was written before the fence was
+    /// signaled is seen by all that is read after this, as it is after any other way to wait.
     ///
     /// # Errors
     ///
@@ -438,7 +448,8 @@ impl DmaFence {
     /// Waits until any of the fences has signaled, without being interrupted by signals to the
     /// task.
     ///
-    /// Returns the index of one that has.
+    /// Returns the index of one that has. What was written before that one was signaled is seen by
+    /// all that is read after this.
     ///
     /// # Errors
     ///
@@ -535,6 +546,10 @@ impl DmaFence {
                 &mut index,
             )
         })?;
+
+        // The C function has looked at the fences without their locks. This pairs with the atomic
+        // operation that signals, as in `status()`.
+        smp_mb(Read);
         Ok(index as usize)
     }
 
