@@ -13,6 +13,7 @@ TARGETS = {
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
+    "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "evidence": "write the page that says what shows each promise, from the results of the others in out/",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",

@@ -13,6 +13,8 @@ HELP = {
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: the suite's own)",
     "ONLY": "sanitize: the configurations to run, separated by commas (default: all)",
+    "SECONDS": "fuzz: for how long (default: 120)",
+    "SEED": "fuzz: chooses the calls (default: another one each time)",
     "BUILD": "series: 1 also builds what each commit touches",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
@@ -27,6 +29,8 @@ SERIES = get("SERIES", "core")
 KDIR = get("KDIR")
 ROUNDS = get("ROUNDS")
 ONLY = get("ONLY")
+SECONDS = get("SECONDS", "120")
+SEED = get("SEED")
 BUILD = get("BUILD") not in ("", "0")
 VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
@@ -35,6 +39,6 @@ JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 def check() -> None:
     if SERIES not in ("core", "rust"):
         raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default) or rust")
-    for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1")):
+    for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1"), ("SECONDS", SECONDS), ("SEED", SEED or "1")):
         if not re.fullmatch("[1-9][0-9]*", value):
             raise Fail(f"{name}={value}: not a positive number")

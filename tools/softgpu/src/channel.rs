@@ -17,6 +17,16 @@ pub const DEVICE: &str = "/dev/softgpu";
 /// The directory of the counters.
 pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
 
+/// A job for which there is no room to return its fence: this memory cannot be written.
+pub static READ_ONLY: Submit = Submit {
+    flags: 0,
+    in_fence_fd: 0,
+    duration_ns: 0,
+    error: 0,
+    out_fence_fd: 0,
+    pad: 0,
+};
+
 /// A channel: an open file of the device.
 pub struct Channel(File);
 
@@ -32,10 +42,16 @@ pub struct Job<'a> {
 }
 
 impl Channel {
+    /// Opens a new channel. If that fails, the error is that of the system call.
+    pub fn open_plain() -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(DEVICE)?;
+        Ok(Self(file))
+    }
+
     /// Opens a new channel.
     pub fn open() -> io::Result<Self> {
-        match OpenOptions::new().read(true).write(true).open(DEVICE) {
-            Ok(file) => Ok(Self(file)),
+        match Self::open_plain() {
+            Ok(channel) => Ok(channel),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
                 error.kind(),
                 format!(
@@ -45,6 +61,11 @@ impl Channel {
             )),
             Err(error) => Err(io::Error::new(error.kind(), format!("{DEVICE}: {error}"))),
         }
+    }
+
+    /// Returns the same channel under another descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     /// Submits a job. Returns its fence.

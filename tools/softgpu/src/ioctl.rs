@@ -6,10 +6,15 @@
 #![allow(non_snake_case)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 const fn _IOC<T>(dir: u32, ty: u32, nr: u32) -> u32 {
     dir << 30 | (size_of::<T>() as u32) << 16 | ty << 8 | nr
+}
+
+/// The number of an ioctl without an argument in memory.
+pub const fn _IO(ty: u32, nr: u32) -> u32 {
+    _IOC::<()>(0, ty, nr)
 }
 
 /// The number of an ioctl that reads a `T` from userspace.
@@ -22,6 +27,9 @@ pub const fn _IOWR<T>(ty: u32, nr: u32) -> u32 {
     _IOC::<T>(3, ty, nr)
 }
 
+/// Addresses that are not mapped.
+pub const NOWHERE: [usize; 3] = [0, 16, usize::MAX - 4095];
+
 /// Calls an ioctl with its argument.
 pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
     call_raw(fd, cmd, std::ptr::from_mut(arg) as usize)
@@ -32,8 +40,13 @@ pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
 /// What the kernel writes goes to where `arg` points to, so if that is to memory of this program,
 /// nothing else must be there.
 pub fn call_raw(fd: BorrowedFd<'_>, cmd: u32, arg: usize) -> io::Result<()> {
+    call_number(fd.as_raw_fd(), cmd, arg)
+}
+
+/// As [`call_raw`], with any number for a descriptor.
+pub fn call_number(fd: RawFd, cmd: u32, arg: usize) -> io::Result<()> {
     // SAFETY: The ioctls that we call access nothing but the argument.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, arg) } {
+    match unsafe { libc::ioctl(fd, cmd as _, arg) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }

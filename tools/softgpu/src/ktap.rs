@@ -99,34 +99,44 @@ pub struct Test {
     pub run: fn() -> TestResult,
 }
 
-/// Runs tests and prints the results. Returns whether none has failed.
-pub fn run(tests: &[Test]) -> bool {
+/// A test that is made at run time: its name, and the test.
+pub type Case<'a> = (String, Box<dyn FnOnce() -> TestResult + 'a>);
+
+impl From<Test> for Case<'_> {
+    fn from(test: Test) -> Self {
+        (test.name.into(), Box::new(test.run))
+    }
+}
+
+/// Runs a suite and prints the results. Returns whether none has failed.
+pub fn run(suite: &str, cases: Vec<Case<'_>>) -> bool {
+    let total = cases.len();
     let mut passed = 0;
     let mut skipped = 0;
 
-    println!("KTAP version 1");
-    println!("1..{}", tests.len());
-    for (i, test) in tests.iter().enumerate() {
-        let number = i + 1;
-        match (test.run)() {
+    println!("KTAP version 1\n1..1");
+    println!("    KTAP version 1\n    # Subtest: {suite}\n    1..{total}");
+    for (number, (name, run)) in (1..).zip(cases) {
+        match run() {
             Ok(()) => {
                 passed += 1;
-                println!("ok {number} {}", test.name);
+                println!("    ok {number} {name}");
             }
             Err(Failure::Skip(reason)) => {
                 skipped += 1;
-                println!("ok {number} {} # SKIP {reason}", test.name);
+                println!("    ok {number} {name} # SKIP {reason}");
             }
             Err(Failure::Fail(reason)) => {
                 for line in reason.lines() {
-                    println!("# {line}");
+                    println!("    # {line}");
                 }
-                println!("not ok {number} {}", test.name);
+                println!("    not ok {number} {name}");
             }
         }
     }
 
-    let failed = tests.len() - passed - skipped;
-    println!("# Totals: pass:{passed} fail:{failed} skip:{skipped} error:0");
+    let failed = total - passed - skipped;
+    println!("# {suite}: pass:{passed} fail:{failed} skip:{skipped} total:{total}");
+    println!("{} 1 {suite}", if failed == 0 { "ok" } else { "not ok" });
     failed == 0
 }

@@ -10,10 +10,15 @@ use std::time::Duration;
 use sync_file::{now_ns, status_name, SyncFile};
 
 mod channel;
+mod faults;
+mod fuzz;
 mod ioctl;
 mod ktap;
 mod leak;
 mod module;
+mod process;
+mod random;
+mod reload;
 mod run;
 mod sw_sync;
 mod sync_file;
@@ -29,6 +34,9 @@ Usage: softgpu COMMAND [OPTION...]
 Commands:
   run      run a load of jobs from several threads, and print a table
   test     run the tests, and print the results as KTAP
+  reload   unload and load the driver while its fences are still there
+  faults   make each allocation fail in turn
+  fuzz     make random calls from several processes
   submit   submit one job
   reset    submit some jobs and reset their channel
   query    print the limits and the counters of the driver
@@ -57,9 +65,52 @@ Runs the tests, and prints the results as KTAP. Must be run as root, and by
 nobody else at the same time. The module is loaded again from /softgpu.ko or
 /lib/modules. So are modules that leak fences, two of which stay for ever.
 
-Usage: softgpu test [NAME...]
+Usage: softgpu test [NAME...] [--without NAME...]
 
-  NAME   run only the tests whose name contains one of these
+  NAME        run only the tests whose names contain one of these
+  --without   do not run those whose names contain one of these
+";
+
+const HELP_RELOAD: &str = "\
+Unloads the driver and loads it again, over and over, while its fences are still
+there: pending and signaled ones, copies, merged ones, and some that threads wait
+for. Prints the results as KTAP. Must be run as root, and by nobody else at the
+same time. The module is loaded again from /softgpu.ko or /lib/modules.
+
+Usage: softgpu reload [--times N] [--seed N]
+
+  --times N   how often for each of the tests, 20 by default
+  --seed N    chooses what is done, 1 by default
+";
+
+const HELP_FAULTS: &str = "\
+Repeats each call of the driver with its first allocation failing, then with its
+second one, and so on. Each must fail with ENOMEM, or do without, and must leave
+nothing behind. So must each step of the module faults.ko, which is loaded from
+/faults.ko or /lib/modules: these use all that allocates memory for fences.
+Prints the results as KTAP. Must be run as root, on a kernel that has
+CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS; else it is skipped.
+
+Usage: softgpu faults
+";
+
+const HELP_FUZZ: &str = "\
+Makes random calls, good ones and bad ones, from several processes with children
+and threads: the ioctls of the driver and of sync_files, with files that are
+shared, copied, and closed in any order, and processes that exit or are killed
+with jobs pending. An error that is not the right one, a descriptor too many, a
+fence that does not signal after its driver's file has been closed, or an op of
+the driver after the signaling of its fence is a failure.
+
+Usage: softgpu fuzz [--seed N] [--seconds N] [--processes N]
+
+  --seed N        chooses the calls: for the same seed and number of processes,
+                  each process makes the same ones, though not at the same time.
+                  A random one by default
+  --seconds N     for how long, 120 by default
+  --processes N   the number of processes, 3 by default. Each has a few children
+
+Exits with 0 if there was no failure.
 ";
 
 const HELP_SUBMIT: &str = "\
@@ -177,14 +228,53 @@ fn cmd_run(args: &[String]) -> CommandResult {
 }
 
 fn cmd_test(args: &[String]) -> CommandResult {
-    if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
+    let mut parts = args.splitn(2, |arg| arg == "--without");
+    let (with, without) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    if let Some(option) = with.iter().chain(without).find(|arg| arg.starts_with('-')) {
         return Err(Failure::Usage(format!("unknown option: {option}")));
     }
 
     // Without these there is no use in starting.
     drop(Channel::open()?);
     channel::counters()?;
-    Ok(test::run(args))
+    Ok(test::run(with, without))
+}
+
+fn cmd_reload(args: &[String]) -> CommandResult {
+    let options = Options::parse(args, &["--times", "--seed"], &[])?;
+
+    drop(Channel::open()?);
+    Ok(reload::run(
+        options.number("--times", 20),
+        options.number("--seed", 1),
+    ))
+}
+
+fn cmd_faults(args: &[String]) -> CommandResult {
+    Options::parse(args, &[], &[])?;
+
+    drop(Channel::open()?);
+    Ok(faults::run()?)
+}
+
+fn cmd_fuzz(args: &[String]) -> CommandResult {
+    let options = Options::parse(args, &["--seed", "--seconds", "--processes"], &[])?;
+    let options = fuzz::Options {
+        seed: options.number("--seed", random::seed()),
+        seconds: options.number("--seconds", 120),
+        processes: options.number("--processes", 3),
+    };
+    if !(1..=16).contains(&options.processes) {
+        return Err(Failure::Usage("there must be 1 to 16 processes".into()));
+    }
+
+    // Without these there is no use in starting.
+    drop(Channel::open()?);
+    channel::counters()?;
+    Ok(fuzz::run(&options)?)
 }
 
 fn cmd_submit(args: &[String]) -> CommandResult {
@@ -272,6 +362,9 @@ fn main() -> ExitCode {
     let (help, command): (_, fn(&[String]) -> CommandResult) = match name.as_str() {
         "run" => (HELP_RUN, cmd_run),
         "test" => (HELP_TEST, cmd_test),
+        "reload" => (HELP_RELOAD, cmd_reload),
+        "faults" => (HELP_FAULTS, cmd_faults),
+        "fuzz" => (HELP_FUZZ, cmd_fuzz),
         "submit" => (HELP_SUBMIT, cmd_submit),
         "reset" => (HELP_RESET, cmd_reset),
         "query" => (HELP_QUERY, cmd_query),

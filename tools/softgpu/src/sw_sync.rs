@@ -7,34 +7,49 @@ use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 const PATH: &str = "/sys/kernel/debug/sync/sw_sync";
+
+/// `struct sw_sync_create_fence_data`
+#[repr(C)]
+struct CreateFence {
+    value: u32,
+    name: [u8; 32],
+    fence: i32,
+}
+
+/// `SW_SYNC_IOC_CREATE_FENCE`
+pub const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
+/// `SW_SYNC_IOC_INC`
+pub const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
 
 /// A timeline, which is a counter that starts at 0.
 pub struct SwSync(File);
 
 impl SwSync {
-    /// Creates a timeline. Skips the test if the kernel has none.
-    pub fn open() -> TestResult<Self> {
-        if !Path::new(PATH).exists() {
-            return skip(format!("no {PATH}"));
-        }
+    /// Returns whether the kernel has them.
+    pub fn is_there() -> bool {
+        Path::new(PATH).exists()
+    }
+
+    /// Creates a timeline.
+    pub fn create() -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(PATH)?;
         Ok(Self(file))
     }
 
+    /// Creates a timeline. Skips the test if the kernel has none.
+    pub fn open() -> TestResult<Self> {
+        if !Self::is_there() {
+            return skip(format!("no {PATH}"));
+        }
+        Ok(Self::create()?)
+    }
+
     /// Creates a fence that signals when the counter gets to `value`.
     pub fn create_fence(&self, value: u32) -> io::Result<SyncFile> {
-        #[repr(C)]
-        struct CreateFence {
-            value: u32,
-            name: [u8; 32],
-            fence: i32,
-        }
-        const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
-
         let mut args = CreateFence {
             value,
             name: [0; 32],
@@ -47,7 +62,12 @@ impl SwSync {
 
     /// Adds to the counter.
     pub fn advance(&self, mut by: u32) -> io::Result<()> {
-        const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
         ioctl::call(self.0.as_fd(), INC, &mut by)
+    }
+}
+
+impl AsFd for SwSync {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -101,6 +101,11 @@ impl Info {
 pub struct SyncFile(OwnedFd);
 
 impl SyncFile {
+    /// Returns the same sync_file under another descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     /// Waits until it has signaled. Returns whether it did so in time.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + timeout;
@@ -124,6 +129,13 @@ impl SyncFile {
             ioctl::call(self.as_fd(), FILE_INFO, &mut info)?;
             self.info_of(info.num_fences as usize)
         })
+    }
+
+    /// Returns the status, without asking for the fences in it.
+    pub fn brief_status(&self) -> io::Result<i32> {
+        let mut info = FileInfo::default();
+        ioctl::call(self.as_fd(), FILE_INFO, &mut info)?;
+        Ok(info.status)
     }
 
     fn info_of(&self, room: usize) -> io::Result<Info> {
@@ -169,8 +181,12 @@ impl SyncFile {
             ..Default::default()
         };
         args.name[..6].copy_from_slice(b"merged");
+        self.merge_raw(&mut args)
+    }
 
-        ioctl::call(self.as_fd(), MERGE, &mut args)?;
+    /// Merges with any arguments.
+    pub fn merge_raw(&self, args: &mut MergeData) -> io::Result<SyncFile> {
+        ioctl::call(self.as_fd(), MERGE, args)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(SyncFile(unsafe { OwnedFd::from_raw_fd(args.fence) }))
     }

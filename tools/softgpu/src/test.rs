@@ -2,13 +2,15 @@
 
 //! `softgpu test`: what the driver promises, as seen from userspace.
 
-use crate::channel::{counter, Channel, Job, DEVICE};
-use crate::ktap::{self, skip, Test, TestResult};
+use crate::channel::{counter, Channel, Job, DEVICE, READ_ONLY};
+use crate::ioctl::NOWHERE;
+use crate::ktap::{self, skip, Case, Test, TestResult};
+use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, Query, Reset, Submit};
 use crate::{check, check_eq, check_errno, ioctl, leak, module, sync_file, tests};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -19,6 +21,9 @@ const SHORT: Duration = Duration::from_micros(100);
 const LONG: Duration = Duration::from_secs(10);
 /// Nothing takes as long, however slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The name of the suite.
+const SUITE: &str = "softgpu-program";
 
 const TESTS: &[Test] = &tests![
     job_signals,
@@ -50,15 +55,15 @@ const TESTS: &[Test] = &tests![
     no_ops_after_signal,
 ];
 
-/// Runs the tests whose names contain one of `filters`, or all of them if there are none.
-pub fn run(filters: &[String]) -> bool {
-    let tests: Vec<_> = TESTS
-        .iter()
-        .chain(leak::TESTS)
-        .filter(|test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f.as_str())))
-        .copied()
-        .collect();
-    ktap::run(&tests)
+/// Runs the tests whose names contain one of `with`, or all of them if there are none, except for
+/// those whose names contain one of `without`.
+pub fn run(with: &[String], without: &[String]) -> bool {
+    let tests = TESTS.iter().chain(leak::TESTS);
+    let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
+    let chosen =
+        tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
+
+    ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect())
 }
 
 fn job(duration: Duration) -> Job<'static> {
@@ -66,11 +71,6 @@ fn job(duration: Duration) -> Job<'static> {
         duration,
         ..Default::default()
     }
-}
-
-/// The number of open files of this program.
-fn open_files() -> io::Result<usize> {
-    Ok(fs::read_dir("/proc/self/fd")?.count())
 }
 
 fn job_signals() -> TestResult {
@@ -240,19 +240,6 @@ fn submit_bad_arguments() -> TestResult {
     Ok(())
 }
 
-/// Memory that cannot be written.
-static READ_ONLY: Submit = Submit {
-    flags: 0,
-    in_fence_fd: 0,
-    duration_ns: 0,
-    error: 0,
-    out_fence_fd: 0,
-    pad: 0,
-};
-
-/// Addresses that are not mapped.
-const NOWHERE: [usize; 3] = [0, 16, usize::MAX - 4095];
-
 fn submit_bad_pointers() -> TestResult {
     let channel = Channel::open()?;
     let files = open_files()?;
@@ -301,26 +288,9 @@ fn submit_bad_in_fences() -> TestResult {
 
 fn submit_without_descriptors() -> TestResult {
     let channel = Channel::open()?;
-    let set_limit = |limit: &libc::rlimit| {
-        // SAFETY: The pointer is valid.
-        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    };
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: The pointer is valid.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-
-    set_limit(&libc::rlimit {
-        rlim_cur: 1,
-        ..limit
-    })?;
+    let limit = limit_descriptors(1)?;
     let result = channel.submit(job(SHORT));
-    set_limit(&limit)?;
+    limit_descriptors(limit)?;
 
     check_errno!(result, libc::EMFILE);
     check_eq!(channel.query()?.submitted, 0);
@@ -653,59 +623,38 @@ fn close_cancels_pending_jobs() -> TestResult {
     Ok(())
 }
 
-/// Creates a pipe. Returns the end to read from and the end to write to.
-fn pipe() -> io::Result<(File, File)> {
-    let mut fds = [0; 2];
-
-    // SAFETY: The array is valid.
-    match unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: The descriptors are new and ours.
-        _ => Ok(fds.map(|fd| unsafe { File::from_raw_fd(fd) }).into()),
-    }
-}
-
 /// A child that has left us the numbers of some of its descriptors and waits to be killed.
-struct Child {
-    pid: libc::pid_t,
+struct Client {
+    child: Child,
     fds: Vec<RawFd>,
 }
 
-impl Child {
+impl Client {
     /// Forks. In the child, calls `run`, which returns `count` descriptors. They stay open.
     fn fork(count: usize, run: impl FnOnce() -> io::Result<Vec<RawFd>>) -> io::Result<Self> {
         let (mut reader, mut writer) = pipe()?;
 
-        // SAFETY: The tests have no other threads while this is called.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
-                drop(reader);
-                let sent = run().and_then(|fds| {
-                    let numbers = fds.into_iter().flat_map(RawFd::to_ne_bytes);
-                    writer.write_all(&numbers.collect::<Vec<_>>())
-                });
-                while sent.is_ok() {
-                    // SAFETY: There are no requirements on calling this.
-                    unsafe { libc::pause() };
-                }
+        // The tests have no other threads while this is called.
+        let child = Child::fork(|| {
+            let sent = run().and_then(|fds| {
+                let numbers = fds.into_iter().flat_map(RawFd::to_ne_bytes);
+                writer.write_all(&numbers.collect::<Vec<_>>())
+            });
+            while sent.is_ok() {
                 // SAFETY: There are no requirements on calling this.
-                unsafe { libc::_exit(1) }
+                unsafe { libc::pause() };
             }
-            pid => {
-                drop(writer);
-                let mut child = Self {
-                    pid,
-                    fds: Vec::new(),
-                };
-                for _ in 0..count {
-                    let mut number = [0; size_of::<RawFd>()];
-                    reader.read_exact(&mut number)?;
-                    child.fds.push(RawFd::from_ne_bytes(number));
-                }
-                Ok(child)
-            }
+            1
+        })?;
+        drop(writer);
+
+        let mut fds = Vec::new();
+        for _ in 0..count {
+            let mut number = [0; size_of::<RawFd>()];
+            reader.read_exact(&mut number)?;
+            fds.push(RawFd::from_ne_bytes(number));
         }
+        Ok(Self { child, fds })
     }
 
     /// Returns duplicates of the child's descriptors.
@@ -716,7 +665,7 @@ impl Child {
             fd => Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
         };
         // SAFETY: There are no requirements on calling this.
-        let pidfd = result(unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) })?;
+        let pidfd = result(unsafe { libc::syscall(libc::SYS_pidfd_open, self.child.pid(), 0) })?;
 
         self.fds
             .iter()
@@ -728,22 +677,11 @@ impl Child {
     }
 }
 
-impl Drop for Child {
-    /// Kills the child, and waits until it has gone and its files are closed.
-    fn drop(&mut self) {
-        // SAFETY: The child is ours. `waitpid` is given no pointer.
-        unsafe {
-            libc::kill(self.pid, libc::SIGKILL);
-            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
-        }
-    }
-}
-
 fn killed_client() -> TestResult {
     const FENCES: usize = 10;
 
     // The child has a channel of its own, with pending jobs whose fences it gives to us.
-    let child = Child::fork(FENCES, || {
+    let client = Client::fork(FENCES, || {
         let channel = Channel::open()?;
         let fences = (0..FENCES)
             .map(|_| channel.submit(job(LONG)))
@@ -753,7 +691,7 @@ fn killed_client() -> TestResult {
         std::mem::forget((channel, fences));
         Ok(fds)
     })?;
-    let fences: Vec<_> = child.files()?.into_iter().map(SyncFile::from).collect();
+    let fences: Vec<_> = client.files()?.into_iter().map(SyncFile::from).collect();
 
     // Our own jobs go on meanwhile.
     let channel = Channel::open()?;
@@ -764,7 +702,7 @@ fn killed_client() -> TestResult {
     for fence in &fences {
         check!(!fence.is_signaled()?);
     }
-    drop(child);
+    drop(client);
 
     for fence in &fences {
         check_eq!(fence.info()?.status, -libc::ECANCELED);
@@ -815,7 +753,7 @@ fn many_pollers() -> TestResult {
 }
 
 /// Skips the test if the driver cannot be unloaded and loaded again.
-fn need_module() -> TestResult {
+pub fn need_module() -> TestResult {
     if !module::is_loaded(module::DRIVER) {
         return skip("the driver is built in");
     }
@@ -831,7 +769,7 @@ fn need_module() -> TestResult {
 }
 
 /// Unloads the module. The reload resets the counters, so look at them before.
-fn unload() -> TestResult {
+pub fn unload() -> TestResult {
     check_eq!(counter("ops_after_signal")?, 0);
     module::unload(module::DRIVER)?;
     check!(!Path::new(DEVICE).exists(), "{DEVICE} is still there");

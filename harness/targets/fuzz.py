@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make fuzz: random calls of the sample driver from userspace, in QEMU with KASAN and lockdep."""
+
+import random
+import re
+import sys
+import time
+
+from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness.ui import Step
+
+_LAST = re.compile(r"fuzz: (\d+) calls, seed \d+, (\d+) failures$")
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("fuzz")
+    ui.plan(6)
+    tools.prepare()
+    source = series.checkout(knobs.SERIES, base.get())
+    built = kernel.build(source, "kasan")
+    initramfs = guest.initramfs(built)
+    seed, seconds = knobs.SEED or str(random.randrange(1, 10 ** 9)), int(knobs.SECONDS)
+    log, program_log = cache.LOG / "fuzz.log", cache.LOG / "fuzz-program.log"
+    with Step(f"boot QEMU with SEED={seed}") as step:
+        arguments = ["guest=fuzz", f"fuzz_seconds={seconds}", f"fuzz_seed={seed}", "kunit.enable=0"]
+        wrong = boot.qemu(built, initramfs, arguments, log, program_log, step,
+                          limit=seconds + 900, show=True, hold=("fuzz: ", "guest: "))
+    said = ktap.read_log(program_log)
+    last = next((match for match in map(_LAST.match, reversed(said)) if match), None)
+    reports = ktap.bad_lines(log)
+    problems = ([f"the kernel {wrong}"] if wrong else []) + reports
+    problems += [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:]
+    calls, failures = map(int, last.groups()) if last else (0, 0)
+    if not last:
+        problems.append("the guest program did not get to its last line `fuzz: ...`")
+    if not calls:
+        problems.append("there were no calls")
+    if failures:
+        problems.append(f"{failures} failures, see above")
+    cache.result("fuzz", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
+                 seconds=round(time.monotonic() - begin), seed=int(seed), fuzzed=seconds, calls=calls,
+                 failures=failures, reports=len(reports), problems=problems)
+    for problem in problems:
+        print("FAIL " + problem)
+    if problems:
+        print(f"log: {log} and {program_log}\nto repeat: make fuzz SEED={seed} SECONDS={seconds}")
+    print(f"fuzz: {calls} calls, seed {seed}, {len(reports)} reports", flush=True)
+    sys.exit(1 if problems else 0)

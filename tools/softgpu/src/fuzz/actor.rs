@@ -1,0 +1,695 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls, and what each of them may return.
+
+use super::calls::{Call, Shared};
+use super::files::{Descriptor, Files, Kind, Timeline};
+use super::Place;
+use crate::channel::{Channel, READ_ONLY};
+use crate::ioctl::{self, NOWHERE};
+use crate::process::limit_descriptors;
+use crate::random::Random;
+use crate::sw_sync::{self, SwSync};
+use crate::sync_file::{
+    errno_name, now_ns, poll, Deadline, FenceInfo, FileInfo, MergeData, SyncFile, FILE_INFO, MERGE,
+    SET_DEADLINE,
+};
+use crate::uapi::{self, Query, Reset, Submit};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Why it is not as it should be.
+pub type Checked<T = ()> = Result<T, String>;
+
+/// Somebody who makes calls: a process, or a thread of one.
+pub struct Actor<'a> {
+    pub shared: &'static Shared,
+    pub files: &'a Files,
+    pub place: Place,
+    /// Whether the process has no other threads.
+    pub alone: bool,
+}
+
+/// How often something is done, and what.
+type Weighted = (u64, fn(&Actor<'_>, &mut Random) -> Checked);
+
+/// What is done.
+const CALLS: &[Weighted] = &[
+    (4, |actor, random| actor.open(random)),
+    (24, |actor, random| actor.submit(random)),
+    (6, |actor, random| actor.query(random)),
+    (2, |actor, random| actor.reset(random)),
+    (1, |actor, random| actor.open_timeline(random)),
+    (6, |actor, random| actor.create_fence(random)),
+    (6, |actor, random| actor.advance(random)),
+    (12, |actor, random| actor.merge(random)),
+    (12, |actor, random| actor.info(random)),
+    (6, |actor, random| actor.set_deadline(random)),
+    (4, |actor, random| actor.unknown(random)),
+    (12, |actor, random| actor.poll(random)),
+    (1, |actor, random| actor.read_write(random)),
+    (4, |actor, random| actor.dup(random)),
+    (6, |actor, random| actor.close(random)),
+    (2, |actor, random| actor.close_race(random)),
+];
+
+impl Actor<'_> {
+    /// Makes the call with a number.
+    pub fn call(&self, number: u64) -> Checked {
+        let random = &mut self.place.random(number);
+        let total = CALLS.iter().map(|(weight, _)| weight).sum();
+        let mut left = random.below(total);
+
+        for (weight, call) in CALLS {
+            match left.checked_sub(*weight) {
+                Some(rest) => left = rest,
+                None => {
+                    return call(self, random)
+                        .map_err(|reason| format!("{}, call {number}: {reason}", self.place))
+                }
+            }
+        }
+        unreachable!()
+    }
+
+    /// Calls something and judges the result: it must fail with one of `wrong`, or if there are
+    /// none, may fail with one of `may`. Returns what there is if it has not failed.
+    fn judge<T>(
+        &self,
+        call: Call,
+        wrong: &[i32],
+        may: &[i32],
+        run: impl FnOnce() -> io::Result<T>,
+    ) -> Checked<Option<T>> {
+        let free = self.lowest_free()?;
+        let result = run();
+
+        self.shared.count(call, result.is_ok());
+        let list = |errors: &[i32]| {
+            let names: Vec<_> = errors.iter().map(|errno| errno_name(*errno)).collect();
+            names.join(" or ")
+        };
+        match result {
+            Ok(value) if wrong.is_empty() => Ok(Some(value)),
+            Ok(_) => Err(format!("{} should give {}", call.name(), list(wrong))),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(-1);
+                let right = if wrong.is_empty() { may } else { wrong };
+                if !right.contains(&errno) {
+                    return Err(format!("{}: {error}, not {}", call.name(), list(right)));
+                }
+                if self.lowest_free()? != free {
+                    return Err(format!("{}: {error}, and leaves a descriptor", call.name()));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns the number that the next descriptor will have, if there are no other threads.
+    fn lowest_free(&self) -> Checked<RawFd> {
+        if !self.alone {
+            return Ok(0);
+        }
+        let null = self.files.null.try_clone();
+        Ok(null.map_err(|error| format!("dup: {error}"))?.as_raw_fd())
+    }
+
+    /// Closes a file, unless there are more users.
+    fn drop_file<T>(&self, file: Option<T>) {
+        if file.is_some() {
+            self.shared.count(Call::Close, true);
+        }
+    }
+
+    fn keep_fence(&self, random: &mut Random, fence: SyncFile) {
+        self.drop_file(self.files.fences.set(random, Some(fence)));
+    }
+
+    /// Returns a descriptor that is most often one of a sync_file.
+    fn some_fence(&self, random: &mut Random) -> Descriptor {
+        if random.percent(85) {
+            if let Some(fence) = self.files.fences.get(random) {
+                return Descriptor::open(Kind::Fence, fence);
+            }
+        }
+        self.files.any(random)
+    }
+
+    fn open(&self, random: &mut Random) -> Checked {
+        if let Some(channel) = self.judge(Call::Open, &[], &[], Channel::open_plain)? {
+            self.drop_file(self.files.channels.set(random, Some(channel)));
+        }
+        Ok(())
+    }
+
+    fn submit(&self, random: &mut Random) -> Checked {
+        let Some(channel) = self.files.channels.get(random) else {
+            return self.open(random);
+        };
+        if random.percent(4) {
+            let arg = match random.percent(50) {
+                true => *random.pick(&NOWHERE),
+                false => std::ptr::from_ref(&READ_ONLY) as usize,
+            };
+            let fd = channel.as_fd();
+            let run = || ioctl::call_raw(fd, uapi::SUBMIT, arg);
+            return self
+                .judge(Call::Submit, &[libc::EFAULT], &[], run)
+                .map(drop);
+        }
+
+        let mut wrong = Vec::new();
+        let mut args = Submit {
+            duration_ns: match random.below(40) {
+                0 => uapi::MAX_DURATION_NS,
+                1 => random.below(uapi::MAX_DURATION_NS),
+                2..=10 => 0,
+                _ => random.below(300_000),
+            },
+            error: match random.percent(20) {
+                true => random.below(u64::from(uapi::MAX_ERROR) + 1) as u32,
+                false => 0,
+            },
+            out_fence_fd: random.next() as i32,
+            ..Submit::default()
+        };
+        let in_fence = random.percent(45).then(|| self.some_fence(random));
+        if let Some(in_fence) = &in_fence {
+            args.flags = uapi::SUBMIT_IN_FENCE;
+            args.in_fence_fd = in_fence.fd;
+            match in_fence.kind {
+                Kind::Fence => {}
+                Kind::None => wrong.push(libc::EBADF),
+                _ => wrong.push(libc::EINVAL),
+            }
+        }
+        if random.percent(8) {
+            match random.below(5) {
+                0 => args.flags |= 2 << random.below(31),
+                1 => args.duration_ns = above(random, uapi::MAX_DURATION_NS),
+                2 => args.error = above(random, uapi::MAX_ERROR.into()).min(u32::MAX.into()) as u32,
+                3 if in_fence.is_none() => args.in_fence_fd = 1 + random.below(100) as i32,
+                _ => args.pad = 1 << random.below(64),
+            }
+            wrong.push(libc::EINVAL);
+        }
+
+        let fence = self.judge(Call::Submit, &wrong, &[libc::EBUSY], || {
+            channel.submit_raw(&mut args)
+        })?;
+        if let Some(fence) = fence {
+            self.keep_fence(random, fence);
+        }
+        Ok(())
+    }
+
+    fn query(&self, random: &mut Random) -> Checked {
+        let Some(channel) = self.files.channels.get(random) else {
+            return self.open(random);
+        };
+        if random.percent(5) {
+            let (arg, fd) = (*random.pick(&NOWHERE), channel.as_fd());
+            let run = || ioctl::call_raw(fd, uapi::QUERY, arg);
+            return self.judge(Call::Query, &[libc::EFAULT], &[], run).map(drop);
+        }
+
+        let mut args = Query {
+            submitted: random.next(),
+            ..Query::default()
+        };
+        let mut wrong = Vec::new();
+        if random.percent(10) {
+            match random.percent(50) {
+                true => args.flags = 1 << random.below(32),
+                false => args.pad = 1 << random.below(32),
+            }
+            wrong.push(libc::EINVAL);
+        }
+        let answer = self.judge(Call::Query, &wrong, &[], || {
+            ioctl::call(channel.as_fd(), uapi::QUERY, &mut args)
+        })?;
+        let limits = (args.max_pending, args.max_duration_ns);
+        if answer.is_some()
+            && (limits != (uapi::MAX_PENDING, uapi::MAX_DURATION_NS)
+                || args.pending > uapi::MAX_PENDING
+                || args.signaled > args.submitted
+                || args.errors > args.submitted
+                || args.canceled > args.submitted)
+        {
+            return Err(format!("QUERY: {args:?}"));
+        }
+        Ok(())
+    }
+
+    fn reset(&self, random: &mut Random) -> Checked {
+        let Some(channel) = self.files.channels.get(random) else {
+            return self.open(random);
+        };
+        let mut args = Reset::default();
+        let mut nowhere = None;
+        let mut wrong = Vec::new();
+        match random.below(20) {
+            0 => {
+                nowhere = Some(*random.pick(&NOWHERE));
+                wrong.push(libc::EFAULT);
+            }
+            1 => {
+                args.flags = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            2 => {
+                args.pad = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            _ => {}
+        }
+        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
+        let run = || ioctl::call_raw(channel.as_fd(), uapi::RESET, arg);
+        self.judge(Call::Reset, &wrong, &[], run).map(drop)
+    }
+
+    fn open_timeline(&self, random: &mut Random) -> Checked {
+        if !SwSync::is_there() {
+            return Ok(());
+        }
+        if let Some(timeline) = self.judge(Call::OpenTimeline, &[], &[], Timeline::create)? {
+            self.drop_file(self.files.timelines.set(random, Some(timeline)));
+        }
+        Ok(())
+    }
+
+    fn create_fence(&self, random: &mut Random) -> Checked {
+        let Some(timeline) = self.files.timelines.get(random) else {
+            return self.open_timeline(random);
+        };
+        if random.percent(5) {
+            let (arg, fd) = (*random.pick(&NOWHERE), timeline.as_fd());
+            let run = || ioctl::call_raw(fd, sw_sync::CREATE_FENCE, arg);
+            return self
+                .judge(Call::CreateFence, &[libc::EFAULT], &[], run)
+                .map(drop);
+        }
+
+        let after = random.below(5) as u32;
+        let fence = self.judge(Call::CreateFence, &[], &[], || timeline.create_fence(after))?;
+        if let Some(fence) = fence.flatten() {
+            self.keep_fence(random, fence);
+        }
+        Ok(())
+    }
+
+    fn advance(&self, random: &mut Random) -> Checked {
+        let Some(timeline) = self.files.timelines.get(random) else {
+            return self.open_timeline(random);
+        };
+        let by = 1 + random.below(3) as u32;
+        self.judge(Call::Advance, &[], &[], || timeline.advance(by))
+            .map(drop)
+    }
+
+    fn merge(&self, random: &mut Random) -> Checked {
+        let Some(fence) = self.files.fences.get(random) else {
+            return self.submit(random);
+        };
+        let other = self.some_fence(random);
+        let mut args = MergeData {
+            fd2: other.fd,
+            ..MergeData::default()
+        };
+        for byte in &mut args.name {
+            *byte = random.next() as u8;
+        }
+        let mut wrong = Vec::new();
+        if other.kind != Kind::Fence {
+            wrong.push(libc::ENOENT);
+        }
+        match random.below(20) {
+            0 => {
+                let (arg, fd) = (*random.pick(&NOWHERE), fence.as_fd());
+                let run = || ioctl::call_raw(fd, MERGE, arg);
+                return self.judge(Call::Merge, &[libc::EFAULT], &[], run).map(drop);
+            }
+            1 => {
+                args.flags = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            2 => {
+                args.pad = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            _ => {}
+        }
+        let merged = self.judge(Call::Merge, &wrong, &[], || fence.merge_raw(&mut args))?;
+        if let Some(merged) = merged {
+            self.keep_fence(random, merged);
+        }
+        Ok(())
+    }
+
+    fn info(&self, random: &mut Random) -> Checked {
+        let Some(fence) = self.files.fences.get(random) else {
+            return self.submit(random);
+        };
+        let room = *random.pick(&[0, 1, 2, 8, 64]);
+        let mut fences = vec![FenceInfo::default(); room];
+        let mut info = FileInfo {
+            num_fences: room as u32,
+            sync_fence_info: fences.as_mut_ptr() as u64,
+            ..FileInfo::default()
+        };
+        let mut nowhere = None;
+        let mut wrong = Vec::new();
+        match random.below(25) {
+            0 => {
+                nowhere = Some(*random.pick(&NOWHERE));
+                wrong.push(libc::EFAULT);
+            }
+            1 => {
+                info.flags = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            2 => {
+                info.pad = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            3 if room > 0 => {
+                info.sync_fence_info = *random.pick(&NOWHERE) as u64;
+                // The latter if the room is not enough anyway.
+                wrong.extend([libc::EFAULT, libc::EINVAL]);
+            }
+            _ => {}
+        }
+        // If the room is not enough.
+        let may: &[i32] = if room > 0 { &[libc::EINVAL] } else { &[] };
+        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut info) as usize);
+        let known = self.judge(Call::Info, &wrong, may, || {
+            ioctl::call_raw(fence.as_fd(), FILE_INFO, arg)
+        })?;
+        if known.is_none() {
+            return Ok(());
+        }
+
+        if info.num_fences == 0 || (room > 0 && info.num_fences as usize > room) {
+            return Err(format!("SYNC_IOC_FILE_INFO: {} fences", info.num_fences));
+        }
+        fences.truncate(info.num_fences as usize);
+        for status in fences.iter().map(|f| f.status).chain([info.status]) {
+            if !(-(uapi::MAX_ERROR as i32)..=1).contains(&status) {
+                return Err(format!("SYNC_IOC_FILE_INFO: the status is {status}"));
+            }
+        }
+        fences.iter().try_for_each(check_info)
+    }
+
+    fn set_deadline(&self, random: &mut Random) -> Checked {
+        let Some(fence) = self.files.fences.get(random) else {
+            return self.submit(random);
+        };
+        let mut args = Deadline {
+            deadline_ns: match random.below(4) {
+                0 => 0,
+                1 => u64::MAX,
+                2 => random.next(),
+                _ => now_ns() + random.below(1_000_000),
+            },
+            pad: 0,
+        };
+        let mut nowhere = None;
+        let mut wrong = Vec::new();
+        match random.below(20) {
+            0 => {
+                nowhere = Some(*random.pick(&NOWHERE));
+                wrong.push(libc::EFAULT);
+            }
+            1 => {
+                args.pad = 1 << random.below(64);
+                wrong.push(libc::EINVAL);
+            }
+            _ => {}
+        }
+        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
+        let run = || ioctl::call_raw(fence.as_fd(), SET_DEADLINE, arg);
+        self.judge(Call::Deadline, &wrong, &[], run).map(drop)
+    }
+
+    /// An ioctl that the file does not have.
+    fn unknown(&self, random: &mut Random) -> Checked {
+        const KNOWN: [(u32, Kind); 8] = [
+            (uapi::SUBMIT, Kind::Channel),
+            (uapi::QUERY, Kind::Channel),
+            (uapi::RESET, Kind::Channel),
+            (MERGE, Kind::Fence),
+            (FILE_INFO, Kind::Fence),
+            (SET_DEADLINE, Kind::Fence),
+            (sw_sync::CREATE_FENCE, Kind::Timeline),
+            (sw_sync::INC, Kind::Timeline),
+        ];
+        let file = self.files.any(random);
+        let (mut cmd, kind) = *random.pick(&KNOWN);
+        if kind == file.kind || random.percent(50) {
+            // Change the direction, the size or the number.
+            cmd ^= 1 << *random.pick(&[30, 31, 16, 17, 18, 21, 29, 4, 6]);
+        }
+        // Should it be there after all, this is what it can write to.
+        let mut memory = vec![0u64; 2048];
+        let wrong = match file.kind {
+            Kind::None => libc::EBADF,
+            _ => libc::ENOTTY,
+        };
+        self.judge(Call::Unknown, &[wrong], &[], || {
+            ioctl::call_number(file.fd, cmd, memory.as_mut_ptr() as usize)
+        })
+        .map(drop)
+    }
+
+    fn poll(&self, random: &mut Random) -> Checked {
+        let count = 1 + random.below(4);
+        let fences: Vec<_> = (0..count)
+            .filter_map(|_| self.files.fences.get(random))
+            .collect();
+        let timeout = match random.percent(70) {
+            true => Duration::ZERO,
+            false => Duration::from_millis(1 + random.below(3)),
+        };
+        let fds: Vec<_> = fences.iter().map(|fence| fence.as_fd()).collect();
+        let ready = self.judge(Call::Poll, &[], &[], || {
+            poll(&fds, Instant::now() + timeout)
+        })?;
+
+        for (fence, ready) in fences.iter().zip(ready.unwrap_or_default()) {
+            let status = self.judge(Call::Info, &[], &[], || fence.brief_status())?;
+            if ready && status == Some(0) {
+                return Err("a sync_file is readable but pending".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What neither channels nor sync_files can do.
+    fn read_write(&self, random: &mut Random) -> Checked {
+        let file = self.files.any(random);
+        let write = match file.kind {
+            Kind::Channel => libc::EINVAL,
+            // It is open for reading only.
+            Kind::Fence => libc::EBADF,
+            _ => return Ok(()),
+        };
+        let mut memory = [0u8; 64];
+        let pointer = memory.as_mut_ptr().cast();
+        let result = |ret: isize| match ret {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        };
+
+        // SAFETY: The memory is valid.
+        let read = || result(unsafe { libc::read(file.fd, pointer, 64) });
+        self.judge(Call::ReadWrite, &[libc::EINVAL], &[], read)?;
+        // SAFETY: As above.
+        let run = || result(unsafe { libc::write(file.fd, pointer, 64) });
+        self.judge(Call::ReadWrite, &[write], &[], run)?;
+        let map = || {
+            let null = std::ptr::null_mut();
+            let flags = libc::MAP_PRIVATE;
+            // SAFETY: This maps nothing over what is there.
+            result(unsafe { libc::mmap(null, 4096, libc::PROT_READ, flags, file.fd, 0) } as isize)
+        };
+        self.judge(Call::ReadWrite, &[libc::ENODEV], &[], map)?;
+        Ok(())
+    }
+
+    fn dup(&self, random: &mut Random) -> Checked {
+        if random.percent(25) {
+            if let Some(channel) = self.files.channels.get(random) {
+                if let Some(copy) = self.judge(Call::Dup, &[], &[], || channel.try_clone())? {
+                    self.drop_file(self.files.channels.set(random, Some(copy)));
+                }
+            }
+            return Ok(());
+        }
+        if let Some(fence) = self.files.fences.get(random) {
+            if let Some(copy) = self.judge(Call::Dup, &[], &[], || fence.try_clone())? {
+                self.keep_fence(random, copy);
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&self, random: &mut Random) -> Checked {
+        match random.below(10) {
+            0 => self.drop_file(self.files.channels.set(random, None)),
+            1 => self.drop_file(self.files.timelines.set(random, None)),
+            _ => self.drop_file(self.files.fences.set(random, None)),
+        }
+        Ok(())
+    }
+
+    /// Closes a descriptor while another thread uses its number.
+    fn close_race(&self, random: &mut Random) -> Checked {
+        let channel = random.percent(40);
+        let copy: io::Result<OwnedFd> = match channel {
+            true => match self.files.channels.get(random) {
+                Some(file) => file.as_fd().try_clone_to_owned(),
+                None => return Ok(()),
+            },
+            false => match self.files.fences.get(random) {
+                Some(file) => file.as_fd().try_clone_to_owned(),
+                None => return Ok(()),
+            },
+        };
+        let copy = copy.map_err(|error| format!("dup: {error}"))?;
+        let number = copy.as_raw_fd();
+        let pause = random.below(2000);
+        let mut other = random.clone();
+
+        let result = thread::scope(|scope| {
+            let race = move || -> io::Result<()> {
+                for _ in 0..8 {
+                    match channel {
+                        true => use_channel(number, &mut other)?,
+                        false => use_fence(number, &mut other)?,
+                    }
+                }
+                Ok(())
+            };
+            let thread = scope.spawn(race);
+            for _ in 0..pause {
+                std::hint::spin_loop();
+            }
+            drop(copy);
+            thread.join().expect("a thread panicked")
+        });
+
+        self.shared.count(Call::CloseRace, result.is_ok());
+        match result.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(()) => Ok(()),
+            // It is closed, or another file has got the number.
+            Err((Some(libc::EBADF | libc::ENOTTY), _)) => Ok(()),
+            Err((Some(libc::EBUSY), _)) if channel => Ok(()),
+            // That the other one to merge is closed.
+            Err((Some(libc::ENOENT), _)) if !channel => Ok(()),
+            Err((_, error)) => Err(format!("{}: {error}", Call::CloseRace.name())),
+        }
+    }
+
+    /// Makes calls that return a new descriptor when there is none left.
+    pub fn without_descriptors(&self, random: &mut Random) -> Checked {
+        let (channel, fence) = (
+            self.files.channels.get(random),
+            self.files.fences.get(random),
+        );
+        let limited = |run: &dyn Fn() -> io::Result<SyncFile>| -> io::Result<SyncFile> {
+            let limit = limit_descriptors(1)?;
+            let result = run();
+            limit_descriptors(limit)?;
+            result
+        };
+
+        if let Some(channel) = channel {
+            self.judge(Call::Submit, &[libc::EMFILE], &[], || {
+                limited(&|| channel.submit_raw(&mut Submit::default()))
+            })?;
+        }
+        if let Some(fence) = fence {
+            self.judge(Call::Merge, &[libc::EMFILE], &[], || {
+                limited(&|| fence.merge(&fence))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns a number above `most`.
+fn above(random: &mut Random, most: u64) -> u64 {
+    most + 1 + (random.next() >> random.below(64)).min(u64::MAX - most - 1)
+}
+
+/// Checks what `SYNC_IOC_FILE_INFO` says about a fence.
+fn check_info(info: &FenceInfo) -> Checked {
+    let (driver, timeline) = (info.driver(), info.timeline());
+    let right = match driver.as_str() {
+        // It has signaled before it was asked for its status.
+        "detached-driver" => timeline == "signaled-timeline" && info.status != 0,
+        // The second one if it has signaled in between.
+        "softgpu" => timeline.starts_with("softgpu-chan") || timeline == "signaled-timeline",
+        // This is named after the process.
+        "sw_sync" => timeline.starts_with("softgpu") || timeline == "signaled-timeline",
+        _ => false,
+    };
+
+    if !right || (info.status != 0 && info.timestamp_ns == 0) {
+        return Err(format!(
+            "SYNC_IOC_FILE_INFO: {driver} {timeline} status {} at {}",
+            info.status, info.timestamp_ns
+        ));
+    }
+    Ok(())
+}
+
+/// Uses a number that is, or was, one of a channel.
+fn use_channel(number: RawFd, random: &mut Random) -> io::Result<()> {
+    match random.below(3) {
+        0 => {
+            let mut args = Submit::default();
+            let arg = std::ptr::from_mut(&mut args) as usize;
+            ioctl::call_number(number, uapi::SUBMIT, arg)?;
+            // SAFETY: The driver has just created the descriptor for us.
+            drop(unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) });
+            Ok(())
+        }
+        1 => {
+            let mut args = Query::default();
+            ioctl::call_number(number, uapi::QUERY, std::ptr::from_mut(&mut args) as usize)
+        }
+        _ => {
+            let mut args = Reset::default();
+            ioctl::call_number(number, uapi::RESET, std::ptr::from_mut(&mut args) as usize)
+        }
+    }
+}
+
+/// Uses a number that is, or was, one of a sync_file.
+fn use_fence(number: RawFd, random: &mut Random) -> io::Result<()> {
+    match random.below(3) {
+        0 => {
+            let mut args = MergeData {
+                fd2: number,
+                ..MergeData::default()
+            };
+            ioctl::call_number(number, MERGE, std::ptr::from_mut(&mut args) as usize)?;
+            // SAFETY: The kernel has just created the descriptor for us.
+            drop(unsafe { OwnedFd::from_raw_fd(args.fence) });
+            Ok(())
+        }
+        1 => {
+            let mut args = FileInfo::default();
+            ioctl::call_number(number, FILE_INFO, std::ptr::from_mut(&mut args) as usize)
+        }
+        _ => {
+            let mut args = Deadline::default();
+            ioctl::call_number(number, SET_DEADLINE, std::ptr::from_mut(&mut args) as usize)
+        }
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files of an episode, which its threads share.
+
+use crate::channel::Channel;
+use crate::process::pipe;
+use crate::random::Random;
+use crate::sw_sync::SwSync;
+use crate::sync_file::SyncFile;
+use std::any::Any;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Arc, Mutex};
+
+/// A place for a file. Who uses the file has a reference to it, so that it is closed only then.
+pub struct Slots<T>(Vec<Mutex<Option<Arc<T>>>>);
+
+impl<T> Slots<T> {
+    fn new(count: usize) -> Self {
+        Self((0..count).map(|_| Mutex::default()).collect())
+    }
+
+    /// Returns the file in some slot, if there is one.
+    pub fn get(&self, random: &mut Random) -> Option<Arc<T>> {
+        random.pick(&self.0).lock().unwrap().clone()
+    }
+
+    /// Puts a file into some slot, or none, and returns what was there.
+    pub fn set(&self, random: &mut Random, file: Option<T>) -> Option<Arc<T>> {
+        let mut slot = random.pick(&self.0).lock().unwrap();
+        std::mem::replace(&mut *slot, file.map(Arc::new))
+    }
+
+    /// Returns all files.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        let slots = self.0.iter();
+        slots
+            .filter_map(|slot| slot.lock().unwrap().clone())
+            .collect()
+    }
+
+    /// Takes all files out.
+    pub fn take_all(&self) -> Vec<Arc<T>> {
+        let slots = self.0.iter();
+        slots
+            .filter_map(|slot| slot.lock().unwrap().take())
+            .collect()
+    }
+}
+
+/// A timeline of the kernel's test driver.
+///
+/// That does not expect the last reference to a pending fence to go in the very moment in which the
+/// timeline advances, see `timeline_fence_release()`. So there is another reference to each of its
+/// fences here, which goes only when the fence has signaled, and nobody but the process that has
+/// opened the timeline uses it.
+pub struct Timeline {
+    pub file: SwSync,
+    state: Mutex<TimelineState>,
+}
+
+#[derive(Default)]
+struct TimelineState {
+    value: u32,
+    pending: Vec<(u32, SyncFile)>,
+}
+
+impl Timeline {
+    /// The most fences that are pending.
+    const MOST: usize = 12;
+
+    pub fn create() -> io::Result<Self> {
+        Ok(Self {
+            file: SwSync::create()?,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Creates a fence that is pending, or signaled if `after` is 0. Returns nothing if there are
+    /// too many.
+    pub fn create_fence(&self, after: u32) -> io::Result<Option<SyncFile>> {
+        let mut state = self.state.lock().unwrap();
+        if state.pending.len() >= Self::MOST {
+            return Ok(None);
+        }
+
+        let value = state.value + after;
+        let fence = self.file.create_fence(value)?;
+        // If there is no descriptor for the copy, nobody gets the fence.
+        state.pending.push((value, fence.try_clone()?));
+        Ok(Some(fence))
+    }
+
+    /// Advances it.
+    pub fn advance(&self, by: u32) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        self.file.advance(by)?;
+        state.value += by;
+        let value = state.value;
+        state.pending.retain(|(when, _)| *when > value);
+        Ok(())
+    }
+}
+
+/// All files.
+pub struct Files {
+    pub channels: Slots<Channel>,
+    pub fences: Slots<SyncFile>,
+    pub timelines: Slots<Timeline>,
+    pub null: File,
+    _pipe: (File, File),
+    pipe: RawFd,
+}
+
+/// What a descriptor refers to.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    Channel,
+    Fence,
+    Timeline,
+    /// A file without ioctls.
+    Other,
+    /// No file.
+    None,
+}
+
+/// A descriptor of some kind.
+pub struct Descriptor {
+    pub kind: Kind,
+    pub fd: RawFd,
+    /// What keeps it open.
+    _file: Option<Arc<dyn Any>>,
+}
+
+impl Descriptor {
+    fn new(kind: Kind, fd: RawFd) -> Self {
+        Self {
+            kind,
+            fd,
+            _file: None,
+        }
+    }
+
+    pub fn open<T: AsFd + 'static>(kind: Kind, file: Arc<T>) -> Self {
+        Self {
+            kind,
+            fd: file.as_fd().as_raw_fd(),
+            _file: Some(file),
+        }
+    }
+}
+
+impl AsFd for Timeline {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Files {
+    pub fn new() -> io::Result<Self> {
+        let pipe = pipe()?;
+        Ok(Self {
+            channels: Slots::new(4),
+            fences: Slots::new(32),
+            timelines: Slots::new(2),
+            null: File::open("/dev/null")?,
+            pipe: pipe.0.as_raw_fd(),
+            _pipe: pipe,
+        })
+    }
+
+    /// Returns a descriptor of any kind.
+    pub fn any(&self, random: &mut Random) -> Descriptor {
+        let found = match random.below(8) {
+            0 | 1 => self
+                .channels
+                .get(random)
+                .map(|file| Descriptor::open(Kind::Channel, file)),
+            2 | 3 => self
+                .fences
+                .get(random)
+                .map(|file| Descriptor::open(Kind::Fence, file)),
+            4 => self
+                .timelines
+                .get(random)
+                .map(|file| Descriptor::open(Kind::Timeline, file)),
+            5 => Some(Descriptor::new(Kind::Other, self.null.as_raw_fd())),
+            6 => Some(Descriptor::new(Kind::Other, self.pipe)),
+            _ => None,
+        };
+        // There are never as many files.
+        const CLOSED: [RawFd; 5] = [-1, i32::MIN, i32::MAX, 1_000_000, 100_000];
+        found.unwrap_or_else(|| Descriptor::new(Kind::None, *random.pick(&CLOSED)))
+    }
+}
