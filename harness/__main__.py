@@ -7,7 +7,7 @@ import sys
 
 from harness import cache, knobs, proc, ui
 
-# The order is the order of `make help`. clean, distclean and help need no lock on the cache.
+# The order is the order of `make help`. evidence, clean, distclean and help need no lock on the cache.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
@@ -15,6 +15,7 @@ TARGETS = {
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
     "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
+    "evidence": "write the page that says what shows each promise, from the results of the others in out/",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",
     "shell": "a prompt in the booted VM with the sample driver loaded",
@@ -47,7 +48,7 @@ def main(argv: list) -> int:
         signal.signal(sig, signal.default_int_handler)
     try:
         knobs.check()
-        if name not in ("clean", "distclean"):
+        if name not in ("evidence", "clean", "distclean"):
             cache.lock()
         importlib.import_module("harness.targets." + name.replace("-", "_")).main()
         return 0

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
-from harness import knobs
+from harness import knobs, proc
 from harness.ui import Fail
 
 TOP = Path(__file__).resolve().parent.parent
@@ -77,9 +78,17 @@ def read(path: Path) -> str:
         return ""
 
 
+def _revision() -> str:
+    """The commit of this repository, with a + if files differ from it."""
+    git = ["git", "-c", "safe.directory=*", "-C", TOP]
+    head = proc.output([*git, "rev-parse", "--short=12", "HEAD"], check=False).strip()
+    return head + ("+" if head and proc.output([*git, "status", "--porcelain"], check=False).strip() else "")
+
+
 def result(target: str, **fields: object) -> None:
     """Writes out/<target>.json."""
-    write(OUT / f"{target}.json", json.dumps({"target": target, **fields}, indent=2) + "\n")
+    common = {"target": target, "date": time.strftime("%Y-%m-%d", time.gmtime()), "revision": _revision()}
+    write(OUT / f"{target}.json", json.dumps({**common, **fields}, indent=2) + "\n")
 
 
 def forget_result(target: str) -> None:

@@ -46,8 +46,10 @@ class Results:
         return f"{self.passed} passed, {len(self.failed)} failed{skipped}"
 
     def json(self) -> Dict[str, object]:
+        cases = {suite: sorted(case[len(suite) + 1:] for case in self.cases if case.startswith(suite + "."))
+                 for suite in self.suites if not suite.startswith("rust_doctests")}
         return {"passed": self.passed, "failed": len(self.failed), "skipped": self.skipped,
-                "failures": self.failed, "suites": self.suites}
+                "failures": self.failed, "suites": self.suites, "cases": cases}
 
 
 def read_log(log: Path) -> List[str]:

@@ -8,6 +8,7 @@ import sys
 from typing import Callable, Iterable, List, Tuple
 
 from harness import base, cache, formatted, kernel, knobs, proc, series, tools, ui
+from harness.targets import evidence
 from harness.ui import Fail, Step
 
 # checkpatch types that cannot be met here, each with its reason.
@@ -187,11 +188,19 @@ def listed(ctx: Context, step: Step) -> Findings:
         names = [name for entry in series.of(variant) for name in entry.files]
         found += [f"patches/series:1: {name} is in two commits of {variant}" for name in sorted(set(names))
                   if names.count(name) > 1]
+    ours = {str(path.relative_to(cache.TOP)) for path in (evidence.TEMPLATE, evidence.PAGE)}
     found += [f"{name}:1: not named in patches/series" for name in ctx.files
-              if name.startswith(rooms) and name not in ctx.overlay]
+              if name.startswith(rooms) and name not in ctx.overlay and name not in ours]
     patches = {entry.name for entry in series.read()}
     return found + [f"{name}:1: not named in patches/series" for name in ctx.files
                     if re.fullmatch(r"patches/.*\.patch", name) and name[8:] not in patches]
+
+
+def page(ctx: Context, step: Step) -> Findings:
+    """The page that make evidence writes is there, and was made from the template as it is."""
+    text = cache.read(evidence.PAGE)
+    return [] if evidence.digest() in text else [
+        f"{evidence.PAGE.relative_to(cache.TOP)}:2: not made from the template as it is: make evidence"]
 
 
 def spdx(ctx: Context, step: Step) -> Findings:
@@ -223,8 +232,8 @@ def readme(ctx: Context, step: Step) -> Findings:
 
 
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
-    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("no unsafe in drivers", no_unsafe), ("Python", python),
-    ("shell", shell), ("rustfmt", rustfmt), ("kernel-doc", kernel_doc), ("checkpatch", checkpatch),
+    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("evidence", page),
+    ("no unsafe in drivers", no_unsafe), ("Python", python), ("shell", shell), ("rustfmt", rustfmt), ("kernel-doc", kernel_doc), ("checkpatch", checkpatch),
     ("clippy", clippy), ("rustdoc", rustdoc), ("sparse", sparse),
 ]
 

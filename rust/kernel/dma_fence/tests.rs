@@ -84,6 +84,8 @@ struct Control {
     locked_drops: Atomic<i32>,
     /// The address of the fence, to look at its lock.
     fence: Atomic<usize>,
+    /// The task that has dropped it.
+    dropper: Atomic<usize>,
 }
 
 const PENDING: i32 = 1;
@@ -113,6 +115,7 @@ impl Control {
                 drops: Atomic::new(0),
                 locked_drops: Atomic::new(0),
                 fence: Atomic::new(0),
+                dropper: Atomic::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -161,6 +164,7 @@ impl FenceOps for Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         self.0.drops.fetch_add(1, Relaxed);
+        self.0.dropper.store(current_task(), Relaxed);
 
         let fence = self.0.fence.load(Relaxed) as *mut bindings::dma_fence;
         if !fence.is_null() {
@@ -175,6 +179,11 @@ impl Drop for Probe {
             }
         }
     }
+}
+
+/// Returns the address of the task that runs.
+fn current_task() -> usize {
+    core::ptr::from_ref(&**crate::current!()) as usize
 }
 
 /// A payload without any op.
@@ -520,6 +529,28 @@ impl FenceOps for Pinned {
     const DRIVER_NAME: &'static CStr = c"pinned";
 }
 
+/// A payload whose ops count their calls under a lock of the driver.
+struct Locking(Arc<SpinLockIrq<u32>>);
+
+#[vtable]
+impl FenceOps for Locking {
+    const DRIVER_NAME: &'static CStr = c"locking";
+
+    fn enable_signaling(&self, _fence: &LockedFence<'_>) -> FenceState {
+        *self.0.lock() += 1;
+        FenceState::Pending
+    }
+
+    fn signaled(&self, _fence: &LockedFence<'_>) -> FenceState {
+        *self.0.lock() += 1;
+        FenceState::Pending
+    }
+
+    fn set_deadline(&self, _fence: &LockedFence<'_>, _deadline: Instant<Monotonic>) {
+        *self.0.lock() += 1;
+    }
+}
+
 /// How often each race is run. The C suite does more of this.
 const ROUNDS: u32 = 200;
 
@@ -542,6 +573,41 @@ mod suite {
         assert_eq!(control.locked_drops.load(Relaxed), 0);
         assert!(consumer.is_signaled());
         assert_eq!(consumer.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    /// However the fence gets signaled, its payload goes in `signal()`: without a grace period, in
+    /// the context of the caller, and without the lock of the fence.
+    #[test]
+    fn payload_goes_at_once() -> Result {
+        for way in [Way::A, Way::B, Way::C] {
+            let (fence, control) = probe()?;
+            let consumer = fence.to_dma_fence();
+            control.fence.store(consumer.as_raw() as usize, Relaxed);
+
+            // No grace period that begins in here can end in here.
+            let guard = rcu::read_lock();
+            match way {
+                Way::A => (),
+                Way::B => {
+                    control.enable_says.store(DONE, Release);
+                    consumer.enable_signaling();
+                }
+                Way::C => {
+                    control.poll_says.store(DONE, Release);
+                    consumer.is_signaled();
+                }
+            }
+            // The core has signaled under the lock, where nothing must be cleaned up.
+            assert_eq!(consumer.has_signaled(), way != Way::A);
+            assert_eq!(control.drops.load(Relaxed), 0);
+
+            fence.signal(Ok(()));
+            assert_eq!(control.drops.load(Relaxed), 1);
+            assert_eq!(control.locked_drops.load(Relaxed), 0);
+            assert_eq!(control.dropper.load(Relaxed), current_task());
+            drop(guard);
+        }
         Ok(())
     }
 
@@ -929,6 +995,23 @@ mod suite {
         // The waiter is woken under the lock, so the payload may go a little later.
         drop(_handle);
         assert_eq!(control.drops.load(Relaxed), 1);
+        Ok(())
+    }
+
+    /// A lock that ops take is inside that of the fence, for each op: lockdep gets to see that.
+    #[test]
+    fn ops_take_a_lock_of_the_driver() -> Result {
+        let calls = Arc::pin_init(new_spinlock_irq!(0), GFP_KERNEL)?;
+        let context = FenceContext::new(c"locking", GFP_KERNEL)?;
+        let fence = context.new_fence(Locking(calls.clone()), GFP_KERNEL)?;
+        let consumer = fence.to_dma_fence();
+
+        assert!(!consumer.is_signaled());
+        consumer.enable_signaling();
+        // This polls first.
+        consumer.set_deadline(Instant::now());
+        assert_eq!(*calls.lock(), 4);
+        fence.signal(Ok(()));
         Ok(())
     }
 

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make evidence: a page that says what shows each promise, from a template and the results of the last runs in out/.
+
+All figures and tables of the page come from the results. The template refers to them with
+
+    {{quote TEXT}}          a promise, which must stand in one of PROMISES
+    {{case SUITE.CASE}}     a test case, which must have passed; with a * at the end, all cases whose names begin so
+    {{claim TEST}}          a litmus test with the result Never, whose twins must have the result Sometimes
+    {{mutant NAME}}         a mutant, which must have been killed
+    {{fact TARGET.PATH}}    a figure from the result of a target
+    {{table NAME}}          a paragraph of its own: one of TABLES
+
+and what it refers to must be there and be as it should, or there is no page.
+"""
+
+import hashlib
+import json
+import re
+import textwrap
+from functools import lru_cache
+from typing import Callable, Dict, List
+
+from harness import cache, ui
+from harness.ui import Fail, Step
+
+TEMPLATE = cache.TOP / "Documentation/driver-api/dma-fence-evidence.rst.in"
+PAGE = TEMPLATE.with_suffix("")
+
+# Where promises are made.
+PROMISES = ("include/linux/dma-fence-ops.h", "patches/dma-fence-locked-ops.patch", "rust/kernel/dma_fence.rs",
+            "rust/kernel/dma_fence/fence.rs", "rust/kernel/dma_fence/ops.rs")
+
+# In the order in which the page lists them: each is the result of a make target.
+TARGETS = ("test", "races", "sanitize", "litmus", "mutants", "fuzz", "series", "check")
+
+Json = Dict
+
+
+def digest() -> str:
+    """What a page says it was made from."""
+    return hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()[:16]
+
+
+def _mend(target: str) -> str:
+    return f"make {target}, then make evidence"
+
+
+def _read(target: str) -> Json:
+    path = cache.OUT / f"{target}.json"
+    text = cache.read(path)
+    if not text:
+        raise Fail(f"there is no out/{target}.json", _mend(target))
+    result = json.loads(text)
+    if target == "check":  # which may find that this page is not made from its template yet
+        result["findings"].pop("evidence", None)
+        result["ok"] = not any(result["findings"].values())
+    if not result.get("ok"):
+        raise Fail(f"out/{target}.json is the result of a run that failed", _mend(target))
+    if result.get("series", "core") != "core":
+        raise Fail(f"out/{target}.json is of SERIES={result['series']}", _mend(target))
+    return result
+
+
+def _table(header: List[str], rows: List[List[object]]) -> str:
+    """A simple table in reStructuredText. No cell may be empty in the first column."""
+    cells = [[str(cell) if str(cell) else "-" for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    rule = "  ".join("=" * width for width in widths)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+
+
+def _score(side: Json) -> str:
+    return f"{side['late']} of {side['rounds']}" if side else "not run"
+
+
+@lru_cache(maxsize=None)
+def _promises() -> str:
+    """The text of all comments, in one line."""
+    lines = [line for name in PROMISES for line in (cache.TOP / name).read_text().splitlines()]
+    return " ".join(" ".join(re.sub(r"^\+?\s*(\*|//[/!])", "", line).split()) for line in lines)
+
+
+def _quote(_: "Results", text: str) -> str:
+    for part in re.split(r" ?\.\.\. ?", text):
+        if part not in _promises():
+            raise Fail(f"nobody promises: {part}")
+    return f'"{text}"'
+
+
+class Results:
+    """What the targets have found."""
+
+    def __init__(self) -> None:
+        self.of = {target: _read(target) for target in TARGETS}
+        self.litmus = {test["name"]: test for test in self.of["litmus"]["tests"]}
+        self.mutants = {mutant["name"]: mutant for mutant in self.of["mutants"]["mutants"]}
+        claims = [name for name, test in self.litmus.items() if test["wanted"] == "Never"]
+        self.of["litmus"].update(claims=len(claims), twins=len(self.litmus) - len(claims), count=len(self.litmus))
+
+    def twins(self, claim: str) -> List[Json]:
+        return [test for name, test in self.litmus.items() if name.partition("-without-")[0] == claim and name != claim]
+
+
+def _case(results: Results, name: str) -> str:
+    suite, _, case = name.partition(".")
+    shown, star = name.replace(".*", ""), case.endswith("*")
+    case = case.rstrip("*")
+    legs = {leg: result["cases"].get(suite, []) for leg, result in results.of["test"]["legs"].items()
+            if suite in result["suites"]}
+    counts = {leg: sum(c == case or star and c.startswith(case) for c in cases) for leg, cases in legs.items()}
+    if not any(counts.values()):
+        raise Fail(f"{name} is not among the cases that have passed")
+    only = [leg for leg, count in counts.items() if count]
+    notes = [f"{max(counts.values())} cases"] if star else []
+    notes += [f"{', '.join(only)} only"] if len(only) < len(legs) else []
+    return f"``{shown}``" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _claim(results: Results, name: str) -> str:
+    test = results.litmus.get(name)
+    if not test or test["wanted"] != "Never" or not results.twins(name):
+        raise Fail(f"there is no litmus test {name} that is a claim and has a twin")
+    wrong = [t["name"] for t in [test, *results.twins(name)] if t["wanted"] != t["observed"]]
+    if wrong:
+        raise Fail(f"the litmus test {wrong[0]} is not as expected")
+    return f"``{name}.litmus``"
+
+
+def _mutant(results: Results, name: str) -> str:
+    if results.mutants.get(name, {}).get("verdict") != "killed":
+        raise Fail(f"there is no mutant {name} that was killed")
+    return f"``{name}``"
+
+
+def _fact(results: Results, path: str) -> str:
+    value = results.of
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise Fail(f"no result has {path}")
+        value = value[part]
+    if isinstance(value, (dict, list)):
+        raise Fail(f"{path} is no single figure")
+    return str(value)
+
+
+# What a target has found, in one line.
+_FOUND: Dict[str, Callable[[Json], str]] = {
+    "test": lambda r: f"{r['passed']} cases passed, {r['failed']} failed, {r['skipped']} skipped",
+    "races": lambda r: f"late: base {_score(r['total']['base'])}, ours {_score(r['total']['ours'])}",
+    "sanitize": lambda r: f"{len(r['configurations'])} configurations, "
+                          f"{sum(len(run['reports']) for run in r['configurations'])} reports",
+    "litmus": lambda r: f"{r['count']} of {r['count']} as expected",
+    "mutants": lambda r: f"{r['killed']} killed of {len(r['mutants'])}",
+    "fuzz": lambda r: f"{r['calls']} calls, {r['reports']} reports",
+    "series": lambda r: f"{len(r['patches'])} patches, applies to {r['base']}",
+    "check": lambda r: f"{sum(map(len, r['findings'].values()))} findings",
+}
+
+
+def _runs(results: Results) -> str:
+    return _table(["command", "found", "date", "commit"],
+                  [[f"``make {target}``", _FOUND[target](result), result["date"], result["revision"]]
+                   for target, result in results.of.items()])
+
+
+def _races(results: Results) -> str:
+    return _table(["op", "signaled by", "driver in", "base: late", "ours: late"],
+                  [[row["op"], row["way"], row["backend"], _score(row["base"]), _score(row["ours"])]
+                   for row in results.of["races"]["races"]])
+
+
+def _use_after_free(results: Results) -> str:
+    seen = results.of["sanitize"]["use_after_free"]
+    return _table(["op", "base: reports", "ours: reports"],
+                  [[op, seen["base"].get(op, 0), seen["ours"].get(op, 0)] for op in {**seen["base"], **seen["ours"]}])
+
+
+def _sanitize(results: Results) -> str:
+    return _table(["configuration", "watches for", "passed", "skipped", "reports", "known"],
+                  [[run["name"], run["what"], run["passed"], run["skipped"], len(run["reports"]),
+                    sum(run["known"].values())] for run in results.of["sanitize"]["configurations"]])
+
+
+def _known(results: Results) -> str:
+    rows = [[run["name"], count, f"``{title}``"] for run in results.of["sanitize"]["configurations"]
+            for title, count in run["known"].items()]
+    return _table(["configuration", "times", "report of the base kernel"], rows) if rows else "There was none."
+
+
+def _litmus(results: Results) -> str:
+    rows = [[f"``{name}``", twin["name"].partition("-without-")[2].replace("-", " "),
+             twin["observed"].replace(" DATARACE", ", with a data race")]
+            for name, test in results.litmus.items() if test["wanted"] == "Never" for twin in results.twins(name)]
+    return _table(["claim: Never", "twin: without", "result of the twin"], rows)
+
+
+def _mutants(results: Results) -> str:
+    rows = [[f"``{name}``", mutant["what"], re.sub(r"^/\S*:\d+: (\[[ \d.]+\] ?)*", "", mutant["by"][0])]
+            for name, mutant in results.mutants.items()]
+    return _table(["mutant", "mistake", "noticed by"], [[cell.replace("|", r"\|") for cell in row] for row in rows])
+
+
+TABLES: Dict[str, Callable[[Results], str]] = {
+    "runs": _runs, "races": _races, "use_after_free": _use_after_free, "sanitize": _sanitize, "known": _known,
+    "litmus": _litmus, "mutants": _mutants,
+}
+_KINDS: Dict[str, Callable[[Results, str], str]] = {
+    "quote": _quote, "case": _case, "claim": _claim, "mutant": _mutant, "fact": _fact,
+    "table": lambda results, name: TABLES[name](results),
+}
+
+
+def _wrapped(paragraph: str) -> str:
+    """A paragraph in lines of 80, if it is one."""
+    if re.search(r"(?m)^(=+\b|=+$|\.\. )", paragraph) or "=  =" in paragraph:
+        return paragraph
+    indent = re.match(r"\s*", paragraph).group()
+    return textwrap.fill(" ".join(paragraph.split()), 80, initial_indent=indent, subsequent_indent=indent,
+                         break_long_words=False, break_on_hyphens=False)
+
+
+def render(text: str, results: Results) -> str:
+    """The template with everything filled in."""
+    problems = []
+
+    def fill(match: "re.Match[str]") -> str:
+        kind, name = match.group(1), " ".join(match.group(2).split())
+        line = text[:match.start()].count("\n") + 1
+        try:
+            if kind not in _KINDS or kind == "table" and name not in TABLES:
+                raise Fail(f"{kind} {name} is nothing that can be had here")
+            return _KINDS[kind](results, name)
+        except Fail as err:
+            problems.append(f"line {line}: {err.what}")
+        except KeyError as err:
+            problems.append(f"line {line}: for {kind} {name}, a result lacks {err}: make its target again")
+        return ""
+
+    page = re.sub(r"\{\{(\w+)\s+([^}]+)\}\}", fill, text)
+    if problems:
+        raise Fail(f"{TEMPLATE.relative_to(cache.TOP)} says what is not so", lines=problems)
+    return re.sub(r"(?s)[^\n](?:(?!\n\n).)*", lambda match: _wrapped(match.group()), page)
+
+
+def main() -> None:
+    ui.plan(1)
+    with Step("evidence") as step:
+        results = Results()
+        header, _, text = TEMPLATE.read_text().partition("\n")
+        page = render(text, results)
+        note = f".. Written by `make evidence` from {TEMPLATE.name}, {digest()}. Do not edit."
+        cache.write(PAGE, f"{header}\n{note}\n{page.rstrip()}\n")
+        step.note = f"{len(page.splitlines())} lines"
+    print(f"evidence: {PAGE.relative_to(cache.TOP)}")
