@@ -11,7 +11,7 @@ HELP = {
     "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
-    "ROUNDS": "races: rounds per race (default: the suite's own)",
+    "ROUNDS": "races: rounds per race (default: 34000, more than a million in all)",
     "BUILD": "series: 1 also builds what each commit touches",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
