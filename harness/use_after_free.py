@@ -15,25 +15,28 @@ KIND = "races-kasan"
 # For each race; a report takes longer than a race.
 ROUNDS = 10
 
-_REPORT = re.compile(r"BUG: KASAN: slab-use-after-free in ")
-# What follows the stack of the access.
+# The function of a driver that has used what was freed ...
+_REPORT = re.compile(r"BUG: KASAN: slab-use-after-free in "
+                     r"(?:(?P<C>mock_\w+|meet_issuer)|(?P<Rust>_R\w*st_dma_fence_races\w*))\+0x")
+# ... the op which that is, or by which it was called, or by its tail was: then the core's function of the same name ...
+_OP = re.compile(r"(driver_name|timeline_name|enable_signaling|signaled|set_deadline)(?:B\w*)?\+0x")
+# ... and where the stack ends.
 _END = re.compile(r"\b(Allocated|Freed) by task |={60}")
-_OP = re.compile(r"\bmock_(?P<C>driver_name|timeline_name|enable_signaling|signaled|set_deadline)\+0x"
-                 r"|_R\w*st_dma_fence_races\w*?\d(?P<Rust>enable_signaling|signaled|set_deadline)(B\w*)?\+0x")
 
 
 def _accesses(lines: List[str]) -> Dict[Tuple[str, str], int]:
     """Counts the reports of each op, in C and in Rust, that has used what was freed."""
     found: Dict[Tuple[str, str], int] = {}
-    begins = [i for i, line in enumerate(lines) if _REPORT.search(line)]
-    for begin, end in zip(begins, begins[1:] + [len(lines)]):
-        stack = lines[begin:end]
-        stop = next((i for i, line in enumerate(stack) if _END.search(line)), len(stack))
-        ops = [match for match in map(_OP.search, stack[:stop]) if match]
-        if ops:
-            backend, op = next((name, text) for name, text in ops[0].groupdict().items() if text)
-            key = backend, next(name for name in races.OPS if name.endswith(op))
+    backend = ""
+    for line in lines:
+        report, op = _REPORT.search(line), _OP.search(line)
+        if report:
+            backend = "C" if report["C"] else "Rust"
+        if backend and op:
+            key = backend, next(name for name in races.OPS if name.endswith(op[1]))
             found[key] = found.get(key, 0) + 1
+        if op or _END.search(line) and not report:
+            backend = ""
     return found
 
 
