@@ -72,7 +72,7 @@ module! {
         },
         free_at_once: bool {
             default: true,
-            description: "Free what ops use when Fence::signal() returns, which is safe unless it is broken",
+            description: "Free what ops use when Fence::signal() returns",
         },
     },
 }
