@@ -20,11 +20,10 @@ class Kind(NamedTuple):
     fragments: List[str]
     targets: List[str]
     image: str
-    rust: bool = True
 
 
-def _um(*more: str, rust: bool = True) -> Kind:
-    return Kind("um", ["common", *more], ["all"], "linux", rust)
+def _um(*more: str) -> Kind:
+    return Kind("um", ["common", *more], ["all"], "linux")
 
 
 def _qemu(*more: str) -> Kind:
@@ -34,7 +33,9 @@ def _qemu(*more: str) -> Kind:
 KINDS: Dict[str, Kind] = {
     "um": _um("rust", "doctests", "um"),
     "qemu": _qemu("lockdep"),
-    "races": _um("races", rust=False),
+    "races": _um("races"),
+    # Where the races end in a use after free.
+    "races-kasan": _um("races", "kasan"),
     # What make sanitize boots ...
     "kasan": _qemu("lockdep", "kasan"),
     "kcsan": _qemu("kcsan"),
@@ -63,10 +64,8 @@ def options(kind: str, **more: str) -> List[str]:
     """kbuild's variables: the same for kunit.py's configuration and for the build."""
     values = {"ARCH": KINDS[kind].arch, "LLVM": tools.llvm_knob(), "CC": "ccache " + tools.llvm_tool("clang"),
               "LOCALVERSION": "", "KBUILD_BUILD_TIMESTAMP": "Thu Jan 1 00:00:00 UTC 2026",
-              "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "harness", "KBUILD_BUILD_HOST": "localhost"}
-    if KINDS[kind].rust:
-        values["BINDGEN"] = tools.bindgen()
-    values.update(more)
+              "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "harness", "KBUILD_BUILD_HOST": "localhost",
+              "BINDGEN": tools.bindgen(), **more}
     return [f"{name}={value}" for name, value in values.items()]
 
 
@@ -92,10 +91,9 @@ def configure(source: Source, kind: str, build: Path, step: Step, **more: str) -
     stamp.unlink(missing_ok=True)
     log, env = cache.LOG / f"{build.name}-{source.variant}-config.log", tools.kernel_environment()
     step.note = "configuring"
-    if KINDS[kind].rust:
-        # mrproper state or not: this target needs no configuration
-        proc.run([*make(source, kind, build, **more), "rustavailable"], log, step, "the kernel's check of the Rust tools",
-                 "make setup, or install what the kernel asks for", env=env)
+    # mrproper state or not: this target needs no configuration
+    proc.run([*make(source, kind, build, **more), "rustavailable"], log, step, "the kernel's check of the Rust tools",
+             "make setup, or install what the kernel asks for", env=env)
     arch = [] if KINDS[kind].arch == "um" else [f"--arch={KINDS[kind].arch}"]
     (build / ".config").unlink(missing_ok=True)
     proc.run([sys.executable, source.path / "tools/testing/kunit/kunit.py", "config", f"--build_dir={build}", *arch,

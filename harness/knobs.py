@@ -11,7 +11,7 @@ HELP = {
     "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
-    "ROUNDS": "races: rounds per race (default: the suite's own)",
+    "ROUNDS": "races: rounds per race (default: 34000, more than a million in all)",
     "ONLY": "sanitize: the configurations to run, separated by commas (default: all)",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",

@@ -4,7 +4,8 @@
 The file is a list of commits. Each begins with a line `PATCH VARIANT...`, followed by indented lines that
 name the new files of the commit: a path relative to the top of the repository, which is also the file's path in
 the kernel; with a slash at its end, every file below it. Variants are `core` (the opt-in C core and the
-crate), `rust` (the crate alone) and `base` (the unpatched core, with only the race suite added).
+crate), `rust` (the crate alone) and `base` (the unpatched core with only the race suites added, and the crate made to
+call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
 """
 

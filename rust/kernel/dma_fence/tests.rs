@@ -8,10 +8,7 @@ use super::*;
 use crate::{
     impl_has_hr_timer,
     seq_file::SeqFile,
-    str::{
-        CStrExt as _,
-        CString, //
-    },
+    str::CString,
     sync::{
         aref::ARef,
         atomic::{
@@ -236,13 +233,9 @@ fn register<T: FenceCallback>(
 
 /// Returns whether the names of a fence are these.
 fn has_names(fence: &DmaFence, driver: &CStr, timeline: &CStr) -> bool {
-    let _rcu = rcu::read_lock();
+    let rcu = rcu::read_lock();
 
-    // SAFETY: The fence is valid, and the names are for as long as we hold the RCU read lock.
-    unsafe {
-        CStr::from_char_ptr(bindings::dma_fence_driver_name(fence.as_raw())) == driver
-            && CStr::from_char_ptr(bindings::dma_fence_timeline_name(fence.as_raw())) == timeline
-    }
+    fence.driver_name(&rcu) == driver && fence.timeline_name(&rcu) == timeline
 }
 
 /// What another CPU does to a fence.
@@ -838,14 +831,13 @@ mod suite {
         let context =
             FenceContext::with_name(CString::try_from_fmt(fmt!("ring{}", 8))?, GFP_KERNEL)?;
         let fence = context.new_fence(Plain, GFP_KERNEL)?;
+        let consumer = fence.to_dma_fence();
 
         let guard = rcu::read_lock();
-        // SAFETY: The fence is valid, and the RCU read lock is held.
-        let name = unsafe { bindings::dma_fence_timeline_name(fence.as_dma_fence().as_raw()) };
+        let name = consumer.timeline_name(&guard);
         fence.signal(Ok(()));
         drop(context);
-        // SAFETY: The RCU read lock has been held since we got the name.
-        assert!(unsafe { CStr::from_char_ptr(name) } == c"ring8");
+        assert!(name == c"ring8");
         drop(guard);
 
         rcu::synchronize_rcu();
