@@ -13,6 +13,7 @@ TARGETS = {
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
+    "mutants": "every lock, re-test and check removed once: the suites must notice each",
     "litmus": "the litmus tests of the memory model with herd7",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",

@@ -12,7 +12,7 @@ HELP = {
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: the suite's own)",
-    "ONLY": "sanitize: the configurations to run, separated by commas (default: all)",
+    "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, separated by commas (default: all)",
     "BUILD": "series: 1 also builds what each commit touches",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
