@@ -43,7 +43,8 @@ KINDS: Dict[str, Kind] = {
     "leak": _qemu("leak"),
     # ... and what is quick to build and to boot and sees as much as possible.
     # User-mode Linux has the large code model, for which clang puts data where lockdep does not look for its keys.
-    "um-kasan": _um("rust", "um", "lockdep", "kasan", flags="-mlarge-data-threshold=0x7fffffff"),
+    "um-kasan": _um("rust", "um", "lockdep", "kasan",
+                    flags="-mlarge-data-threshold=0x7fffffff -Wno-unused-command-line-argument"),
 }
 
 
