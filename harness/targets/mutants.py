@@ -93,19 +93,27 @@ def _boot(built: kernel.Kernel, log: Path, step: Step) -> Tuple[List[str], ktap.
     return results.failed, results
 
 
-def _baseline(source: series.Source) -> Tuple[Dict[str, int], str]:
-    """The number of cases of each suite without any mutant, all of which must pass, and what the kernel is made of."""
-    built = kernel.build(source, KIND)
-    log = cache.LOG / "mutants" / "none.log"
-    with Step("boot UML without a mutant") as step:
-        found, results = _boot(built, log, step)
+def _key(stamp: str, commit: str) -> Path:
+    """Where it is kept what came of a commit."""
+    tree = git.git("rev-parse", commit + "^{tree}")
+    return _VERDICTS / hashlib.sha256(f"{stamp} {tree} {_ARGUMENTS}".encode()).hexdigest()
+
+
+def _baseline(source: series.Source, stamp: str) -> Dict[str, int]:
+    """The number of cases of each suite without any mutant. All of them must pass."""
+    key, log = _key(stamp, source.commit), cache.LOG / "mutants" / "none.log"
+    with Step("build and boot without a mutant") as step:
+        if cache.read(key):
+            step.note = "known from an earlier run"
+            return json.loads(cache.read(key))
+        found, results = _boot(kernel.build_in(source, KIND, step), log, step)
         # They are not built: they are a third of the time that it takes.
         found += [line for line in ktap.missing("um", source.variant, results) if "rust_doctests_kernel" not in line]
         if found:
             raise Fail("the suites fail without any mutant", log=log, lines=found)
-        stamp = kernel.configure(source, KIND, built.build, step)
+        cache.write(key, json.dumps(results.suites))
         step.note = results.line()
-    return results.suites, stamp
+    return results.suites
 
 
 def _run(work: _Work, mutant: Mutant, commit: str) -> Verdict:
@@ -169,12 +177,6 @@ def _commits(source: series.Source, chosen: List[Mutant]) -> List[str]:
     return made
 
 
-def _key(stamp: str, commit: str) -> Path:
-    """Where the verdict on a mutant is kept."""
-    tree = git.git("rev-parse", commit + "^{tree}")
-    return _VERDICTS / hashlib.sha256(f"{stamp} {tree} {_ARGUMENTS}".encode()).hexdigest()
-
-
 def _table(chosen: List[Mutant], verdicts: Dict[str, Verdict]) -> None:
     width = max(len(mutant.name) for mutant in chosen)
     print()
@@ -222,15 +224,16 @@ def main() -> None:
     begin = time.monotonic()
     cache.forget_result("mutants")
     chosen = mutants.chosen(knobs.ONLY)
-    ui.plan(6)
+    ui.plan(5)
     tools.prepare(qemu=False)
     found = base.get()
     (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
     with Step("series (core) and mutants of it") as step:
         source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
         commits = _commits(source, chosen)
+        stamp = kernel.configure(source, KIND, source.home / KIND, step)
         step.note = f"{len(commits)} mutants"
-    suites, stamp = _baseline(source)
+    suites = _baseline(source, stamp)
     verdicts = _all(_Work(source, suites), chosen, commits, [_key(stamp, commit) for commit in commits])
     _table(chosen, verdicts)
     killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())

@@ -532,17 +532,17 @@ unsafe impl RawWorkItem<0> for Refused {
     }
 }
 
-/// Returns the number of warnings that `f` leads to, which the log does not get.
+/// Returns the number of warnings that `f` leads to, which the log does not get, and its result.
 #[cfg(all(CONFIG_DMA_FENCE_LOCKED_OPS, CONFIG_PROVE_LOCKING))]
-fn warnings(f: impl FnOnce()) -> i32 {
+fn warnings<T>(f: impl FnOnce() -> T) -> (i32, T) {
     // SAFETY: This is called by a test, and what begins ends on the same thread.
     unsafe {
         let test = bindings::kunit_get_current_test();
         let suppressed = bindings::kunit_start_suppress_warning(test);
-        f();
+        let result = f();
         let count = bindings::kunit_suppressed_warning_count(suppressed);
         bindings::kunit_end_suppress_warning(test, suppressed);
-        count
+        (count, result)
     }
 }
 
@@ -767,11 +767,16 @@ mod suite {
 
         // SAFETY: The fence is valid and unsignaled. That its lock is not held does no harm, since
         // nobody else knows of it.
-        unsafe {
-            assert_eq!(warnings(|| assert!(enable(raw))), 1);
-            assert_eq!(warnings(|| assert!(!poll(raw))), 1);
-            assert_eq!(warnings(|| set_deadline(raw, 0)), 1);
-        }
+        let (enabled, polled, hurried) = unsafe {
+            (
+                warnings(|| enable(raw)),
+                warnings(|| poll(raw)),
+                warnings(|| set_deadline(raw, 0)),
+            )
+        };
+        assert_eq!(enabled, (1, true));
+        assert_eq!(polled, (1, false));
+        assert_eq!(hurried, (1, ()));
         assert_eq!(control.polls.load(Relaxed), 1);
         fence.signal(Ok(()));
         Ok(())
