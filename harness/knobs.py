@@ -12,7 +12,7 @@ HELP = {
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: 34000, more than a million in all)",
-    "ONLY": "sanitize: the configurations to run, separated by commas (default: all)",
+    "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, separated by commas (default: all)",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",
     "BUILD": "series: 1 also builds what each commit touches",

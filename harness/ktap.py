@@ -103,6 +103,35 @@ def parse(source: Source, lines: List[str], leg: str, loose: str = "") -> Result
     return results
 
 
+_SUBTEST = re.compile(r"( *)# Subtest: (.*)")
+_RESULT = re.compile(r"( *)(not )?ok \d+ (.*)")
+
+
+def failing(lines: List[str]) -> List[str]:
+    """The cases that have failed, of output that may end anywhere. Inner ones come before those that they are part of."""
+    path: List[str] = []
+    found = []
+    for line in lines:
+        subtest, result = _SUBTEST.match(line), _RESULT.match(line)
+        if subtest:
+            path[max(0, len(subtest.group(1)) // 4 - 1):] = [subtest.group(2)]
+        elif result and result.group(2):
+            found.append(".".join([*path[:len(result.group(1)) // 4], result.group(3)]))
+    return found
+
+
+def where(lines: List[str]) -> str:
+    """How far output that may end anywhere has got."""
+    last = [match.group(match.lastindex or 0) for match in (_SUBTEST.match(line) or _RESULT.match(line) for line in lines) if match]
+    return f"after {last[-1]}" if last else "before the first case"
+
+
+def place(lines: List[str], bad: str) -> str:
+    """A bad line without its file, and where it came."""
+    number, text = re.match(r".*?:(\d+): (.*)", bad).groups()
+    return f"{text.strip()} ({where(lines[:int(number)])})"
+
+
 def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
     """Places in a kernel log that a healthy kernel does not have, but for those that match `expected` after `mark`."""
     found, marked = [], False
