@@ -22,7 +22,7 @@ from harness.targets import races
 from harness.ui import Fail, Step
 
 KIND = "um-kasan"
-_ARGUMENTS = [f"{races.PARAMETER}=300"]
+_ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]
 _LIMIT, _SILENCE = 240, 60
 _VERDICTS = cache.ROOT / "tree" / "mutants"
 # rustc takes most of the time and has one thread.

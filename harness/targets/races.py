@@ -14,7 +14,8 @@ from typing import Dict, List, NamedTuple
 from harness import base, boot, cache, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Fail, Step
 
-# The module that prints a race, and what kind of driver it is.
+MODULES = ("st_dma_fence_ops", "st_dma_fence_races")
+# Who prints a race, and what kind of driver it is.
 BACKENDS = {"dma-fence-ops": "C", "st_dma_fence_races": "Rust"}
 OPS = ("get_driver_name", "get_timeline_name", "enable_signaling", "signaled", "set_deadline")
 WAYS = ("A", "B", "C")
@@ -48,7 +49,7 @@ Races = Dict[Race, Score]
 def arguments(rounds: int, free_at_once: bool) -> List[str]:
     """What makes a kernel run the races, each to its end, and nothing else."""
     found = ["kunit.filter_glob=*fence[-_][or]*.*race", f"kunit.timeout={300 + rounds // 100}"]
-    for module in ("st_dma_fence_ops", "st_dma_fence_races"):
+    for module in MODULES:
         found += [f"{module}.rounds={rounds}", f"{module}.budget_ms=0", f"{module}.free_at_once={free_at_once:d}"]
     return found
 

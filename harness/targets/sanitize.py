@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Dict, List, NamedTuple
 
-from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui, use_after_free
 from harness.ui import Fail, Step
 
 # Each is a kind of kernel, see there.
@@ -65,14 +65,20 @@ def main() -> None:
     begin = time.monotonic()
     cache.forget_result("sanitize")
     names = _chosen()
-    ui.plan(3 + 3 * len(names))
+    ui.plan(9 + 3 * len(names))
     tools.prepare()
-    source = series.checkout(knobs.SERIES, base.get())
+    found = base.get()
+    seen, problems = use_after_free.show(found)
+    print("      KASAN on the base core: " + ", ".join(f"{op} {count} times" for op, count in seen.items()))
+    for problem in problems:
+        print(f"      FAIL {problem}")
+    source = series.checkout(knobs.SERIES, found)
     runs = [_run(name, source) for name in names]
-    problems = [failure for run in runs for failure in run.results.failed]
+    problems += [failure for run in runs for failure in run.results.failed]
     reports = sum(len(run.reports) for run in runs)
     cache.result("sanitize", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), configurations=[run.json() for run in runs], problems=problems)
+                 seconds=round(time.monotonic() - begin), use_after_free=seen, configurations=[run.json() for run in runs],
+                 problems=problems)
     if problems:
         print(f"FAIL {len(problems)} problems, see above")
     print(f"sanitize: {len(runs)} configurations, {reports} reports", flush=True)
