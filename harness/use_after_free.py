@@ -54,10 +54,12 @@ def _boot(variant: str, found: base.Base) -> List[str]:
     return lines
 
 
-def show(found: base.Base) -> Tuple[Dict[str, int], List[str]]:
-    """The number of reports for each op on the base core, and what is not as it should be on either. Takes 6 steps."""
-    theirs = _accesses(_boot("base", found))
+def show(found: base.Base) -> Tuple[Dict[str, Dict[str, int]], List[str]]:
+    """The number of reports for each op on either core, and what is not as it should be. Takes 6 steps."""
+    base_log, our_log = (_boot(variant, found) for variant in ("base", "core"))
+    theirs, ours = _accesses(base_log), _accesses(our_log)
     problems = [f"KASAN does not see that {op} of a driver in {backend} uses what was freed, on the base core"
                 for backend, ops in races.LOSES.items() for op in ops if (backend, op) not in theirs]
-    problems += [f"on our core: {line.strip()}" for line in _boot("core", found) if "BUG: KASAN: " in line]
-    return {f"{op} in {backend}": count for (backend, op), count in sorted(theirs.items())}, problems
+    problems += [f"on our core: {line.strip()}" for line in our_log if "BUG: KASAN: " in line]
+    return {side: {f"{op} in {backend}": counts.get((backend, op), 0) for backend, op in sorted({**theirs, **ours})}
+            for side, counts in (("base", theirs), ("ours", ours))}, problems

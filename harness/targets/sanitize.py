@@ -69,7 +69,7 @@ def main() -> None:
     tools.prepare()
     found = base.get()
     seen, problems = use_after_free.show(found)
-    print("      KASAN on the base core: " + ", ".join(f"{op} {count} times" for op, count in seen.items()))
+    print("      KASAN on the base core: " + ", ".join(f"{op} {count} times" for op, count in seen["base"].items()))
     for problem in problems:
         print(f"      FAIL {problem}")
     source = series.checkout(knobs.SERIES, found)
