@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from harness import cache, proc, ui
 from harness.kernel import Kernel
@@ -15,10 +15,11 @@ from harness.ui import Fail, Step
 
 
 def _watch(child: subprocess.Popen, logs: Sequence[Path], limit: int, silence: int, step: Step,
-           show: Optional[Path] = None, hold: Tuple[str, ...] = ()) -> str:
+           show: Optional[Path] = None, hold: Tuple[str, ...] = (), enough: Callable[[], bool] = bool) -> str:
     """Waits for a kernel to end. Returns what is wrong with how it did, or nothing.
 
-    What the log `show` gets goes to the terminal as it comes, but for lines that begin with one of `hold`.
+    What the log `show` gets goes to the terminal as it comes, but for lines that begin with one of `hold`. When `enough`
+    says so, nobody waits any more.
     """
     begin = last = time.monotonic()
     sizes, shown, wrong, rest = None, 0, "", ""
@@ -39,7 +40,9 @@ def _watch(child: subprocess.Popen, logs: Sequence[Path], limit: int, silence: i
         fresh = [log.stat().st_size if log.exists() else 0 for log in logs]
         if fresh != sizes:
             sizes, last = fresh, now
-        if now - begin > limit:
+        if enough():
+            wrong = "was not waited for any longer"
+        elif now - begin > limit:
             wrong = f"did not end within {limit} s"
         elif now - last > silence:
             wrong = f"hangs: no output for {silence} s"
@@ -69,14 +72,15 @@ def _memory_folder(size: int) -> str:
                "not mounted noexec", "TMPDIR=/a/folder")
 
 
-def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int = 900, silence: int = 180) -> str:
+def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int = 900, silence: int = 180,
+        enough: Callable[[], bool] = bool) -> str:
     """Boots User-mode Linux with two CPUs. Returns what is wrong with how it ended, or nothing."""
     folder = _memory_folder(1 << 30)
     with open(log, "wb") as sink:
         child = proc.start([kernel.image, "mem=1G", "seccomp=on", "ncpus=2", "console=tty", "kunit_shutdown=halt",
                             f"umid=dma-fence-{os.getpid()}", f"uml_dir={cache.TMP}/", *arguments],
                            stdout=sink, stderr=subprocess.STDOUT, env=proc.environment({"TMPDIR": folder}), cwd="/")
-        return _end(child, _watch(child, [log], limit, silence, step))
+        return _end(child, _watch(child, [log], limit, silence, step, enough=enough))
 
 
 _CPU = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max"]}

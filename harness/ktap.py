@@ -15,6 +15,9 @@ from harness.ui import Fail
 SUITES = Path(__file__).resolve().parent / "suites"
 FEATURES = Path(__file__).resolve().parent / "features"
 
+# The guest says this before it does what the kernel must notice, at its very end.
+MARK = "guest: a report is expected"
+
 _BAD = re.compile(
     r"\bWARNING: |\bBUG: |\bBUG\b.* at |possible circular locking|possible recursive locking|inconsistent lock state|"
     r"possible irq lock inversion|suspicious RCU usage|INFO: task .* (hung|blocked)|rcu: INFO: .* stall|"
@@ -101,6 +104,35 @@ def parse(source: Source, lines: List[str], leg: str, loose: str = "") -> Result
             results.failed.append(f"{leg}: kunit.py finds {group['misc']['errors']} errors in KTAP output {number + 1} "
                                   "(cases missing, or a plan that does not fit)")
     return results
+
+
+_SUBTEST = re.compile(r"( *)# Subtest: (.*)")
+_RESULT = re.compile(r"( *)(not )?ok \d+ (.*)")
+
+
+def failing(lines: List[str]) -> List[str]:
+    """The cases that have failed, of output that may end anywhere. Inner ones come before those that they are part of."""
+    path: List[str] = []
+    found = []
+    for line in lines:
+        subtest, result = _SUBTEST.match(line), _RESULT.match(line)
+        if subtest:
+            path[max(0, len(subtest.group(1)) // 4 - 1):] = [subtest.group(2)]
+        elif result and result.group(2):
+            found.append(".".join([*path[:len(result.group(1)) // 4], result.group(3)]))
+    return found
+
+
+def where(lines: List[str]) -> str:
+    """How far output that may end anywhere has got."""
+    last = [match.group(match.lastindex or 0) for match in (_SUBTEST.match(line) or _RESULT.match(line) for line in lines) if match]
+    return f"after {last[-1]}" if last else "before the first case"
+
+
+def place(lines: List[str], bad: str) -> str:
+    """A bad line without its file, and where it came."""
+    number, text = re.match(r".*?:(\d+): (.*)", bad).groups()
+    return f"{text.strip()} ({where(lines[:int(number)])})"
 
 
 def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:

@@ -4,7 +4,8 @@
 The file is a list of commits. Each begins with a line `PATCH VARIANT...`, followed by indented lines that
 name the new files of the commit: a path relative to the top of the repository, which is also the file's path in
 the kernel; with a slash at its end, every file below it. Variants are `core` (the opt-in C core and the
-crate), `rust` (the crate alone) and `base` (the unpatched core, with only the race suite added).
+crate), `rust` (the crate alone) and `base` (the unpatched core with only the race suites added, and the crate made to
+call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
 """
 
@@ -131,24 +132,28 @@ class Source(NamedTuple):
     path: Path    # home/linux
 
 
+def place(variant: str, base: Base, commit: str, home: Path, step: Step) -> Source:
+    """Puts a commit of a variant into the worktree in `home`. git touches only what changed."""
+    path, log = home / "linux", cache.LOG / "git.log"
+    env = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    if not (path / ".git").exists():
+        git.git("worktree", "prune")
+        home.mkdir(parents=True, exist_ok=True)
+        git.git("worktree", "add", "-f", "--no-checkout", "--detach", path, commit)
+    proc.run(["git", "-C", path, "reset", "-q", "--hard", commit], log, step, "checking out the series", env=env)
+    proc.run(["git", "-C", path, "clean", "-qfd"], log, step, "cleaning the worktree", env=env, append=True)
+    git.git("update-ref", f"refs/series/{home.name}", commit)
+    return Source(variant, base, commit, git.git("rev-parse", commit + "^{tree}"), home, path)
+
+
 def checkout(variant: str, base: Base, upto: int = 0) -> Source:
-    """The variant's worktree. git touches only what changed, so kbuild rebuilds only that.
+    """The variant's worktree, so that kbuild rebuilds only what changed.
 
     With `upto`, only so many commits of it, in a worktree of its own.
     """
     with Step(f"series ({variant}{f', first {upto}' if upto else ''})") as step:
         made = commits(variant, base)[:upto or None]
-        commit = made[-1] if made else base.commit
         home = cache.ROOT / "tree" / (f"{variant}-bisect" if upto else variant)
-        path = home / "linux"
-        log = cache.LOG / "git.log"
-        env = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
-        if not (path / ".git").exists():
-            git.git("worktree", "prune")
-            home.mkdir(parents=True, exist_ok=True)
-            git.git("worktree", "add", "-f", "--no-checkout", "--detach", path, commit)
-        proc.run(["git", "-C", path, "reset", "-q", "--hard", commit], log, step, "checking out the series", env=env)
-        proc.run(["git", "-C", path, "clean", "-qfd"], log, step, "cleaning the worktree", env=env, append=True)
-        git.git("update-ref", f"refs/series/{home.name}", commit)
+        source = place(variant, base, made[-1] if made else base.commit, home, step)
         step.note = f"{len(made)} commits"
-    return Source(variant, base, commit, git.git("rev-parse", commit + "^{tree}"), home, path)
+    return source

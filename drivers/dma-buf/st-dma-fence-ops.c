@@ -33,10 +33,22 @@
 
 static unsigned int rounds = 2000;
 module_param(rounds, uint, 0444);
-MODULE_PARM_DESC(rounds, "Rounds per race, fewer if the machine is slow (default 2000)");
+MODULE_PARM_DESC(rounds, "Rounds per race (default 2000)");
 
-/* A race ends early when this has passed: emulators are slow. */
-#define RACE_BUDGET_MS		2000
+/* Emulators are slow. */
+static unsigned int budget_ms = 2000;
+module_param(budget_ms, uint, 0444);
+MODULE_PARM_DESC(budget_ms, "A race ends early when this has passed, 0 for never (default 2000)");
+
+/*
+ * This is what the contract allows. On a core that does not keep it, ops use
+ * memory after it was freed, which is for KASAN to see.
+ */
+static bool free_at_once = IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS);
+module_param(free_at_once, bool, 0444);
+MODULE_PARM_DESC(free_at_once,
+		 "Free what ops use when dma_fence_signal() returns (default: if ops are locked)");
+
 #define STORM_MS		400
 
 /* How long the two sides of a race wait for each other. */
@@ -98,6 +110,7 @@ struct meeting {
 	struct task_struct *caller;	/* only its calls take part */
 	enum mock_op op;		/* only this op takes part */
 	u64 window_ns;			/* longer than signaling takes */
+	bool stayed;			/* the op has run that long, once is enough */
 	bool inside;			/* the op runs */
 	bool signaling;			/* the issuer is about to signal */
 	bool returned;			/* dma_fence_signal() has returned */
@@ -112,6 +125,7 @@ struct mock_issuer {
 	atomic_t caller_calls;		/* by meeting.caller, any op */
 	atomic_t dead;			/* after the data was destroyed */
 	atomic_t signaled;		/* on a fence that had signaled */
+	atomic_t others_late;		/* ops that were not to meet, but late */
 	struct meeting meeting;
 	/* For the storm */
 	struct dma_fence __rcu *fence;
@@ -193,23 +207,25 @@ static bool can_tell_lock_held(void)
  */
 static void meet_issuer(struct meeting *meeting, const struct mock_data *data)
 {
+	bool late;
+
 	/*
 	 * Pairs with the full barrier in race_round(): either the issuer sees
 	 * that this op is inside, or this op sees that the issuer is gone.
 	 */
 	smp_store_mb(meeting->inside, true);
-	if (READ_ONCE(meeting->returned))
-		goto late;
+	late = READ_ONCE(meeting->returned);
 
-	spin_until(READ_ONCE(meeting->signaling), MEET_NS);
-	if (spin_until(READ_ONCE(meeting->returned), meeting->window_ns))
-		goto late;
+	if (!late && !meeting->stayed) {
+		meeting->stayed = true;
+		spin_until(READ_ONCE(meeting->signaling), MEET_NS);
+		late = spin_until(READ_ONCE(meeting->returned), meeting->window_ns);
+	}
 
-	if (READ_ONCE(data->magic) == DATA_ALIVE)
-		goto out;
-late:
-	WRITE_ONCE(meeting->late, true);
-out:
+	/* Late or not, this is what the op is there for. */
+	if (READ_ONCE(data->magic) != DATA_ALIVE || late)
+		WRITE_ONCE(meeting->late, true);
+
 	/* The op ends here, after all that it did. Pairs with race_round(). */
 	smp_store_release(&meeting->inside, false);
 }
@@ -241,6 +257,8 @@ static struct mock_data *mock_op(struct dma_fence *fence, enum mock_op op)
 		atomic_inc(&issuer->caller_calls);
 		if (op == meeting->op)
 			meet_issuer(meeting, mock->data);
+		else if (READ_ONCE(meeting->returned))
+			atomic_inc(&issuer->others_late);
 	}
 
 	return mock->data;
@@ -763,34 +781,87 @@ static void race_signal(const struct race *race, struct mock_fence *mock)
 	race->signal(&mock->base);
 }
 
+/* What the other CPU does in a round. */
+struct race_caller {
+	void (*call)(void *fence);
+	struct dma_fence *fence;
+	u64 delay_ns;
+	unsigned int round;
+};
+
+/*
+ * Call the op, then go on with all that can be done to a fence while it is being
+ * signaled, each time in another order.
+ */
+static void race_caller(void *arg)
+{
+	static void (* const storm[])(void *fence) = {
+		call_is_signaled,
+		call_set_deadline,
+		call_add_callback,
+		call_get_status,
+		call_driver_name,
+		call_timeline_name,
+	};
+	struct race_caller *caller = arg;
+	unsigned int i;
+
+	spin_until(false, caller->delay_ns);
+	caller->call(caller->fence);
+	for (i = 0; i < ARRAY_SIZE(storm); i++)
+		storm[(caller->round + i) % ARRAY_SIZE(storm)](caller->fence);
+
+	/* This is the last reference, or the issuer has that. */
+	dma_fence_put(caller->fence);
+}
+
 struct race_result {
 	unsigned int rounds;
 	unsigned int late;
-	unsigned int met;		/* rounds in which an op was inside */
+	unsigned int meetings;		/* rounds in which the issuer waited for the op */
+	unsigned int met;		/* and found it inside */
 };
 
 /* Returns false when the race cannot go on. */
 static bool race_round(struct mock_issuer *issuer, const struct race *race,
-		       struct remote *remote, struct race_result *result)
+		       struct remote *remote, struct race_caller *caller,
+		       struct race_result *result, u64 window_ns)
 {
 	struct meeting *meeting = &issuer->meeting;
+	bool meet = result->rounds % 4;
 	struct mock_fence *mock;
-	bool met, late;
+	struct mock_data *data;
+	bool late;
 
 	mock = mock_fence(issuer, &mock_ops, race->lock);
 	if (!mock)
 		return false;
 
-	mock->data->cannot_enable = race->way == WAY_B;
-	mock->data->finished = race->way == WAY_C && race_call_signals(race);
+	data = mock->data;
+	data->cannot_enable = race->way == WAY_B;
+	data->finished = race->way == WAY_C && race_call_signals(race);
+	/* The op leaves, and the storm begins, at any time as seen by the issuer. */
+	meeting->window_ns = window_ns / 4 + get_random_u32_below(window_ns);
+	meeting->stayed = false;
 	WRITE_ONCE(meeting->inside, false);
 	WRITE_ONCE(meeting->signaling, false);
 	WRITE_ONCE(meeting->returned, false);
 	WRITE_ONCE(meeting->late, false);
 
-	remote_call(remote, race->call ?: op_calls[race->op], &mock->base);
-	poll_until(READ_ONCE(meeting->inside) || remote_is_done(remote), HZ / 5);
-	met = READ_ONCE(meeting->inside);
+	caller->call = race->call ?: op_calls[race->op];
+	caller->fence = dma_fence_get(&mock->base);
+	caller->delay_ns = meet ? 0 : get_random_u32_below(2 * NSEC_PER_USEC);
+	caller->round = result->rounds;
+	remote_call(remote, race_caller, caller);
+
+	if (meet) {
+		poll_until(READ_ONCE(meeting->inside) || remote_is_done(remote), HZ / 5);
+		result->meetings++;
+		result->met += READ_ONCE(meeting->inside);
+	} else {
+		/* Also signal before the op is called, and while it is about to be. */
+		spin_until(false, get_random_u32_below(2 * NSEC_PER_USEC));
+	}
 
 	WRITE_ONCE(meeting->signaling, true);
 	race_signal(race, mock);
@@ -801,59 +872,69 @@ static bool race_round(struct mock_issuer *issuer, const struct race *race,
 	 * to signal the fence, so this cannot see an op that is not there.
 	 */
 	late = READ_ONCE(meeting->inside);
-	mock_kill_data(mock->data);
+	mock_kill_data(data);
+	if (free_at_once)
+		kfree(data);
 	/*
 	 * Pairs with the full barrier in meet_issuer(). An op that is not seen
 	 * after this will see that the issuer has returned.
 	 */
 	smp_store_mb(meeting->returned, true);
 	late |= READ_ONCE(meeting->inside);
+	dma_fence_put(&mock->base);
 
 	if (!remote_wait(remote))
 		return false;
 	late |= READ_ONCE(meeting->late);
 
 	result->rounds++;
-	result->met += met;
 	result->late += late;
 
-	kfree(mock->data);
-	dma_fence_put(&mock->base);
+	if (!free_at_once)
+		kfree(data);
 
 	return true;
+}
+
+static unsigned long race_end(void)
+{
+	return jiffies + (budget_ms ? msecs_to_jiffies(budget_ms) : MAX_JIFFY_OFFSET);
 }
 
 static struct race_result run_race(struct kunit *test, const struct race *race)
 {
 	struct race_result result = {};
 	struct mock_issuer *issuer = mock_issuer(test);
+	struct race_caller *caller = shared_zalloc(test, sizeof(*caller));
 	struct remote *remote = remote_start(test);
 	unsigned int wanted = max(rounds, 1u);
 	unsigned long end, start = jiffies;
 	bool alive = true;
-	u64 cost;
+	u64 cost, window;
 
 	/*
 	 * An op that waits for the lock to be contended cannot know when this
 	 * is so. Give the issuer several times what signaling takes.
 	 */
 	cost = signal_cost_ns(issuer, race);
-	issuer->meeting.window_ns = min(20 * NSEC_PER_USEC + 6 * cost, NSEC_PER_MSEC);
+	window = min(20 * NSEC_PER_USEC + 6 * cost, NSEC_PER_MSEC);
 	issuer->meeting.op = race->op;
 	WRITE_ONCE(issuer->meeting.caller, remote->task);
 
-	end = jiffies + msecs_to_jiffies(RACE_BUDGET_MS);
+	end = race_end();
 	while (alive && result.rounds < wanted && time_before(jiffies, end))
-		alive = race_round(issuer, race, remote, &result);
+		alive = race_round(issuer, race, remote, caller, &result, window);
 
 	KUNIT_EXPECT_TRUE(test, alive);
 	/* Or else this has shown nothing. */
 	KUNIT_EXPECT_GT(test, result.rounds, 0);
-	KUNIT_EXPECT_GE(test, result.met, result.rounds / 2);
-	kunit_info(test, "met in %u of %u rounds, signaling takes %llu ns, %u ms\n",
-		   result.met, result.rounds, cost, jiffies_to_msecs(jiffies - start));
+	KUNIT_EXPECT_GE(test, result.met, result.meetings / 2);
+	kunit_info(test, "met in %u of %u meetings, %u rounds, signaling takes %llu ns, %u ms\n",
+		   result.met, result.meetings, result.rounds, cost,
+		   jiffies_to_msecs(jiffies - start));
 
 	if (IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS)) {
+		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->others_late), 0);
 		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
 		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
 	}
@@ -1047,7 +1128,7 @@ KUNIT_ARRAY_PARAM(late_callers, late_callers, late_caller_desc);
 static void test_signaled_while_waiting_for_lock(struct kunit *test)
 {
 	const struct late_caller *caller = test->param_value;
-	unsigned long end = jiffies + msecs_to_jiffies(RACE_BUDGET_MS);
+	unsigned long end = race_end();
 	struct mock_issuer *issuer;
 	struct mock_fence *mock;
 	struct remote *remote;

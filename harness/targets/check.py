@@ -97,12 +97,13 @@ def _failed(text: str, findings: Findings, tool: str, log: str) -> Findings:
 
 
 def clippy(ctx: Context, step: Step) -> Findings:
-    """The kernel's clippy configuration on the crate and the sample, cargo's on the program."""
+    """The kernel's clippy configuration on the crate and the drivers, cargo's on the program."""
     kernel.configure(ctx.source, "um", ctx.build, step)
-    for pattern in ("rust/kernel.o", "samples/rust/**/*.o"):  # warnings are printed only when something is compiled
+    # Warnings are printed only when something is compiled.
+    for pattern in ("rust/kernel.o", "samples/rust/**/*.o", "drivers/dma-buf/st_*.o"):
         for path in ctx.build.glob(pattern):
             path.unlink()
-    text = _make(ctx, step, "clippy.log", "prepare", "samples/rust/", CLIPPY="1")
+    text = _make(ctx, step, "clippy.log", "prepare", "samples/rust/", "drivers/dma-buf/", CLIPPY="1")
     found = _failed(text, _rust_messages(ctx, text, "clippy"), "clippy", "clippy.log")
     if (cache.TOP / "tools/softgpu/Cargo.toml").exists():
         env = {"CARGO_TARGET_DIR": str(cache.ROOT / "guest-clippy")}
@@ -216,7 +217,7 @@ def no_unsafe(ctx: Context, step: Step) -> Findings:
     """A driver needs no unsafe code, and what does not compile is misuse without any."""
     found = []
     for name in ctx.files:
-        if name.startswith(("samples/", "tests/")) and name.endswith(".rs"):
+        if name.startswith(("samples/", "drivers/", "tests/")) and name.endswith(".rs"):
             for number, line in enumerate((cache.TOP / name).read_text().splitlines(), 1):
                 if re.search(r"\bunsafe\b", line.split("//")[0]):
                     found.append(f"{name}:{number}: unsafe code: {line.strip()}")

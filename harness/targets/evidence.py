@@ -172,8 +172,7 @@ def _races(results: Results) -> str:
 
 def _use_after_free(results: Results) -> str:
     seen = results.of["sanitize"]["use_after_free"]
-    return _table(["op", "base: reports", "ours: reports"],
-                  [[op, seen["base"].get(op, 0), seen["ours"].get(op, 0)] for op in {**seen["base"], **seen["ours"]}])
+    return _table(["op", "base: reports", "ours: reports"], [[op, seen["base"][op], seen["ours"][op]] for op in seen["base"]])
 
 
 def _sanitize(results: Results) -> str:

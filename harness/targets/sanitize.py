@@ -4,19 +4,30 @@
 Before that, the checks are checked: KASAN must see the use after free that the base core allows, and none on ours.
 """
 
+import re
 import sys
 import time
+from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui, use_after_free
 from harness.ui import Fail, Step
 
-# Each is a kind of kernel, see there.
+class Configuration(NamedTuple):
+    """A kind of kernel (see there), and the mistake that is planted at its end, with what the kernel must say to it."""
+    what: str
+    mistake: str
+    report: str
+
+
 CONFIGURATIONS = {
-    "kasan": "memory used after it was freed or out of bounds, and locks (KASAN, lockdep)",
-    "kcsan": "data races (KCSAN)",
-    "rt": "sleeping spinlocks, interrupt handlers in threads (PREEMPT_RT, lockdep)",
-    "leak": "memory leaks, with every allocation failing in turn (kmemleak, failslab)",
+    "kasan": Configuration("memory used after it was freed or out of bounds, and locks (KASAN, lockdep)", "use-after-free",
+                           r"BUG: KASAN: slab-use-after-free in \S+ \[planted\]"),
+    "kcsan": Configuration("data races (KCSAN)", "data-race", r"BUG: KCSAN: data-race in planted_data_race \[planted\]"),
+    "rt": Configuration("sleeping spinlocks, interrupt handlers in threads (PREEMPT_RT, lockdep)", "deadlock",
+                        r"possible circular locking dependency|\*\*\* DEADLOCK \*\*\*"),
+    "leak": Configuration("memory leaks, with every allocation failing in turn (kmemleak, failslab)", "leak",
+                          r"kmemleak: \d+ new suspected memory leaks"),
 }
 _FUZZ_SECONDS = 30
 _SEED = 1
@@ -31,7 +42,7 @@ class Run(NamedTuple):
     seconds: int
 
     def json(self) -> Dict[str, object]:
-        return {"name": self.name, "what": CONFIGURATIONS[self.name], "seconds": self.seconds, **self.results.json(),
+        return {"name": self.name, "what": CONFIGURATIONS[self.name].what, "seconds": self.seconds, **self.results.json(),
                 "reports": self.reports, "known": self.known}
 
 
@@ -43,16 +54,26 @@ def _chosen() -> List[str]:
     return names
 
 
+def _unnoticed(name: str, log: Path) -> List[str]:
+    """Says so if the kernel did not notice what was planted."""
+    said = "\n".join(ktap.read_log(log)).partition(ktap.MARK)[2]
+    if re.search(CONFIGURATIONS[name].report, said):
+        return []
+    return [f"{name}: the kernel has not noticed the {CONFIGURATIONS[name].mistake} that was planted at the end ({log})"]
+
+
 def _run(name: str, source: series.Source) -> Run:
     begin = time.monotonic()
     built = kernel.build(source, name)
     initramfs = guest.initramfs(built)
     log, program_log = cache.LOG / f"sanitize-{name}.log", cache.LOG / f"sanitize-{name}-program.log"
-    arguments = ["guest=sanitize", f"fuzz_seconds={_FUZZ_SECONDS}", f"fuzz_seed={_SEED}"]
+    arguments = ["guest=sanitize", f"fuzz_seconds={_FUZZ_SECONDS}", f"fuzz_seed={_SEED}",
+                 f"planted={CONFIGURATIONS[name].mistake}"]
     with Step(f"boot QEMU ({name})") as step:
         wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3600, silence=600)
-        reports, accepted = known.split(name, ktap.bad_lines(log))
-        results = ktap.judge(name, source, log, wrong, reports, program_log)
+        bad = ktap.bad_lines(log, ktap.MARK, CONFIGURATIONS[name].report)
+        reports, accepted = known.split(name, bad)
+        results = ktap.judge(name, source, log, wrong, reports + _unnoticed(name, log), program_log)
         for leg in ("qemu", name):
             results.failed += ktap.missing(leg, source.variant, results)
     ktap.report(name, results, log)
@@ -65,14 +86,20 @@ def main() -> None:
     begin = time.monotonic()
     cache.forget_result("sanitize")
     names = _chosen()
-    ui.plan(3 + 3 * len(names))
+    ui.plan(9 + 3 * len(names))
     tools.prepare()
-    source = series.checkout(knobs.SERIES, base.get())
+    found = base.get()
+    seen, problems = use_after_free.show(found)
+    print("      KASAN on the base core: " + ", ".join(f"{op} {count} times" for op, count in seen["base"].items()))
+    for problem in problems:
+        print(f"      FAIL {problem}")
+    source = series.checkout(knobs.SERIES, found)
     runs = [_run(name, source) for name in names]
-    problems = [failure for run in runs for failure in run.results.failed]
+    problems += [failure for run in runs for failure in run.results.failed]
     reports = sum(len(run.reports) for run in runs)
     cache.result("sanitize", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), configurations=[run.json() for run in runs], problems=problems)
+                 seconds=round(time.monotonic() - begin), use_after_free=seen, configurations=[run.json() for run in runs],
+                 problems=problems)
     if problems:
         print(f"FAIL {len(problems)} problems, see above")
     print(f"sanitize: {len(runs)} configurations, {reports} reports", flush=True)

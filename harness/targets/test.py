@@ -10,20 +10,19 @@ from typing import List
 from harness import base, boot, cache, compile_fail, guest, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Step
 
-# The guest says the first before it loads wrong_order.ko, whose deadlock lockdep must then find.
-_MARK = "guest: a lockdep report is expected"
+# Lockdep must find this in wrong_order.ko.
 _DEADLOCK = "possible circular locking dependency"
 
 
 def _lockdep(leg: str, log: Path) -> List[str]:
     """What is wrong with a log that ends with a lockdep report which is expected."""
     lines = ktap.read_log(log)
-    begin = next((i for i, line in enumerate(lines) if _MARK in line), len(lines))
+    begin = next((i for i, line in enumerate(lines) if ktap.MARK in line), len(lines))
     report = "\n".join(lines[begin:]).partition(_DEADLOCK)[2]
-    found = ktap.bad_lines(log, _MARK, re.escape(_DEADLOCK) + r"|\*\*\* DEADLOCK \*\*\*")
+    found = ktap.bad_lines(log, ktap.MARK, re.escape(_DEADLOCK) + r"|\*\*\* DEADLOCK \*\*\*")
     if "dma_fence_map" not in report:
         found.append(f"{leg}: lockdep has not found the deadlock in wrong_order.ko: no `{_DEADLOCK}` with dma_fence_map"
-                     + (f" after `{_MARK}`" if begin < len(lines) else f", and not even `{_MARK}`") + f" ({log})")
+                     + (f" after `{ktap.MARK}`" if begin < len(lines) else f", and not even `{ktap.MARK}`") + f" ({log})")
     return found
 
 

@@ -206,6 +206,9 @@ unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
 /// `fence` must be valid and unsignaled, and its lock must be held.
 #[inline]
 unsafe fn set_result_locked(fence: *mut bindings::dma_fence, result: Result) {
+    // SAFETY: `fence` is valid by the safety requirements.
+    unsafe { bindings::dma_fence_assert_held(fence) };
+
     // SAFETY: The safety requirements make us the only one to access the field.
     let recorded = unsafe { &mut (*fence).error };
 

@@ -13,12 +13,17 @@ use crate::{
     },
     fmt,
     seq_file::SeqFile,
+    str::{
+        CStr,
+        CStrExt as _, //
+    },
     sync::{
         aref::AlwaysRefCounted,
         barrier::{
             smp_mb,
             Read, //
         },
+        rcu,
     },
     time::{
         Instant,
@@ -551,6 +556,64 @@ impl DmaFence {
         // operation that signals, as in `status()`.
         smp_mb(Read);
         Ok(index as usize)
+    }
+
+    /// Returns the name of the driver that has issued the fence.
+    ///
+    /// A fence that has signaled does not know its driver any more, and has another name.
+    ///
+    /// # Context
+    ///
+    /// Any, except within an op of the same fence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::{dma_fence::DmaFence, sync::rcu};
+    ///
+    /// fn complain(fence: &DmaFence) {
+    ///     let rcu = rcu::read_lock();
+    ///     let (driver, timeline) = (fence.driver_name(&rcu), fence.timeline_name(&rcu));
+    ///     pr_warn!("job {} of {driver} on {timeline} hangs\n", fence.seqno());
+    /// }
+    /// # let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// # let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// # complain(fence.as_dma_fence());
+    /// # let rcu = rcu::read_lock();
+    /// # assert!(fence.as_dma_fence().driver_name(&rcu) == c"example");
+    /// # assert!(fence.as_dma_fence().timeline_name(&rcu) == c"ring0");
+    /// # drop(rcu);
+    /// # fence.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn driver_name<'a>(&'a self, _rcu: &'a rcu::Guard) -> &'a CStr {
+        // SAFETY: The fence is valid by the type invariants, and the RCU read lock is held for as
+        // long as the name is used.
+        unsafe { CStr::from_char_ptr(bindings::dma_fence_driver_name(self.as_raw())) }
+    }
+
+    /// Returns the name of the timeline that the fence belongs to.
+    ///
+    /// A fence that has signaled does not know its timeline any more, and has another name.
+    ///
+    /// # Context
+    ///
+    /// Any, except within an op of the same fence.
+    ///
+    /// # Examples
+    ///
+    /// See [`DmaFence::driver_name`].
+    #[inline]
+    pub fn timeline_name<'a>(&'a self, _rcu: &'a rcu::Guard) -> &'a CStr {
+        // SAFETY: As in `driver_name()`.
+        unsafe { CStr::from_char_ptr(bindings::dma_fence_timeline_name(self.as_raw())) }
     }
 
     /// Writes a line about the fence to a file in debugfs or procfs.

@@ -8,10 +8,7 @@ use super::*;
 use crate::{
     impl_has_hr_timer,
     seq_file::SeqFile,
-    str::{
-        CStrExt as _,
-        CString, //
-    },
+    str::CString,
     sync::{
         aref::ARef,
         atomic::{
@@ -48,6 +45,7 @@ use crate::{
         self,
         impl_has_work,
         new_work,
+        RawWorkItem,
         Work,
         WorkItem, //
     },
@@ -82,6 +80,8 @@ struct Control {
     drops: Atomic<i32>,
     /// The number of drops under the lock of the fence.
     locked_drops: Atomic<i32>,
+    /// The number of drops before the fence has signaled.
+    early_drops: Atomic<i32>,
     /// The address of the fence, to look at its lock.
     fence: Atomic<usize>,
     /// The task that has dropped it.
@@ -114,6 +114,7 @@ impl Control {
                 late: Atomic::new(0),
                 drops: Atomic::new(0),
                 locked_drops: Atomic::new(0),
+                early_drops: Atomic::new(0),
                 fence: Atomic::new(0),
                 dropper: Atomic::new(0),
             },
@@ -168,6 +169,11 @@ impl Drop for Probe {
 
         let fence = self.0.fence.load(Relaxed) as *mut bindings::dma_fence;
         if !fence.is_null() {
+            // SAFETY: The tests set this to a fence to which they hold a reference.
+            if !unsafe { test_signaled_flag(fence) } {
+                self.0.early_drops.fetch_add(1, Relaxed);
+            }
+
             let mut flags = 0;
             // SAFETY: The tests set this to a fence to which they hold a reference.
             unsafe {
@@ -236,13 +242,9 @@ fn register<T: FenceCallback>(
 
 /// Returns whether the names of a fence are these.
 fn has_names(fence: &DmaFence, driver: &CStr, timeline: &CStr) -> bool {
-    let _rcu = rcu::read_lock();
+    let rcu = rcu::read_lock();
 
-    // SAFETY: The fence is valid, and the names are for as long as we hold the RCU read lock.
-    unsafe {
-        CStr::from_char_ptr(bindings::dma_fence_driver_name(fence.as_raw())) == driver
-            && CStr::from_char_ptr(bindings::dma_fence_timeline_name(fence.as_raw())) == timeline
-    }
+    fence.driver_name(&rcu) == driver && fence.timeline_name(&rcu) == timeline
 }
 
 /// What another CPU does to a fence.
@@ -517,6 +519,35 @@ impl WorkItem for Task {
     }
 }
 
+/// Work that is handed back, whatever queue it is put on.
+struct Refused(Probe);
+
+// SAFETY: It is never queued, so there is nothing to run.
+unsafe impl RawWorkItem<0> for Refused {
+    type EnqueueOutput = Probe;
+
+    unsafe fn __enqueue<F>(self, _queue_work_on: F) -> Probe
+    where
+        F: FnOnce(*mut bindings::work_struct) -> bool,
+    {
+        self.0
+    }
+}
+
+/// Returns the number of warnings that `f` leads to, which the log does not get, and its result.
+#[cfg(all(CONFIG_DMA_FENCE_LOCKED_OPS, CONFIG_PROVE_LOCKING))]
+fn warnings<T>(f: impl FnOnce() -> T) -> (i32, T) {
+    // SAFETY: This is called by a test, and what begins ends on the same thread.
+    unsafe {
+        let test = bindings::kunit_get_current_test();
+        let suppressed = bindings::kunit_start_suppress_warning(test);
+        let result = f();
+        let count = bindings::kunit_suppressed_warning_count(suppressed);
+        bindings::kunit_end_suppress_warning(test, suppressed);
+        (count, result)
+    }
+}
+
 /// A payload that must not move.
 #[pin_data]
 struct Pinned {
@@ -571,6 +602,7 @@ mod suite {
         fence.signal(Ok(()));
         assert_eq!(control.drops.load(Relaxed), 1);
         assert_eq!(control.locked_drops.load(Relaxed), 0);
+        assert_eq!(control.early_drops.load(Relaxed), 0);
         assert!(consumer.is_signaled());
         assert_eq!(consumer.status(), Some(Ok(())));
         Ok(())
@@ -644,6 +676,7 @@ mod suite {
         assert_eq!(consumer.status(), Some(Err(ECANCELED)));
         assert_eq!(control.drops.load(Relaxed), 1);
         assert_eq!(control.locked_drops.load(Relaxed), 0);
+        assert_eq!(control.early_drops.load(Relaxed), 0);
         Ok(())
     }
 
@@ -774,6 +807,40 @@ mod suite {
         Ok(())
     }
 
+    /// Lockdep finds a core that does not keep what the ops rely on.
+    #[test]
+    #[cfg(all(CONFIG_DMA_FENCE_LOCKED_OPS, CONFIG_PROVE_LOCKING))]
+    fn ops_assert_that_the_lock_is_held() -> Result {
+        // SAFETY: It is an integer that C reads in the same way.
+        if unsafe { (&raw const bindings::debug_locks).read_volatile() } == 0 {
+            return Ok(());
+        }
+        let (fence, control) = probe()?;
+        let raw = fence.as_dma_fence().as_raw();
+        let ops = ops::OpsVTable::<Probe>::build();
+        let (enable, poll) = (
+            ops.enable_signaling.ok_or(EINVAL)?,
+            ops.signaled.ok_or(EINVAL)?,
+        );
+        let set_deadline = ops.set_deadline.ok_or(EINVAL)?;
+
+        // SAFETY: The fence is valid and unsignaled. That its lock is not held does no harm, since
+        // nobody else knows of it.
+        let (enabled, polled, hurried) = unsafe {
+            (
+                warnings(|| enable(raw)),
+                warnings(|| poll(raw)),
+                warnings(|| set_deadline(raw, 0)),
+            )
+        };
+        assert_eq!(enabled, (1, true));
+        assert_eq!(polled, (1, false));
+        assert_eq!(hurried, (1, ()));
+        assert_eq!(control.polls.load(Relaxed), 1);
+        fence.signal(Ok(()));
+        Ok(())
+    }
+
     #[test]
     fn seqnos_are_handed_out_in_order() -> Result {
         let context = FenceContext::new(c"seqnos", GFP_KERNEL)?;
@@ -838,14 +905,13 @@ mod suite {
         let context =
             FenceContext::with_name(CString::try_from_fmt(fmt!("ring{}", 8))?, GFP_KERNEL)?;
         let fence = context.new_fence(Plain, GFP_KERNEL)?;
+        let consumer = fence.to_dma_fence();
 
         let guard = rcu::read_lock();
-        // SAFETY: The fence is valid, and the RCU read lock is held.
-        let name = unsafe { bindings::dma_fence_timeline_name(fence.as_dma_fence().as_raw()) };
+        let name = consumer.timeline_name(&guard);
         fence.signal(Ok(()));
         drop(context);
-        // SAFETY: The RCU read lock has been held since we got the name.
-        assert!(unsafe { CStr::from_char_ptr(name) } == c"ring8");
+        assert!(name == c"ring8");
         drop(guard);
 
         rcu::synchronize_rcu();
@@ -1196,6 +1262,28 @@ mod suite {
     }
 
     #[test]
+    fn removal_waits_for_the_callback() -> Result {
+        let fence = plain()?;
+        let (entered, left) = (
+            Arc::new(Atomic::new(false), GFP_KERNEL)?,
+            Arc::new(Atomic::new(false), GFP_KERNEL)?,
+        );
+        let slow = Slow {
+            entered: entered.clone(),
+            left: left.clone(),
+        };
+        let mut registration = register(fence.to_dma_fence(), slow)?;
+
+        let task = Task::new(Some(fence))?;
+        let _ = workqueue::system_unbound().enqueue(task.clone());
+        assert!(wait_for(Delta::from_millis(5000), || entered.load(Acquire)));
+        assert!(!registration.as_mut().remove());
+        assert!(left.load(Acquire));
+        task.done.wait_for_completion();
+        Ok(())
+    }
+
+    #[test]
     fn callback_wakes_a_task() -> Result {
         let fence = plain()?;
         let consumer = fence.to_dma_fence();
@@ -1233,6 +1321,24 @@ mod suite {
         fence.signal(Ok(()));
         task.done.wait_for_completion();
         drop((first, second));
+        Ok(())
+    }
+
+    #[test]
+    fn rejected_work_is_dropped_with_the_registration() -> Result {
+        let fence = plain()?;
+        let consumer = fence.to_dma_fence();
+        let control = Control::new()?;
+        control.fence.store(consumer.as_raw() as usize, Relaxed);
+
+        let work = Refused(Probe(control.clone()));
+        let callback = QueueWork::new(workqueue::system_unbound(), work);
+        let registration = register(consumer.clone(), callback)?;
+        fence.signal(Ok(()));
+        assert_eq!(control.drops.load(Relaxed), 0);
+        drop(registration);
+        assert_eq!(control.drops.load(Relaxed), 1);
+        assert_eq!(control.locked_drops.load(Relaxed), 0);
         Ok(())
     }
 

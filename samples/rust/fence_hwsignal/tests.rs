@@ -16,15 +16,22 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
-        Arc, //
+        Arc,
+        Completion, //
     },
     time::{
+        delay::fsleep,
         msecs_to_jiffies,
-        Instant, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
+    workqueue, //
 };
 
 /// Counts the calls of a callback.
@@ -282,6 +289,63 @@ mod cases {
         // Each of them has undone what it has done.
         assert!(!hardware.is_interrupt_enabled());
         assert!(!hardware.is_clock_high());
+        Ok(())
+    }
+
+    /// A job finishes just when somebody begins to wait for it. One of the two must see the other.
+    #[test]
+    fn interrupt_is_not_lost() -> Result {
+        const IDLE: u32 = 0;
+        const STEP: u32 = 1;
+        const STOP: u32 = 2;
+
+        let device = Arc::new(Device::new()?, GFP_KERNEL)?;
+        let (order, stopped) = (
+            Arc::new(Atomic::new(IDLE), GFP_KERNEL)?,
+            Arc::pin_init(Completion::new(), GFP_KERNEL)?,
+        );
+
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, {
+            let (device, order, stopped) = (device.clone(), order.clone(), stopped.clone());
+            move || {
+                loop {
+                    match order.load(Acquire) {
+                        STEP => {
+                            device.step();
+                            order.store(IDLE, Release);
+                        }
+                        STOP => break,
+                        _ => core::hint::spin_loop(),
+                    }
+                }
+                drop(device);
+                stopped.complete_all();
+            }
+        })?;
+        // Let it get a CPU of its own.
+        fsleep(Delta::from_millis(10));
+
+        let start = Instant::<Monotonic>::now();
+        let (mut rounds, mut lost) = (0, 0);
+        // There is a limit, as the other CPU may be busy elsewhere.
+        while rounds < 5000 && start.elapsed() < Delta::from_millis(2000) {
+            let Ok(job) = device.submit() else { break };
+            order.store(STEP, Release);
+            for _ in 0..rounds % 32 {
+                core::hint::spin_loop();
+            }
+            job.enable_signaling();
+            while order.load(Acquire) != IDLE {
+                core::hint::spin_loop();
+            }
+            lost += u32::from(!job.has_signaled());
+            rounds += 1;
+        }
+        order.store(STOP, Release);
+        stopped.wait_for_completion();
+
+        assert!(rounds > 0);
+        assert_eq!(lost, 0);
         Ok(())
     }
 }

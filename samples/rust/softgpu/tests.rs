@@ -18,21 +18,27 @@ use kernel::{
         FenceOps,
         SignaledFence, //
     },
+    new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc,
+        Completion, //
     },
     time::{
+        delay::fsleep,
         msecs_to_jiffies,
         Delta,
         Instant,
         Monotonic, //
     },
+    workqueue, //
 };
 
 /// Nothing here takes as long, however slow the machine is.
@@ -427,6 +433,66 @@ mod cases {
         client.reset();
         assert_eq!(query(&client)?.signaled, 500);
         assert_eq!(ops_after_signal(&client), 0);
+        Ok(())
+    }
+
+    /// The same with fences that are signaled on one CPU while another one polls them.
+    #[test]
+    fn no_ops_after_signal_elsewhere() -> Result {
+        let client = Client::new()?;
+        let polls = &client.engine.timeline.stats.polls;
+        let polled = Arc::pin_init(new_spinlock!(None::<ARef<DmaFence>>), GFP_KERNEL)?;
+        let (stop, stopped) = (
+            Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            Arc::pin_init(Completion::new(), GFP_KERNEL)?,
+        );
+
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, {
+            let (polled, stop, stopped) = (polled.clone(), stop.clone(), stopped.clone());
+            move || {
+                while stop.load(Acquire) == 0 {
+                    let fence = polled.lock().clone();
+                    if let Some(fence) = fence {
+                        fence.is_signaled();
+                    }
+                }
+                stopped.complete_all();
+            }
+        })?;
+        // Let it get a CPU of its own.
+        fsleep(Delta::from_millis(10));
+
+        let start = Instant::<Monotonic>::now();
+        let round = || -> Result<bool> {
+            let fence = submit(&client, job(FOREVER, Ok(())), None)?;
+            let (before, begin) = (polls.load(Relaxed), Instant::<Monotonic>::now());
+            *polled.lock() = Some(fence);
+            while polls.load(Relaxed) == before && begin.elapsed() < Delta::from_millis(100) {
+                core::hint::spin_loop();
+            }
+            let met = polls.load(Relaxed) != before;
+            client.reset();
+            Ok(met)
+        };
+        let (mut rounds, mut met) = (0, 0);
+        let mut result = Ok(());
+        while rounds < 500 && start.elapsed() < Delta::from_millis(2000) {
+            match round() {
+                Ok(has) => met += u32::from(has),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            rounds += 1;
+        }
+        stop.store(1, Release);
+        stopped.wait_for_completion();
+
+        result?;
+        assert_eq!(ops_after_signal(&client), 0);
+        // This has tested something.
+        assert!(met > rounds / 2);
         Ok(())
     }
 

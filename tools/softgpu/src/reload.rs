@@ -197,10 +197,10 @@ impl Rounds {
         self.submit(&channel)?;
 
         let mut child = Child::fork(|| loop {
-            // What it submits on our channel is canceled only when we have closed it, too.
-            let submitted = self.submit(&channel).and_then(|()| {
-                let own = Channel::open_plain()?;
-                self.submit(&own)
+            let submitted = Channel::open_plain().and_then(|own| {
+                self.submit(&own)?;
+                // This is canceled only when we have closed the channel, too.
+                self.submit(&channel)
             });
             if submitted.is_err_and(|error| error.raw_os_error() != Some(libc::EBUSY)) {
                 return 1;

@@ -693,3 +693,74 @@ fn use_fence(number: RawFd, random: &mut Random) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That what is wrong is found. It counts descriptors, so there is one test for all of it.
+    #[test]
+    fn judge() {
+        let files = Files::new().unwrap();
+        let actor = Actor {
+            shared: Shared::new().unwrap(),
+            files: &files,
+            place: Place::new(1, 0),
+            alone: true,
+        };
+        let error = |errno| Err::<(), _>(io::Error::from_raw_os_error(errno));
+        let judge = |wrong: &[i32], may: &[i32], result: io::Result<()>| {
+            actor.judge(Call::Submit, wrong, may, || result)
+        };
+
+        assert_eq!(judge(&[], &[], Ok(())), Ok(Some(())));
+        assert_eq!(judge(&[], &[libc::EBUSY], error(libc::EBUSY)), Ok(None));
+        assert_eq!(judge(&[libc::EIO], &[], error(libc::EIO)), Ok(None));
+        assert!(judge(&[libc::EIO], &[], Ok(())).is_err());
+        assert!(judge(&[], &[], error(libc::EIO)).is_err());
+        assert!(judge(&[libc::EIO], &[libc::EBUSY], error(libc::EBUSY)).is_err());
+
+        let mut leaked = None;
+        let leak = actor.judge(Call::Submit, &[libc::EIO], &[], || {
+            leaked = Some(files.null.try_clone()?);
+            error(libc::EIO)
+        });
+        assert!(leak.is_err_and(|reason| reason.ends_with("leaves a descriptor")));
+    }
+
+    #[test]
+    fn info() {
+        let name = |text: &str| {
+            let mut bytes = [0; 32];
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            bytes
+        };
+        let check = |driver, timeline, status, timestamp_ns| {
+            check_info(&FenceInfo {
+                obj_name: name(timeline),
+                driver_name: name(driver),
+                status,
+                flags: 0,
+                timestamp_ns,
+            })
+            .is_ok()
+        };
+
+        assert!(check("softgpu", "softgpu-chan7", 0, 0));
+        assert!(check("softgpu", "softgpu-chan7", -libc::EIO, 3));
+        assert!(check("detached-driver", "signaled-timeline", 1, 3));
+        assert!(!check("detached-driver", "signaled-timeline", 0, 0));
+        assert!(!check("detached-driver", "softgpu-chan7", 1, 3));
+        assert!(!check("softgpu", "softgpu-chan7", 1, 0));
+        assert!(!check("kkkkkkk", "kkkkkkkk", 0, 0));
+    }
+
+    #[test]
+    fn above_the_most() {
+        let mut random = Random::new(1, &[]);
+        for _ in 0..1000 {
+            assert!(above(&mut random, uapi::MAX_DURATION_NS) > uapi::MAX_DURATION_NS);
+            assert_eq!(above(&mut random, u64::MAX - 1), u64::MAX);
+        }
+    }
+}

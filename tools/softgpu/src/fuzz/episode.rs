@@ -299,3 +299,26 @@ fn check_signaled(fence: &SyncFile) -> Checked {
     }
     system("SYNC_IOC_SET_DEADLINE", fence.set_deadline(now_ns()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_has_its_own_choices() {
+        let episode = Place::new(1, 0).part("episode", 3);
+        let first = |place: &Place, number| place.random(number).next();
+
+        assert_eq!(first(&episode, 5), first(&episode.clone(), 5));
+        let others = [
+            first(&episode, 6),
+            first(&episode.part("thread", 0), 5),
+            first(&episode.part("child", 0), 5),
+            first(&Place::new(1, 0).part("episode", 4), 5),
+            first(&Place::new(1, 1).part("episode", 3), 5),
+            first(&Place::new(2, 0).part("episode", 3), 5),
+        ];
+        assert!(!others.contains(&first(&episode, 5)));
+        assert_eq!(episode.to_string(), "process 0, episode 3");
+    }
+}

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make mutants: each mutant of tests/mutants is built and booted on User-mode Linux, where some suite must notice it.
+
+The kernel looks for as much as it can (lockdep, PROVE_RCU, KASAN), and is ended at the first sign of the mutant. What
+came of a mutant is kept in the cache by the content of the tree, so that a run that was interrupted goes on where it
+was.
+"""
+
+import hashlib
+import json
+import queue
+import sys
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Set, Tuple
+
+from harness import base, boot, cache, git, kernel, knobs, ktap, mutants, proc, series, tools, ui
+from harness.mutants import Mutant
+from harness.targets import races
+from harness.ui import Fail, Step
+
+KIND = "um-kasan"
+_ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]
+_LIMIT, _SILENCE = 240, 60
+_VERDICTS = cache.ROOT / "tree" / "mutants"
+# rustc takes most of the time and has one thread.
+_WORKERS = min(2, int(knobs.JOBS))
+# A case that is being run when something is reported gets so long to say that it fails.
+_GRACE = 3.0
+
+KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
+
+
+def _home(number: int) -> Path:
+    return cache.ROOT / "tree" / f"mutant-{number}"
+
+
+class Verdict(NamedTuple):
+    """What came of a mutant."""
+    verdict: str
+    by: List[str]  # the first is what it was seen by first
+    seconds: int
+
+    def line(self) -> str:
+        return f"{self.verdict} by {self.by[0]}" if self.verdict == KILLED else " ".join([self.verdict, *self.by[:1]])
+
+
+class _Silent(Step):
+    """The step of a worker: the main thread shows the progress of all."""
+
+    def tick(self) -> None:
+        pass
+
+
+class _Work:
+    """What all workers share."""
+
+    def __init__(self, source: series.Source, suites: Dict[str, int]):
+        self.source, self.suites = source, suites
+        self.homes: "queue.Queue[Path]" = queue.Queue()
+        for number in range(1, _WORKERS + 1):
+            self.homes.put(_home(number))
+        self.booting = threading.Lock()  # a kernel that races two CPUs needs both
+        self.stopped = False
+
+
+def _enough(log: Path) -> Callable[[], bool]:
+    """Tells whether a log shows by now that the mutant is noticed."""
+    reported = 0.0
+
+    def enough() -> bool:
+        nonlocal reported
+        if ktap.failing(ktap.read_log(log)):
+            return True
+        if not reported and ktap.bad_lines(log):
+            reported = time.monotonic()
+        return bool(reported) and time.monotonic() - reported > _GRACE
+    return enough
+
+
+def _boot(built: kernel.Kernel, log: Path, step: Step) -> Tuple[List[str], ktap.Results]:
+    """All that is wrong with a boot, which ends at the first of it, and the results if nothing is."""
+    wrong = boot.uml(built, _ARGUMENTS, log, step, _LIMIT, _SILENCE, _enough(log))
+    lines = ktap.read_log(log)
+    found = ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
+    if found:
+        return found, ktap.Results()
+    if wrong:
+        return [f"the kernel {wrong}, {ktap.where(lines)}"], ktap.Results()
+    results = ktap.parse(built.source, lines, KIND)
+    return results.failed, results
+
+
+def _key(stamp: str, commit: str) -> Path:
+    """Where it is kept what came of a commit."""
+    tree = git.git("rev-parse", commit + "^{tree}")
+    return _VERDICTS / hashlib.sha256(f"{stamp} {tree} {_ARGUMENTS}".encode()).hexdigest()
+
+
+def _baseline(source: series.Source, stamp: str) -> Dict[str, int]:
+    """The number of cases of each suite without any mutant. All of them must pass."""
+    key, log = _key(stamp, source.commit), cache.LOG / "mutants" / "none.log"
+    with Step("build and boot without a mutant") as step:
+        if cache.read(key):
+            step.note = "known from an earlier run"
+            return json.loads(cache.read(key))
+        found, results = _boot(kernel.build_in(source, KIND, step), log, step)
+        # They are not built: they are a third of the time that it takes.
+        found += [line for line in ktap.missing("um", source.variant, results) if "rust_doctests_kernel" not in line]
+        if found:
+            raise Fail("the suites fail without any mutant", log=log, lines=found)
+        cache.write(key, json.dumps(results.suites))
+        step.note = results.line()
+    return results.suites
+
+
+def _run(work: _Work, mutant: Mutant, commit: str) -> Verdict:
+    """Builds and boots a mutant."""
+    begin, step, home = time.monotonic(), _Silent(mutant.name), work.homes.get()
+
+    def verdict(word: str, by: List[str]) -> Verdict:
+        return Verdict(word, by, round(time.monotonic() - begin))
+
+    try:
+        source = series.place(work.source.variant, work.source.base, commit, home, step)
+        try:
+            built = kernel.build_in(source, KIND, step, str(max(1, int(knobs.JOBS) // _WORKERS)))
+        except Fail as err:
+            said = [line.strip() for line in err.lines if "error" in line.lower()] or [err.what]
+            return verdict(KILLED if mutant.compiler else BROKEN, [f"the compiler: {said[0]}"])
+        log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
+        with work.booting:
+            begin += time.monotonic() - waiting
+            found, results = _boot(built, log, step)
+        found += [f"suite {name} has {results.suites.get(name, 0)} cases instead of {count}"
+                  for name, count in work.suites.items() if not found and results.suites.get(name, 0) < count]
+        if mutant.compiler:
+            return verdict(BROKEN, ["it compiles"])
+        return verdict(KILLED if found else SURVIVED, found[:5])
+    finally:
+        if work.stopped:
+            raise KeyboardInterrupt
+        work.homes.put(home)
+
+
+def _commits(source: series.Source, chosen: List[Mutant]) -> List[str]:
+    """Each mutant as a commit on the series. Also finds those that do not apply, before anything is built."""
+    index, made, wrong = cache.temporary("mutants") / "index", [], []
+    git.git("read-tree", source.commit, index=index)
+    original: Dict[str, str] = {}
+
+    def read(name: str) -> str:
+        if name not in original:
+            if not git.has(f"{source.commit}:{name}"):
+                raise Fail(f"there is no {name} in the series")
+            original[name] = git.git("show", f"{source.commit}:{name}", strip=False)
+        return original[name]
+
+    def put(files: Dict[str, str]) -> None:
+        blobs = {name: git.git("hash-object", "-w", "--stdin", input=text) for name, text in files.items()}
+        git.git("update-index", "--index-info", index=index,
+                input="".join(f"100644 {blob}\t{name}\n" for name, blob in blobs.items()))
+
+    for mutant in chosen:
+        try:
+            files = mutant.apply(read)
+        except Fail as err:
+            wrong.append(f"{mutant.name}: {err.what}")
+            continue
+        put(files)
+        made.append(git.commit(git.git("write-tree", index=index), f"{mutant.name}: {mutant.what}\n", [source.commit]))
+        put({name: original[name] for name in files})
+    if wrong:
+        raise Fail("mutants that do not apply", lines=wrong)
+    return made
+
+
+def _table(chosen: List[Mutant], verdicts: Dict[str, Verdict]) -> None:
+    width = max(len(mutant.name) for mutant in chosen)
+    print()
+    for mutant in chosen:
+        print(f"  {mutant.name:{width}}  {verdicts[mutant.name].line()}")
+    print()
+
+
+def _all(work: _Work, chosen: List[Mutant], commits: List[str], keys: List[Path]) -> Dict[str, Verdict]:
+    """The verdicts on all mutants, by name."""
+    done: Dict[str, Verdict] = {}
+    for mutant, key in zip(chosen, keys):
+        if cache.read(key):
+            done[mutant.name] = Verdict(*json.loads(cache.read(key)))
+    with Step("mutants") as step, ThreadPoolExecutor(_WORKERS) as pool:
+        if done:
+            ui.end_progress()
+            print(f"      {len(done)} of {len(chosen)} are known from an earlier run", flush=True)
+        todo: Dict["Future[Verdict]", Tuple[Mutant, Path]] = {
+            pool.submit(_run, work, mutant, commit): (mutant, key)
+            for mutant, commit, key in zip(chosen, commits, keys) if mutant.name not in done}
+        left: Set["Future[Verdict]"] = set(todo)
+        try:
+            while left:
+                ready, left = wait(left, 0.5, FIRST_COMPLETED)
+                for future in ready:
+                    mutant, key = todo[future]
+                    verdict = done[mutant.name] = future.result()
+                    if verdict.verdict != BROKEN:
+                        cache.write(key, json.dumps(verdict))
+                    ui.end_progress()
+                    print(f"      {len(done)}/{len(chosen)} {mutant.name}: {verdict.line()} ({verdict.seconds} s)",
+                          flush=True)
+                step.note = f"{len(done)} of {len(chosen)}"
+                step.tick()
+        except BaseException:
+            work.stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            proc.kill_all()
+            raise
+    return done
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("mutants")
+    chosen = mutants.chosen(knobs.ONLY)
+    ui.plan(5)
+    tools.prepare(qemu=False)
+    found = base.get()
+    (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
+    with Step("series (core) and mutants of it") as step:
+        source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
+        commits = _commits(source, chosen)
+        stamp = kernel.configure(source, KIND, source.home / KIND, step)
+        step.note = f"{len(commits)} mutants"
+    suites = _baseline(source, stamp)
+    verdicts = _all(_Work(source, suites), chosen, commits, [_key(stamp, commit) for commit in commits])
+    _table(chosen, verdicts)
+    killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())
+    cache.result("mutants", ok=killed == len(chosen), base=source.base.version, tree=source.tree, killed=killed,
+                 seconds=round(time.monotonic() - begin),
+                 mutants=[{"name": mutant.name, "what": mutant.what,
+                           "files": sorted({hunk.file for hunk in mutant.hunks}),
+                           **verdicts[mutant.name]._asdict()} for mutant in chosen])
+    print(f"mutants: {killed} killed of {len(chosen)}", flush=True)
+    sys.exit(0 if killed == len(chosen) else 1)
