@@ -18,9 +18,10 @@ import json
 import re
 import textwrap
 from functools import lru_cache
-from typing import Callable, Dict, List
+from typing import Callable, Dict, Iterable, List
 
-from harness import cache, ui
+from harness import cache, mutants, ui
+from harness.targets import litmus, sanitize
 from harness.ui import Fail, Step
 
 TEMPLATE = cache.TOP / "Documentation/driver-api/dma-fence-evidence.rst.in"
@@ -74,6 +75,13 @@ def _score(side: Json) -> str:
     return f"{side['late']} of {side['rounds']}" if side else "not run"
 
 
+def _whole(target: str, names: Iterable[str], wanted: Iterable[str]) -> None:
+    """Refuses a result of a part, or of what has changed since."""
+    wrong = sorted(set(names) ^ set(wanted))
+    if wrong:
+        raise Fail(f"out/{target}.json and what is there differ in {', '.join(wrong[:5])}", _mend(target))
+
+
 @lru_cache(maxsize=None)
 def _promises() -> str:
     """The text of all comments, in one line."""
@@ -95,6 +103,9 @@ class Results:
         self.of = {target: _read(target) for target in TARGETS}
         self.litmus = {test["name"]: test for test in self.of["litmus"]["tests"]}
         self.mutants = {mutant["name"]: mutant for mutant in self.of["mutants"]["mutants"]}
+        _whole("litmus", self.litmus, [path.stem for path in litmus.TESTS.glob("*.litmus")])
+        _whole("mutants", self.mutants, [mutant.name for mutant in mutants.read()])
+        _whole("sanitize", [run["name"] for run in self.of["sanitize"]["configurations"]], sanitize.CONFIGURATIONS)
         claims = [name for name, test in self.litmus.items() if test["wanted"] == "Never"]
         self.of["litmus"].update(claims=len(claims), twins=len(self.litmus) - len(claims), count=len(self.litmus))
 
@@ -172,7 +183,8 @@ def _races(results: Results) -> str:
 
 def _use_after_free(results: Results) -> str:
     seen = results.of["sanitize"]["use_after_free"]
-    return _table(["op", "base: reports", "ours: reports"], [[op, seen["base"][op], seen["ours"][op]] for op in seen["base"]])
+    return _table(["op", "base: reports", "ours: reports"],
+                  [[op, count, seen["ours"][op]] for op, count in seen["base"].items()])
 
 
 def _sanitize(results: Results) -> str:
@@ -194,10 +206,15 @@ def _litmus(results: Results) -> str:
     return _table(["claim: Never", "twin: without", "result of the twin"], rows)
 
 
+def _noticed(by: str) -> str:
+    """What has noticed a mutant, without where its log was and when."""
+    text = re.sub(r"^/\S*:\d+: (\[[ \d.]+\] ?)*|/\S*/(?=\S)", "", by).replace("`", "'").strip()
+    return f"``{text if len(text) <= 100 else text[:97] + '...'}``"
+
+
 def _mutants(results: Results) -> str:
-    rows = [[f"``{name}``", mutant["what"], re.sub(r"^/\S*:\d+: (\[[ \d.]+\] ?)*", "", mutant["by"][0])]
-            for name, mutant in results.mutants.items()]
-    return _table(["mutant", "mistake", "noticed by"], [[cell.replace("|", r"\|") for cell in row] for row in rows])
+    rows = [[f"``{name}``", mutant["what"], _noticed(mutant["by"][0])] for name, mutant in results.mutants.items()]
+    return _table(["mutant", "mistake", "noticed by"], rows)
 
 
 TABLES: Dict[str, Callable[[Results], str]] = {
