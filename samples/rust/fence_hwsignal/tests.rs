@@ -21,8 +21,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc,
-        Completion, //
+        Arc, //
     },
     time::{
         delay::fsleep,
@@ -54,8 +53,6 @@ impl FenceCallback for Count {
 struct Stepper {
     #[pin]
     work: Work<Stepper>,
-    #[pin]
-    stopped: Completion,
     device: Device,
     order: Atomic<u32>,
 }
@@ -75,7 +72,6 @@ impl Stepper {
         let this = Arc::pin_init(
             pin_init!(Self {
                 work <- new_work!("Stepper::work"),
-                stopped <- Completion::new(),
                 device,
                 order: Atomic::new(IDLE),
             }),
@@ -100,7 +96,6 @@ impl WorkItem for Stepper {
                 _ => core::hint::spin_loop(),
             }
         }
-        this.stopped.complete_all();
     }
 }
 
@@ -378,7 +373,7 @@ mod cases {
             rounds += 1;
         }
         stepper.order.store(STOP, Release);
-        stepper.stopped.wait_for_completion();
+        stepper.work.flush();
 
         assert!(rounds > 0);
         assert_eq!(lost, 0);

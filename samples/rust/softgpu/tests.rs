@@ -29,7 +29,6 @@ use kernel::{
             Release, //
         },
         Arc,
-        Completion,
         SpinLock, //
     },
     time::{
@@ -112,8 +111,6 @@ struct Poller {
     #[pin]
     work: Work<Poller>,
     #[pin]
-    stopped: Completion,
-    #[pin]
     fence: SpinLock<Option<ARef<DmaFence>>>,
     stop: Atomic<bool>,
 }
@@ -127,7 +124,6 @@ impl Poller {
         let this = Arc::pin_init(
             pin_init!(Self {
                 work <- new_work!("Poller::work"),
-                stopped <- Completion::new(),
                 fence <- new_spinlock!(None, "Poller::fence"),
                 stop: Atomic::new(false),
             }),
@@ -148,7 +144,6 @@ impl WorkItem for Poller {
                 fence.is_signaled();
             }
         }
-        this.stopped.complete_all();
     }
 }
 
@@ -523,7 +518,7 @@ mod cases {
             rounds += 1;
         }
         poller.stop.store(true, Release);
-        poller.stopped.wait_for_completion();
+        poller.work.flush();
 
         result?;
         assert_eq!(ops_after_signal(&client), 0);
