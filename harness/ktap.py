@@ -125,8 +125,14 @@ def failing(lines: List[str]) -> List[str]:
 
 def where(lines: List[str]) -> str:
     """How far output that may end anywhere has got."""
-    last = [match.group(match.lastindex or 0) for match in (_SUBTEST.match(line) or _RESULT.match(line) for line in lines) if match]
-    return f"after {last[-1]}" if last else "before the first case"
+    suite, last = "", ""
+    for line in lines:
+        subtest, result = _SUBTEST.match(line), _RESULT.match(line)
+        if subtest and len(subtest.group(1)) == 4:
+            suite, last = subtest.group(2), ""
+        elif result and result.group(1):
+            last = result.group(3)
+    return f"in {suite}" + (f" after {last}" if last else "") if suite else "before the first suite"
 
 
 def place(lines: List[str], bad: str) -> str:

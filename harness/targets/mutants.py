@@ -14,7 +14,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Set, Tuple
+from typing import Dict, List, NamedTuple, Set, Tuple
 
 from harness import base, boot, cache, git, kernel, knobs, ktap, mutants, proc, series, tools, ui
 from harness.mutants import Mutant
@@ -66,30 +66,29 @@ class _Work:
         self.stopped = False
 
 
-def _enough(log: Path) -> Callable[[], bool]:
-    """Tells whether a log shows by now that the mutant is noticed."""
-    reported = 0.0
-
-    def enough() -> bool:
-        nonlocal reported
-        if ktap.failing(ktap.read_log(log)):
-            return True
-        if not reported and ktap.bad_lines(log):
-            reported = time.monotonic()
-        return bool(reported) and time.monotonic() - reported > _GRACE
-    return enough
+def _noticed(log: Path) -> List[str]:
+    """Cases that have failed and reports of the kernel, so far."""
+    lines = ktap.read_log(log)
+    return ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
 
 
 def _boot(built: kernel.Kernel, log: Path, step: Step) -> Tuple[List[str], ktap.Results]:
     """All that is wrong with a boot, which ends at the first of it, and the results if nothing is."""
-    wrong = boot.uml(built, _ARGUMENTS, log, step, _LIMIT, _SILENCE, _enough(log))
-    lines = ktap.read_log(log)
-    found = ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
-    if found:
-        return found, ktap.Results()
-    if wrong:
-        return [f"the kernel {wrong}, {ktap.where(lines)}"], ktap.Results()
-    results = ktap.parse(built.source, lines, KIND)
+    found: List[str] = []
+    since = 0.0
+
+    def enough() -> bool:
+        nonlocal found, since
+        found = _noticed(log)
+        since = since or (time.monotonic() if found else 0.0)
+        return bool(ktap.failing(ktap.read_log(log))) or bool(since) and time.monotonic() - since > _GRACE
+
+    wrong = boot.uml(built, _ARGUMENTS, log, step, _LIMIT, _SILENCE, enough)
+    if not wrong or wrong.startswith("ended"):  # by itself: otherwise it complains about how it is ended
+        found = _noticed(log)
+    if found or wrong:
+        return found or [f"the kernel {wrong}, {ktap.where(ktap.read_log(log))}"], ktap.Results()
+    results = ktap.parse(built.source, ktap.read_log(log), KIND)
     return results.failed, results
 
 

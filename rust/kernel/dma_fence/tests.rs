@@ -1263,23 +1263,29 @@ mod suite {
 
     #[test]
     fn removal_waits_for_the_callback() -> Result {
-        let fence = plain()?;
-        let (entered, left) = (
-            Arc::new(Atomic::new(false), GFP_KERNEL)?,
-            Arc::new(Atomic::new(false), GFP_KERNEL)?,
-        );
-        let slow = Slow {
-            entered: entered.clone(),
-            left: left.clone(),
-        };
-        let mut registration = register(fence.to_dma_fence(), slow)?;
+        for takes in [false, true] {
+            let fence = plain()?;
+            let (entered, left) = (
+                Arc::new(Atomic::new(false), GFP_KERNEL)?,
+                Arc::new(Atomic::new(false), GFP_KERNEL)?,
+            );
+            let slow = Slow {
+                entered: entered.clone(),
+                left: left.clone(),
+            };
+            let mut registration = register(fence.to_dma_fence(), slow)?;
 
-        let task = Task::new(Some(fence))?;
-        let _ = workqueue::system_unbound().enqueue(task.clone());
-        assert!(wait_for(Delta::from_millis(5000), || entered.load(Acquire)));
-        assert!(!registration.as_mut().remove());
-        assert!(left.load(Acquire));
-        task.done.wait_for_completion();
+            let task = Task::new(Some(fence))?;
+            let _ = workqueue::system_unbound().enqueue(task.clone());
+            assert!(wait_for(Delta::from_millis(5000), || entered.load(Acquire)));
+            let done = match takes {
+                true => registration.as_mut().take().is_some(),
+                false => !registration.as_mut().remove(),
+            };
+            assert!(left.load(Acquire));
+            assert!(done);
+            task.done.wait_for_completion();
+        }
         Ok(())
     }
 

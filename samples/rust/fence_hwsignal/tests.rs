@@ -57,10 +57,10 @@ struct Stepper {
     order: Atomic<u32>,
 }
 
-/// What a [`Stepper`] is told to do.
+/// What a [`Stepper`] is told to do: a step, after a delay that is added to it.
 const IDLE: u32 = 0;
-const STEP: u32 = 1;
-const STOP: u32 = 2;
+const STOP: u32 = 1;
+const STEP: u32 = 2;
 
 impl_has_work! {
     impl HasWork<Self> for Stepper { self.work }
@@ -88,7 +88,10 @@ impl WorkItem for Stepper {
     fn run(this: Arc<Self>) {
         loop {
             match this.order.load(Acquire) {
-                STEP => {
+                delay @ STEP.. => {
+                    for _ in STEP..delay {
+                        core::hint::spin_loop();
+                    }
                     this.device.step();
                     this.order.store(IDLE, Release);
                 }
@@ -361,10 +364,7 @@ mod cases {
         // There is a limit, as the other CPU may be busy elsewhere.
         while rounds < 5000 && start.elapsed() < Delta::from_millis(2000) {
             let Ok(job) = device.submit() else { break };
-            stepper.order.store(STEP, Release);
-            for _ in 0..rounds % 32 {
-                core::hint::spin_loop();
-            }
+            stepper.order.store(STEP + rounds % 256, Release);
             job.enable_signaling();
             while stepper.order.load(Acquire) != IDLE {
                 core::hint::spin_loop();
