@@ -21,8 +21,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc,
-        Completion, //
+        Arc, //
     },
     time::{
         delay::fsleep,
@@ -31,7 +30,13 @@ use kernel::{
         Instant,
         Monotonic, //
     },
-    workqueue, //
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
 };
 
 /// Counts the calls of a callback.
@@ -40,6 +45,57 @@ struct Count(Arc<Atomic<u32>>);
 impl FenceCallback for Count {
     fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
         self.0.add(1, Relaxed);
+    }
+}
+
+/// Another CPU, which runs the hardware step by step.
+#[pin_data]
+struct Stepper {
+    #[pin]
+    work: Work<Stepper>,
+    device: Device,
+    order: Atomic<u32>,
+}
+
+/// What a [`Stepper`] is told to do.
+const IDLE: u32 = 0;
+const STEP: u32 = 1;
+const STOP: u32 = 2;
+
+impl_has_work! {
+    impl HasWork<Self> for Stepper { self.work }
+}
+
+impl Stepper {
+    fn start() -> Result<Arc<Self>> {
+        let device = Device::new()?;
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                work <- new_work!("Stepper::work"),
+                device,
+                order: Atomic::new(IDLE),
+            }),
+            GFP_KERNEL,
+        )?;
+        let _ = workqueue::system_unbound().enqueue(this.clone());
+        Ok(this)
+    }
+}
+
+impl WorkItem for Stepper {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        loop {
+            match this.order.load(Acquire) {
+                STEP => {
+                    this.device.step();
+                    this.order.store(IDLE, Release);
+                }
+                STOP => break,
+                _ => core::hint::spin_loop(),
+            }
+        }
     }
 }
 
@@ -295,33 +351,8 @@ mod cases {
     /// A job finishes just when somebody begins to wait for it. One of the two must see the other.
     #[test]
     fn interrupt_is_not_lost() -> Result {
-        const IDLE: u32 = 0;
-        const STEP: u32 = 1;
-        const STOP: u32 = 2;
-
-        let device = Arc::new(Device::new()?, GFP_KERNEL)?;
-        let (order, stopped) = (
-            Arc::new(Atomic::new(IDLE), GFP_KERNEL)?,
-            Arc::pin_init(Completion::new(), GFP_KERNEL)?,
-        );
-
-        workqueue::system_unbound().try_spawn(GFP_KERNEL, {
-            let (device, order, stopped) = (device.clone(), order.clone(), stopped.clone());
-            move || {
-                loop {
-                    match order.load(Acquire) {
-                        STEP => {
-                            device.step();
-                            order.store(IDLE, Release);
-                        }
-                        STOP => break,
-                        _ => core::hint::spin_loop(),
-                    }
-                }
-                drop(device);
-                stopped.complete_all();
-            }
-        })?;
+        let stepper = Stepper::start()?;
+        let device = &stepper.device;
         // Let it get a CPU of its own.
         fsleep(Delta::from_millis(10));
 
@@ -330,19 +361,19 @@ mod cases {
         // There is a limit, as the other CPU may be busy elsewhere.
         while rounds < 5000 && start.elapsed() < Delta::from_millis(2000) {
             let Ok(job) = device.submit() else { break };
-            order.store(STEP, Release);
+            stepper.order.store(STEP, Release);
             for _ in 0..rounds % 32 {
                 core::hint::spin_loop();
             }
             job.enable_signaling();
-            while order.load(Acquire) != IDLE {
+            while stepper.order.load(Acquire) != IDLE {
                 core::hint::spin_loop();
             }
             lost += u32::from(!job.has_signaled());
             rounds += 1;
         }
-        order.store(STOP, Release);
-        stopped.wait_for_completion();
+        stepper.order.store(STOP, Release);
+        stepper.work.flush();
 
         assert!(rounds > 0);
         assert_eq!(lost, 0);

@@ -29,7 +29,7 @@ use kernel::{
             Release, //
         },
         Arc,
-        Completion, //
+        SpinLock, //
     },
     time::{
         delay::fsleep,
@@ -38,7 +38,13 @@ use kernel::{
         Instant,
         Monotonic, //
     },
-    workqueue, //
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
 };
 
 /// Nothing here takes as long, however slow the machine is.
@@ -96,6 +102,48 @@ impl Log {
             && (1..)
                 .zip(&self.seqnos[..count])
                 .all(|(expected, seqno)| seqno.load(Relaxed) == expected)
+    }
+}
+
+/// Another CPU, which polls whatever fence it is given.
+#[pin_data]
+struct Poller {
+    #[pin]
+    work: Work<Poller>,
+    #[pin]
+    fence: SpinLock<Option<ARef<DmaFence>>>,
+    stop: Atomic<bool>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Poller { self.work }
+}
+
+impl Poller {
+    fn start() -> Result<Arc<Self>> {
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                work <- new_work!("Poller::work"),
+                fence <- new_spinlock!(None, "Poller::fence"),
+                stop: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )?;
+        let _ = workqueue::system_unbound().enqueue(this.clone());
+        Ok(this)
+    }
+}
+
+impl WorkItem for Poller {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        while !this.stop.load(Acquire) {
+            let fence = this.fence.lock().clone();
+            if let Some(fence) = fence {
+                fence.is_signaled();
+            }
+        }
     }
 }
 
@@ -441,24 +489,7 @@ mod cases {
     fn no_ops_after_signal_elsewhere() -> Result {
         let client = Client::new()?;
         let polls = &client.engine.timeline.stats.polls;
-        let polled = Arc::pin_init(new_spinlock!(None::<ARef<DmaFence>>), GFP_KERNEL)?;
-        let (stop, stopped) = (
-            Arc::new(Atomic::new(0), GFP_KERNEL)?,
-            Arc::pin_init(Completion::new(), GFP_KERNEL)?,
-        );
-
-        workqueue::system_unbound().try_spawn(GFP_KERNEL, {
-            let (polled, stop, stopped) = (polled.clone(), stop.clone(), stopped.clone());
-            move || {
-                while stop.load(Acquire) == 0 {
-                    let fence = polled.lock().clone();
-                    if let Some(fence) = fence {
-                        fence.is_signaled();
-                    }
-                }
-                stopped.complete_all();
-            }
-        })?;
+        let poller = Poller::start()?;
         // Let it get a CPU of its own.
         fsleep(Delta::from_millis(10));
 
@@ -466,7 +497,7 @@ mod cases {
         let round = || -> Result<bool> {
             let fence = submit(&client, job(FOREVER, Ok(())), None)?;
             let (before, begin) = (polls.load(Relaxed), Instant::<Monotonic>::now());
-            *polled.lock() = Some(fence);
+            *poller.fence.lock() = Some(fence);
             while polls.load(Relaxed) == before && begin.elapsed() < Delta::from_millis(100) {
                 core::hint::spin_loop();
             }
@@ -486,8 +517,8 @@ mod cases {
             }
             rounds += 1;
         }
-        stop.store(1, Release);
-        stopped.wait_for_completion();
+        poller.stop.store(true, Release);
+        poller.work.flush();
 
         result?;
         assert_eq!(ops_after_signal(&client), 0);
