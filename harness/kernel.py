@@ -28,11 +28,11 @@ def _um(*more: str, flags: str = "") -> Kind:
 
 
 def _qemu(*more: str) -> Kind:
-    return Kind("x86_64", ["common", "rust", "doctests", "qemu", *more], ["bzImage", "modules"], "arch/x86/boot/bzImage")
+    return Kind("x86_64", ["common", "suites", "doctests", "qemu", *more], ["bzImage", "modules"], "arch/x86/boot/bzImage")
 
 
 KINDS: Dict[str, Kind] = {
-    "um": _um("rust", "doctests", "um"),
+    "um": _um("suites", "doctests", "um"),
     "qemu": _qemu("lockdep"),
     "races": _um("races"),
     # Where the races end in a use after free.
@@ -44,7 +44,7 @@ KINDS: Dict[str, Kind] = {
     "leak": _qemu("leak"),
     # ... and what is quick to build and to boot and sees as much as possible.
     # User-mode Linux has the large code model, for which clang puts data where lockdep does not look for its keys.
-    "um-kasan": _um("rust", "um", "lockdep", "kasan",
+    "um-kasan": _um("suites", "um", "lockdep", "kasan",
                     flags="-mlarge-data-threshold=0x7fffffff -Wno-unused-command-line-argument"),
 }
 

@@ -15,9 +15,9 @@ KIND = "races-kasan"
 # For each race; a report takes longer than a race.
 ROUNDS = 10
 
-# The function of a driver that has used what was freed ...
-_REPORT = re.compile(r"BUG: KASAN: slab-use-after-free in "
-                     r"(?:(?P<C>mock_\w+|meet_issuer)|(?P<Rust>_R\w*st_dma_fence_races\w*))\+0x")
+_REPORT = re.compile(r"BUG: KASAN: slab-use-after-free in ")
+# The innermost function of a driver, maybe in a helper of the crate ...
+_DRIVER = re.compile(r"\b(?:(?P<C>mock_\w+|meet_issuer)|(?P<Rust>_R\w*st_dma_fence_races\w*))\+0x")
 # ... the op which that is, or by which it was called, or by its tail was: then the core's function of the same name ...
 _OP = re.compile(r"(driver_name|timeline_name|enable_signaling|signaled|set_deadline)(?:B\w*)?\+0x")
 # ... and where the stack ends.
@@ -27,16 +27,19 @@ _END = re.compile(r"\b(Allocated|Freed) by task |={60}")
 def _accesses(lines: List[str]) -> Dict[Tuple[str, str], int]:
     """Counts the reports of each op, in C and in Rust, that has used what was freed."""
     found: Dict[Tuple[str, str], int] = {}
-    backend = ""
+    inside, backend = False, ""
     for line in lines:
-        report, op = _REPORT.search(line), _OP.search(line)
-        if report:
-            backend = "C" if report["C"] else "Rust"
-        if backend and op:
+        if _REPORT.search(line):
+            inside, backend = True, ""
+        elif _END.search(line):
+            inside = False
+        driver, op = _DRIVER.search(line), _OP.search(line)
+        if inside and driver and not backend:
+            backend = "C" if driver["C"] else "Rust"
+        if inside and backend and op:
             key = backend, next(name for name in races.OPS if name.endswith(op[1]))
             found[key] = found.get(key, 0) + 1
-        if op or _END.search(line) and not report:
-            backend = ""
+            inside = False
     return found
 
 
