@@ -23,7 +23,7 @@ class Configuration(NamedTuple):
 CONFIGURATIONS = {
     "kasan": Configuration("memory used after it was freed or out of bounds, and locks (KASAN, lockdep)", "use-after-free",
                            r"BUG: KASAN: slab-use-after-free in \S+ \[planted\]"),
-    "kcsan": Configuration("data races (KCSAN)", "data-race", r"BUG: KCSAN: data-race in planted_data_race \[planted\]"),
+    "kcsan": Configuration("data races (KCSAN)", "data-race", r"BUG: KCSAN: data-race in planted_data_race\S* \[planted\]"),
     "rt": Configuration("sleeping spinlocks, interrupt handlers in threads (PREEMPT_RT, lockdep)", "deadlock",
                         r"possible circular locking dependency|\*\*\* DEADLOCK \*\*\*"),
     "leak": Configuration("memory leaks, with every allocation failing in turn (kmemleak, failslab)", "leak",
