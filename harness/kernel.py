@@ -75,8 +75,8 @@ def options(kind: str, **more: str) -> List[str]:
     return [f"{name}={value}" for name, value in values.items()]
 
 
-def make(source: Source, kind: str, build: Path, **more: str) -> List[str]:
-    return ["make", "-C", source.path, f"O={build}", "-j", knobs.JOBS, *options(kind, **more)]
+def make(source: Source, kind: str, build: Path, jobs: str = knobs.JOBS, **more: str) -> List[str]:
+    return ["make", "-C", source.path, f"O={build}", "-j", jobs, *options(kind, **more)]
 
 
 def _wanted(source: Source, kind: str, more: Dict[str, str]) -> str:
@@ -121,7 +121,7 @@ def build_in(source: Source, kind: str, step: Step, jobs: str = knobs.JOBS) -> K
         return kernel
     done.unlink(missing_ok=True)
     log = cache.LOG / f"build-{source.home.name}-{kind}.log"
-    proc.run([*make(source, kind, folder), "-j", jobs, *KINDS[kind].targets], log, step,
+    proc.run([*make(source, kind, folder, jobs), *KINDS[kind].targets], log, step,
              f"building the {kind} kernel", env=tools.kernel_environment(), count="objects")
     cache.write(done, wanted)
     return kernel

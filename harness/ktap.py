@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from harness import cache, guest, proc
+from harness import cache, proc
 from harness.series import Source
 from harness.ui import Fail
 
@@ -23,7 +23,7 @@ _BAD = re.compile(
     r"possible irq lock inversion|suspicious RCU usage|INFO: task .* (hung|blocked)|rcu: INFO: .* stall|"
     r"self-detected stall|\bOops\b|general protection fault|unable to handle|KASAN|KCSAN: |UBSAN: |Kernel panic|"
     r"DEADLOCK|sleeping function called|scheduling while atomic|list_(add|del) corruption|refcount_t: |"
-    r"new suspected memory leaks|unreferenced object|turning off the locking correctness validator|"
+    r"new suspected memory leaks|unreferenced object|leak detector disabled|turning off the locking correctness validator|"
     r"rust_kernel: panicked|Segmentation fault|Modules linked in:")
 
 
@@ -80,9 +80,8 @@ def _collect(group: Dict, path: str, results: Results) -> int:
     return count
 
 
-def parse(source: Source, lines: List[str], leg: str, loose: str = "") -> Results:
-    """All KTAP in a log: one at boot, one for each module with suites, one of a program (whose cases are
-    counted as the suite `loose`)."""
+def parse(source: Source, lines: List[str], leg: str) -> Results:
+    """All KTAP in a log: one at boot, one for each module with suites, one of a program."""
     results = Results()
     starts = [i for i, line in enumerate(lines) if re.match(r"(\[ *\d+\.\d+\] *)?KTAP version 1", line)]
     for number, (begin, end) in enumerate(zip(starts, starts[1:] + [len(lines)])):
@@ -97,9 +96,7 @@ def parse(source: Source, lines: List[str], leg: str, loose: str = "") -> Result
         for sub in group["sub_groups"]:
             cases = _collect(sub, sub["name"], results)
             results.suites[sub["name"]] = results.suites.get(sub["name"], 0) + cases
-        cases = _collect({**group, "sub_groups": []}, loose, results)
-        if cases and loose:
-            results.suites[loose] = results.suites.get(loose, 0) + cases
+        _collect({**group, "sub_groups": []}, "", results)
         if group["misc"]["errors"]:
             results.failed.append(f"{leg}: kunit.py finds {group['misc']['errors']} errors in KTAP output {number + 1} "
                                   "(cases missing, or a plan that does not fit)")
@@ -185,7 +182,7 @@ def judge(leg: str, source: Source, log: Path, wrong: str, bad: List[str], progr
         results.failed.append(f"{leg}: the kernel {wrong}")
     if program_log:
         lines = read_log(program_log)
-        results.add(parse(source, lines, leg, guest.NAME + "-program"))
+        results.add(parse(source, lines, leg))
         said = [line for line in lines if line.startswith("guest: ")]
         if "guest: exit 0" not in said:
             results.failed.append(f"{leg}: the guest program: " + ("; ".join(s[7:] for s in said) or "never ran")

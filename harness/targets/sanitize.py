@@ -13,6 +13,7 @@ from typing import Dict, List, NamedTuple
 from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui, use_after_free
 from harness.ui import Fail, Step
 
+
 class Configuration(NamedTuple):
     """A kind of kernel (see there), and the mistake that is planted at its end, with what the kernel must say to it."""
     what: str
