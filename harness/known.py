@@ -9,12 +9,19 @@ from harness.ui import Fail
 
 _FILE = Path(__file__).resolve().parent / "known-reports"
 # What `bad_lines` puts before a line, and what the console puts there.
-_PREFIX = re.compile(r"^.*?:\d+: (?:\[ *\d+\.\d+\])?(?:\[ *[TC]\d+\])? ?")
+_PREFIX = re.compile(r"^.*?:(?P<number>\d+): (?:\[ *\d+\.\d+\])?(?:\[ *[TC]\d+\])? ?")
+# What is not the same each time: where the kernel was built, addresses, and what was running where.
+_VARYING = re.compile(r"\.\./linux/|\+0x[0-9a-f]+/0x[0-9a-f]+|, CPU#\d+: .*")
+# The suite or the documentation test that is running.
+_RUNNING = re.compile(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?    # (?:Subtest: (\S+)|(rust_doctest_\w+)\.location: )")
+# What a warning says in the lines that follow it.
+_REST, _REST_LINES = "Modules linked in:", 2
 
 
 class Known(NamedTuple):
     """A report and why it is not ours."""
     configuration: str
+    running: str
     title: str
     reason: str
 
@@ -28,24 +35,36 @@ def read() -> List[Known]:
             last = found.pop()
             found.append(last._replace(reason=f"{last.reason} {line.strip()}".strip()))
             continue
-        configuration, colon, title = line.partition(": ")
-        if not colon or line[0].isspace():
-            raise Fail(f"harness/known-reports:{number}: wants CONFIGURATION: TITLE")
-        found.append(Known(configuration, title.strip(), ""))
+        parts = line.split(": ", 2)
+        if len(parts) != 3 or line[0].isspace():
+            raise Fail(f"harness/known-reports:{number}: wants CONFIGURATION: SUITE: TITLE")
+        found.append(Known(*(part.strip() for part in parts), ""))
     for known in found:
         if not known.reason:
             raise Fail(f"harness/known-reports: no reason for {known.title!r}")
     return found
 
 
-def split(configuration: str, bad: List[str]) -> Tuple[List[str], Dict[str, int]]:
+def _running(lines: List[str]) -> str:
+    """The suite or documentation test that runs at the end of part of a log."""
+    for line in reversed(lines):
+        match = _RUNNING.match(line)
+        if match:
+            return match[1] or match[2]
+    return ""
+
+
+def split(configuration: str, log: List[str], bad: List[str]) -> Tuple[List[str], Dict[str, int]]:
     """The bad lines of a log that are reports of ours, and how often each known one came."""
-    titles = {known.title for known in read() if known.configuration == configuration}
-    ours, counts = [], {}
+    titles = {(known.running, known.title) for known in read() if known.configuration == configuration}
+    ours, counts, last = [], {}, 0
     for line in bad:
-        title = _PREFIX.sub("", line, 1).strip()
-        if title in titles:
+        prefix = _PREFIX.match(line)
+        number, text = int(prefix["number"]), line[prefix.end():].strip()
+        report = _running(log[:number]), _VARYING.sub("", text)
+        if report in titles:
+            title, last = ": ".join(report), number
             counts[title] = counts.get(title, 0) + 1
-        else:
+        elif not (text.startswith(_REST) and last and number - last <= _REST_LINES):
             ours.append(line)
     return ours, counts
