@@ -31,6 +31,8 @@ CONFIGURATIONS = {
                           r"kmemleak: \d+ new suspected memory leaks"),
 }
 _FUZZ_SECONDS = 30
+# For one case, in seconds.
+_PATIENCE = 1200
 _SEED = 1
 
 
@@ -69,9 +71,9 @@ def _run(name: str, source: series.Source) -> Run:
     initramfs = guest.initramfs(built)
     log, program_log = cache.LOG / f"sanitize-{name}.log", cache.LOG / f"sanitize-{name}-program.log"
     arguments = ["guest=sanitize", f"fuzz_seconds={_FUZZ_SECONDS}", f"fuzz_seed={_SEED}",
-                 f"planted={CONFIGURATIONS[name].mistake}"]
+                 f"planted={CONFIGURATIONS[name].mistake}", f"kunit.timeout={_PATIENCE}"]
     with Step(f"boot QEMU ({name})") as step:
-        wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3600, silence=600)
+        wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3 * _PATIENCE, silence=_PATIENCE)
         bad = ktap.bad_lines(log, ktap.MARK, CONFIGURATIONS[name].report)
         reports, accepted = known.split(name, ktap.read_log(log), bad)
         results = ktap.judge(name, source, log, wrong, reports + _unnoticed(name, log), program_log)
