@@ -7,18 +7,21 @@ import sys
 
 from harness import cache, knobs, proc, ui
 
-# The order is the order of `make help`. evidence, clean, distclean and help need no lock on the cache.
+# The order is the order of `make help`. evidence, format, clean, distclean and help need no lock on the cache.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
+    "demo": "a tour of a minute: the race on the base core, its absence on ours, the latency of destructors",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
     "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "mutants": "every lock, re-test and check removed once: the suites must notice each",
     "evidence": "write the page that says what shows each promise, from the results of the others in out/",
+    "docs": "render our pages and rustdoc into out/docs/",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",
+    "format": "rustfmt, and the checks that need no kernel tree; the git hook runs this",
     "shell": "a prompt in the booted VM with the sample driver loaded",
     "rust-analyzer": "write rust-project.json, so that editors understand the overlay",
     "setup": "install and fetch everything the others need (they do it themselves, too)",
@@ -49,7 +52,7 @@ def main(argv: list) -> int:
         signal.signal(sig, signal.default_int_handler)
     try:
         knobs.check()
-        if name not in ("evidence", "clean", "distclean"):
+        if name not in ("evidence", "format", "clean", "distclean"):
             cache.lock()
         importlib.import_module("harness.targets." + name.replace("-", "_")).main()
         return 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The series as mails: git format-patch with a cover letter, and the proof that git am takes them."""
 
+import json
 import os
 import re
 import time
@@ -29,10 +30,23 @@ def _identity() -> Dict[str, str]:
     return {**env, "GIT_AUTHOR_DATE": now, "GIT_COMMITTER_DATE": now}
 
 
+def _figure(match: "re.Match[str]") -> str:
+    """A figure from the result of a target, or which target to run for it."""
+    target, *path = match.group(1).split(".")
+    try:
+        value = json.loads(cache.read(cache.OUT / f"{target}.json"))
+        for name in path:
+            value = value[name]
+    except (ValueError, KeyError):
+        return f"[make {target}]"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
 def _cover(text: str, variant: str, base: Base) -> str:
     """Fills in git's template of a cover letter: a subject, a blank line, the body."""
     words = cache.read(COVER)
     words = re.sub(r"\A(?:#.*\n|\s*\n)+", "", words) or f"dma-fence: {variant} series\n\n(No cover letter was written.)\n"
+    words = re.sub(r"\{\{([\w.]+)\}\}", _figure, words)
     subject, _, body = words.partition("\n")
     body = f"{body.strip()}\n\nThe series is made for Linux {base.version}.\n"
     subject = re.sub("^Subject: ", "", subject).strip()

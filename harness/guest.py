@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules, those of the tests and busybox, in an
-initramfs."""
+"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules, those of the tests, the template and
+busybox, in an initramfs."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from harness.ui import Fail, Step
 
 NAME = "softgpu"  # of the program and of its module
 MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
+OTHERS = ("tests/modules", "template")  # built out of tree
 INIT = Path(__file__).resolve().parent / "init"
 _TARGET = "x86_64-unknown-linux-gnu"
 
@@ -43,7 +44,8 @@ def initramfs(built: kernel.Kernel) -> Path:
         program, folder = _program(step), cache.temporary("initramfs")
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
         samples = [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
-        for module in [*samples, *kernel.modules(built, step)]:
+        others = [module for name in OTHERS for module in kernel.modules(built, name, step)]
+        for module in [*samples, *others]:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")

@@ -144,9 +144,10 @@ def build_loose(source: Source, kind: str, name: str) -> None:
                  count="objects", append=True)
 
 
-def modules(kernel: Kernel, step: Step) -> List[Path]:
-    """Builds tests/modules out of tree, in a copy beside the kernel's build, if anything has changed."""
-    ours, folder = cache.TOP / "tests" / "modules", kernel.source.home / "modules"
+def modules(kernel: Kernel, name: str, step: Step) -> List[Path]:
+    """Builds the modules of a folder of this repository out of tree, in a copy beside the kernel's build, if anything
+    has changed."""
+    ours, folder = cache.TOP / name, kernel.source.home / name.replace("/", "-")
     done = folder / ".harness-built"
     parts = [cache.read(kernel.build / ".harness-built")]
     parts += [f"{path.name}\n{path.read_text()}" for path in sorted(ours.iterdir()) if path.is_file()]
@@ -154,9 +155,9 @@ def modules(kernel: Kernel, step: Step) -> List[Path]:
     if cache.read(done) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ours, folder)
-        log = cache.LOG / f"build-{kernel.source.variant}-modules.log"
+        log = cache.LOG / f"build-{kernel.source.variant}-{folder.name}.log"
         proc.run([*make(kernel.source, kernel.kind, kernel.build, M=str(folder)), "modules"], log, step,
-                 "building the test modules", env=tools.kernel_environment(), count="objects")
+                 f"building {name}", env=tools.kernel_environment(), count="objects")
         cache.write(done, wanted)
     return sorted(folder.glob("*.ko"))
 

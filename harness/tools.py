@@ -26,6 +26,7 @@ NEEDS = SOURCE + [
     ("/usr/include/openssl/opensslv.h", "libssl-dev"),
 ]
 QEMU = [("qemu-system-x86_64", "qemu-system-x86")]
+DOCS = [("sphinx-build", "python3-sphinx"), ("/usr/lib/python3/dist-packages/yaml", "python3-yaml")]
 LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
 
 
@@ -70,7 +71,7 @@ def libclang() -> str:
 def _there(need: str) -> bool:
     if need == "libclang":
         return bool(libclang())
-    return os.path.exists(need) if need.startswith("/usr/include/") else bool(shutil.which(need))
+    return os.path.exists(need) if need.startswith("/") else bool(shutil.which(need))
 
 
 def want(needs: List[Tuple[str, str]], step: Step) -> None:

@@ -5,7 +5,8 @@ import ast
 import re
 import shutil
 import sys
-from typing import Callable, Iterable, List, Tuple
+import textwrap
+from typing import Callable, Iterable, List, Optional, Tuple
 
 from harness import base, cache, formatted, kernel, knobs, proc, series, tools, ui
 from harness.targets import evidence
@@ -16,6 +17,8 @@ CHECKPATCH_IGNORE = {
     "FILE_PATH_CHANGES": "it asks whether MAINTAINERS covers a new file; all of ours are",
     "NO_CHANGELOG": "there is one version so far",
 }
+
+GUIDE = "Documentation/driver-api/dma-fence"
 
 Findings = List[str]
 
@@ -35,12 +38,12 @@ def _run(cmd: List, **kwargs) -> Tuple[int, str]:
 
 
 class Context:
-    """What the linters work on."""
+    """What the linters work on. Some of them do without a kernel tree."""
 
-    def __init__(self, source: series.Source, overlay: List[str]):
+    def __init__(self, source: Optional[series.Source], overlay: List[str]):
         self.source, self.overlay = source, overlay
         self.files = self._tracked()
-        self.build = source.home / "check"
+        self.build = source.home / "check" if source else None
 
     @staticmethod
     def _tracked() -> List[str]:
@@ -217,7 +220,7 @@ def no_unsafe(ctx: Context, step: Step) -> Findings:
     """A driver needs no unsafe code, and what does not compile is misuse without any."""
     found = []
     for name in ctx.files:
-        if name.startswith(("samples/", "drivers/", "tests/")) and name.endswith(".rs"):
+        if name.startswith(("samples/", "drivers/", "tests/", "template/")) and name.endswith(".rs"):
             for number, line in enumerate((cache.TOP / name).read_text().splitlines(), 1):
                 if re.search(r"\bunsafe\b", line.split("//")[0]):
                     found.append(f"{name}:{number}: unsafe code: {line.strip()}")
@@ -225,11 +228,17 @@ def no_unsafe(ctx: Context, step: Step) -> Findings:
 
 
 def readme(ctx: Context, step: Step) -> Findings:
-    """The example in the README is the one that is compiled and run as a doctest."""
-    text, docs = (cache.TOP / "README.md").read_text(), (cache.TOP / "rust/kernel/dma_fence.rs").read_text()
+    """The examples in the README and in the guide are the one that is compiled and run as a doctest."""
+    docs = (cache.TOP / "rust/kernel/dma_fence.rs").read_text()
     doctest = "\n".join(line[4:] for line in docs.splitlines() if line.startswith("//!"))
-    return [f"README.md:{text[:match.start()].count(chr(10)) + 1}: this example is not in rust/kernel/dma_fence.rs"
-            for match in re.finditer(r"(?s)```rust\n(.*?)```", text) if match.group(1) not in doctest]
+    found = []
+    for name, pattern in (("README.md", r"(?s)```rust\n(.*?)```"),
+                          (f"{GUIDE}/rust.rst", r"(?m)^\.\. code-block:: rust\n\n((?:(?:   .*)?\n)+)")):
+        text = (cache.TOP / name).read_text()
+        found += [f"{name}:{text[:match.start()].count(chr(10)) + 1}: this example is not in rust/kernel/dma_fence.rs"
+                  for match in re.finditer(pattern, text)
+                  if textwrap.dedent(match.group(1)).strip() not in doctest]
+    return found
 
 
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [

@@ -9,8 +9,8 @@ def main() -> None:
     ui.plan(5)
     tools.prepare()
     base.get()
-    with Step("linters") as step:
-        tools.want(tools.LINTERS, step)
+    with Step("linters and Sphinx") as step:
+        tools.want(tools.LINTERS + tools.DOCS, step)
     with Step("herd7") as step:
         herd7.command(step)
     with Step("crates of the guest program") as step:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make docs: our pages with the kernel's own Sphinx setup, and rustdoc of the abstractions, in one folder with an index.
+
+A warning about a file of ours fails the target. Pages in Documentation/ that are no part of the series, such as the one
+of make evidence, lie beside the others while they are rendered.
+"""
+
+import html
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import List, NamedTuple
+
+from harness import base, cache, kernel, knobs, proc, series, tools, ui
+from harness.ui import Fail, Step
+
+# Where our pages are, and a page of the kernel that they refer to, below Documentation/driver-api.
+FOLDER = "Documentation/driver-api/dma-fence"
+PARENT, REFERENCE = "driver-api", "dma-buf"
+CSS = Path(__file__).resolve().parent.parent / "docs.css"
+CRATE = [("dma_fence", "DMA fences"), ("dma_resv", "Reservation objects"), ("drm/syncobj", "DRM sync objects")]
+
+# Only a few pages are rendered, so that the toctrees of others do not lead here.
+_ARTEFACT = re.compile(r"document isn't included in any toctree")
+
+
+class Page(NamedTuple):
+    title: str
+    link: str
+    about: str
+
+
+def _extras(overlay: List[str]) -> List[Path]:
+    """Pages and their pictures that are in Documentation/, but in no commit of the series."""
+    files = (cache.TOP / "Documentation").rglob("*")
+    return sorted(path for path in files if path.suffix in (".rst", ".svg", ".png")
+                  and str(path.relative_to(cache.TOP)) not in overlay)
+
+
+def _warnings(text: str, source: series.Source, ours: List[str]) -> List[str]:
+    """Sphinx's warnings that are about files of ours."""
+    lines = (line for line in text.splitlines() if re.search(r": (WARNING|ERROR|SEVERE|warning|error)\b", line))
+    return sorted({line.replace(f"{source.path}/", "") for line in lines
+                   if not _ARTEFACT.search(line) and any(name in line for name in ours)})
+
+
+def _sphinx(source: series.Source, build: Path, step: Step) -> List[str]:
+    """Renders the pages into the build's Documentation/output. Returns what is wrong with them."""
+    overlay, log = series.overlay(), cache.LOG / "sphinx.log"
+    extras = [(path, source.path / FOLDER / path.name) for path in _extras(overlay)]
+    shutil.rmtree(build / "Documentation/output" / PARENT, ignore_errors=True)
+    shutil.rmtree(build / "Documentation/output/.doctrees", ignore_errors=True)
+    options = f"-D include_patterns={REFERENCE}.rst,dma-fence/*.rst -D root_doc=dma-fence/index"
+    try:
+        for path, copy in extras:
+            shutil.copy(path, copy)
+        proc.run([*kernel.make(source, "um", build, SPHINXDIRS=PARENT, SPHINXOPTS=options, DOCS_CSS=str(CSS)), "htmldocs"],
+                 log, step, "rendering the pages", env=tools.kernel_environment())
+    finally:
+        for _, copy in extras:
+            copy.unlink(missing_ok=True)
+    changed = re.findall(r"(?m)^\+\+\+ b/(\S+)", "".join(entry.diff for entry in series.of(source.variant)))
+    return _warnings(log.read_text(errors="replace"), source,
+                     overlay + [f"{FOLDER}/{path.name}" for path, _ in extras] + changed)
+
+
+def _rustdoc(source: series.Source, build: Path, step: Step) -> List[str]:
+    """rustdoc of the kernel crate, as kbuild makes it. Returns what is wrong with our part of it."""
+    log, overlay = cache.LOG / "docs-rustdoc.log", series.overlay()
+    proc.run([*kernel.make(source, "um", build), "prepare", "rustdoc"], log, step, "rustdoc",
+             env=tools.kernel_environment(), count="objects")
+    messages = re.findall(r"(?m)^(?:warning|error)(?:\[\w+\])?: (.*)\n(?:.*\n){0,2}? *--> (\S+?):(\d+)", log.read_text())
+    return sorted({f"{path}:{line}: rustdoc: {what}" for what, path, line in messages
+                   if any(path.endswith(name) for name in overlay)})
+
+
+def _title(rst: Path) -> str:
+    found = re.search(r"(?m)^=+\n(.+)\n=+$", cache.read(rst))
+    return found.group(1).strip() if found else rst.stem
+
+
+def _about(rst: Path) -> str:
+    """The first sentence after the title."""
+    text = re.split(r"(?m)^=+\n.+\n=+$", cache.read(rst), maxsplit=1)[-1].strip()
+    words = re.sub(r"``|&(?=struct)|\*|:\w+:|`", "", " ".join(text.split("\n\n")[0].split()))
+    return re.split(r"(?<=[.:])\s", words)[0]
+
+
+def _index(pages: List[Page], source: series.Source) -> str:
+    rows = "\n".join(f'<li><a href="{page.link}">{html.escape(page.title)}</a><br>{html.escape(page.about)}</li>'
+                     for page in pages)
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>DMA fences: documentation</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em; }}
+li {{ margin: .8em 0; }} a {{ font-weight: bold; }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #16191d; color: #e6e9ee; }} a {{ color: #8ab8f0; }} }}
+</style></head><body>
+<h1>DMA fences: documentation</h1>
+<p>Of the series <code>{source.variant}</code> on Linux {source.base.version}.</p>
+<ul>
+{rows}
+</ul>
+</body></html>
+"""
+
+
+def main() -> None:
+    cache.forget_result("docs")
+    ui.plan(6)
+    tools.prepare(qemu=False)
+    with Step("Sphinx") as step:
+        tools.want(tools.DOCS, step)
+    source = series.checkout(knobs.SERIES, base.get())
+    build, fresh = source.home / "check", cache.temporary("docs")
+    output = build / "Documentation/output"
+    with Step("pages") as step:
+        kernel.configure(source, "um", build, step)
+        step.note = ""
+        problems = _sphinx(source, build, step)
+        shutil.copytree(output / PARENT, fresh / "kernel", ignore=shutil.ignore_patterns(".buildinfo", "_sources"))
+        found = sorted((fresh / "kernel/dma-fence").glob("*.html"))
+        step.note = f"{len(found)} pages, {len(problems)} warnings"
+    with Step("rustdoc") as step:
+        problems += _rustdoc(source, build, step)
+        shutil.copytree(output / "rust/rustdoc", fresh / "rust")
+    names = {path.stem: path for path in [*_extras(series.overlay()), *sorted((cache.TOP / FOLDER).glob("*.rst"))]}
+    pages = [Page(_title(names[path.stem]), f"kernel/dma-fence/{path.name}", _about(names[path.stem]))
+             for path in found if path.stem in names]
+    pages.sort(key=lambda page: not page.link.endswith("/index.html"))
+    pages.append(Page("Buffer Sharing and Synchronization", f"kernel/{REFERENCE}.html",
+                      "The kernel's own page, with the functions in C and “Locked backend ops”."))
+    pages += [Page(f"rustdoc: {title}", f"rust/kernel/{name}/index.html", f"kernel::{name.replace('/', '::')}")
+              for name, title in CRATE]
+    missing = [page.link for page in pages if not (fresh / page.link).is_file()]
+    if missing:
+        raise Fail("not rendered: " + ", ".join(missing), log=cache.LOG / "sphinx.log")
+    cache.write(fresh / "index.html", _index(pages, source))
+    folder = cache.OUT / "docs"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.move(str(fresh), str(folder))
+    folder.chmod(0o755)
+    cache.result("docs", ok=not problems, series=source.variant, base=source.base.version, problems=problems,
+                 pages=[page._asdict() for page in pages])
+    for problem in problems:
+        print("FAIL " + problem)
+    print(f"docs: {(folder / 'index.html').relative_to(cache.TOP)}", flush=True)
+    sys.exit(1 if problems else 0)
