@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 from harness import cache, git, knobs, proc, tools
-from harness.series import Source
+from harness.series import Source, lineage
 from harness.ui import Step
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -58,7 +58,7 @@ class Kernel(NamedTuple):
 
 def fragments(source: Source, kind: str) -> List[Path]:
     """The kunitconfig files, with those that only a variant or this variant under this configuration has."""
-    names = KINDS[kind].fragments + [f"{kind}-{source.variant}", source.variant]
+    names = KINDS[kind].fragments + [name for variant in lineage(source.variant) for name in (f"{kind}-{variant}", variant)]
     paths = [CONFIGS / f"{name}.config" for name in names]
     return [path for path in paths if path.exists()]
 
