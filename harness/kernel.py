@@ -42,6 +42,8 @@ KINDS: Dict[str, Kind] = {
     "kcsan": _qemu("kcsan"),
     "rt": _qemu("lockdep", "rt"),
     "leak": _qemu("leak"),
+    # The kernel's own drivers, nothing in Rust.
+    "drivers": Kind("x86_64", ["drivers", "lockdep", "kasan"], ["bzImage"], "arch/x86/boot/bzImage"),
     # ... and what is quick to build and to boot and sees as much as possible.
     # User-mode Linux has the large code model, for which clang puts data where lockdep does not look for its keys.
     "um-kasan": _um("suites", "um", "lockdep", "kasan",

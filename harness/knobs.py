@@ -16,7 +16,7 @@ HELP = {
     "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, separated by commas (default: all)",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",
-    "BUILD": "series: 1 also builds what each commit touches",
+    "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
 }
