@@ -3,7 +3,8 @@
 # The one entry point. Everything is done by harness/ (python3 -m harness TARGET), which leaves the
 # real work to apt, git, kbuild, kunit.py and QEMU. `make` or `make help` lists the targets.
 
-TARGETS := setup run test demo races sanitize fuzz litmus mutants evidence docs series check format shell rust-analyzer clean distclean
+TARGETS := setup run test demo races sanitize fuzz drivers litmus audit mutants evidence docs series check format shell \
+	   rust-analyzer clean distclean
 
 export KDIR LLVM JOBS SERIES CACHE ROUNDS ONLY SECONDS SEED BUILD
 # Not V: kbuild would take it from the environment of everything below.

@@ -23,12 +23,12 @@ class Base(NamedTuple):
     commit: str
 
 
-def _version(makefile: str, where: str) -> str:
+def _version(makefile: str, where: str, any_version: bool = False) -> str:
     found = dict(re.findall(r"(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", makefile))
     if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= set(found):
         raise Fail(f"{where} is not a Linux kernel tree (no version in its Makefile)", MEND)
     version = "{VERSION}.{PATCHLEVEL}.{SUBLEVEL}".format(**found) + found.get("EXTRAVERSION", "")
-    if f"{found['VERSION']}.{found['PATCHLEVEL']}" != SERIES:
+    if not any_version and f"{found['VERSION']}.{found['PATCHLEVEL']}" != SERIES:
         raise Fail(f"{where} is Linux {version}; this series is made for {SERIES}", MEND)
     return version
 
@@ -47,12 +47,12 @@ def _files(tree: Path) -> str:
                    index=cache.temporary("files") / "none", cwd=tree, strip=False)
 
 
-def _from_kdir(step: Step) -> Base:
+def _from_kdir(step: Step, any_version: bool) -> Base:
     """Imports a tree as it is now, edits included. Nothing is written to it."""
     tree = Path(knobs.KDIR).expanduser().resolve()
     if not (tree / "Kbuild").is_file() or not (tree / "MAINTAINERS").is_file():
         raise Fail(f"KDIR={knobs.KDIR} is not a Linux kernel tree", MEND)
-    version = _version(cache.read(tree / "Makefile"), f"KDIR={knobs.KDIR}")
+    version = _version(cache.read(tree / "Makefile"), f"KDIR={knobs.KDIR}", any_version)
     step.note = str(tree)
     step.tick()
     # The index is kept, so that next time git looks only at files that changed.
@@ -129,9 +129,10 @@ def _from_debian(step: Step) -> Base:
     return _import_tar(tar, step)
 
 
-def get() -> Base:
+def get(any_version: bool = False) -> Base:
+    """The base kernel. A KDIR of another version will do for those who only read it."""
     with Step("base kernel") as step:
         git.prepare()
-        base = _from_kdir(step) if knobs.KDIR else _from_debian(step)
+        base = _from_kdir(step, any_version) if knobs.KDIR else _from_debian(step)
         step.note = f"Linux {base.version}"
     return base

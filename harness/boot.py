@@ -126,26 +126,29 @@ def _accelerator() -> str:
     return _note("kvm" if _kvm_works() else "tcg")
 
 
-def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str]) -> List:
+def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str], devices: Sequence[str] = ()) -> List:
     return ["qemu-system-x86_64", *_CPU[_accelerator()], "-smp", "2", "-m", "1G", "-nodefaults", "-display", "none",
             "-no-reboot", "-bios", "qboot.rom", "-kernel", kernel.image, "-initrd", initramfs,
-            "-append", " ".join(["console=ttyS0", "tsc=reliable", *arguments])]
+            "-append", " ".join(["console=ttyS0", "tsc=reliable", *arguments]),
+            *(word for device in devices for word in ("-device", device))]
 
 
 def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
-         limit: int = 1500, silence: int = 300, show: bool = False, hold: Tuple[str, ...] = ()) -> str:
+         limit: int = 1500, silence: int = 300, show: bool = False, hold: Tuple[str, ...] = (),
+         devices: Sequence[str] = ()) -> str:
     """Boots QEMU: the kernel's console is one serial port, the guest program's output another."""
     accelerator = _accelerator()
     step.note = accelerator.upper()
     for path in (log, program_log):
         path.write_bytes(b"")
-    child = proc.start([*_qemu(kernel, initramfs, arguments), "-serial", f"file:{log}", "-serial", f"file:{program_log}"],
+    child = proc.start([*_qemu(kernel, initramfs, arguments, devices), "-serial", f"file:{log}",
+                        "-serial", f"file:{program_log}"],
                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wrong = _end(child, _watch(child, [log, program_log], limit, silence, step, program_log if show else None, hold))
     said = child.stderr.read().decode(errors="replace").strip()
     if wrong and accelerator == "kvm" and not program_log.stat().st_size:
         _note("tcg")  # the guest never came to life
-        return qemu(kernel, initramfs, arguments, log, program_log, step, limit, silence, show, hold)
+        return qemu(kernel, initramfs, arguments, log, program_log, step, limit, silence, show, hold, devices)
     return ": ".join(part for part in (wrong, said) if wrong and part)
 
 

@@ -38,14 +38,14 @@ def _program(step: Step) -> Path:
     return target / _TARGET / "release" / NAME
 
 
-def initramfs(built: kernel.Kernel) -> Path:
-    """Makes the initramfs with the kernel's own gen_init_cpio."""
+def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
+    """Makes the initramfs with the kernel's own gen_init_cpio, with our modules unless the kernel is not to have any."""
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
         samples = [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
         others = [module for name in OTHERS for module in kernel.modules(built, name, step)]
-        for module in [*samples, *others]:
+        for module in [*samples, *others] if modules else []:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 from harness import cache, git, knobs, proc, tools
-from harness.series import Source
+from harness.series import Source, lineage
 from harness.ui import Step
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -42,6 +42,8 @@ KINDS: Dict[str, Kind] = {
     "kcsan": _qemu("kcsan"),
     "rt": _qemu("lockdep", "rt"),
     "leak": _qemu("leak"),
+    # The kernel's own drivers, nothing in Rust.
+    "drivers": Kind("x86_64", ["drivers", "lockdep", "kasan"], ["bzImage"], "arch/x86/boot/bzImage"),
     # ... and what is quick to build and to boot and sees as much as possible.
     # User-mode Linux has the large code model, for which clang puts data where lockdep does not look for its keys.
     "um-kasan": _um("suites", "um", "lockdep", "kasan",
@@ -58,7 +60,7 @@ class Kernel(NamedTuple):
 
 def fragments(source: Source, kind: str) -> List[Path]:
     """The kunitconfig files, with those that only a variant or this variant under this configuration has."""
-    names = KINDS[kind].fragments + [f"{kind}-{source.variant}", source.variant]
+    names = KINDS[kind].fragments + [name for variant in lineage(source.variant) for name in (f"{kind}-{variant}", variant)]
     paths = [CONFIGS / f"{name}.config" for name in names]
     return [path for path in paths if path.exists()]
 

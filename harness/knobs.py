@@ -7,7 +7,8 @@ import re
 from harness.ui import Fail
 
 HELP = {
-    "SERIES": "core (default: our opt-in C core and the crate) or rust (the crate on an unmodified core)",
+    "SERIES": "core (default: our opt-in C core and the crate), full (core, and every backend in the tree) or rust (the "
+              "crate on an unmodified core)",
     "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
@@ -15,7 +16,7 @@ HELP = {
     "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, separated by commas (default: all)",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",
-    "BUILD": "series: 1 also builds what each commit touches",
+    "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
 }
@@ -37,8 +38,8 @@ JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 
 
 def check() -> None:
-    if SERIES not in ("core", "rust"):
-        raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default) or rust")
+    if SERIES not in ("core", "full", "rust"):
+        raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default), full or rust")
     for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1"), ("SECONDS", SECONDS), ("SEED", SEED or "1")):
         if not re.fullmatch("[1-9][0-9]*", value):
             raise Fail(f"{name}={value}: not a positive number")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
 from harness import cache, proc
-from harness.series import Source
+from harness.series import Source, lineage
 from harness.ui import Fail
 
 SUITES = Path(__file__).resolve().parent / "suites"
@@ -171,7 +171,7 @@ def _suites() -> List[Suite]:
 def missing(leg: str, variant: str, results: Results) -> List[str]:
     """Suites of harness/suites that did not run in full."""
     return [f"{leg}: suite {suite.name} has {results.suites.get(suite.name, 0)} cases, wants at least {suite.least}"
-            for suite in _suites() if leg in suite.legs and variant in suite.variants
+            for suite in _suites() if leg in suite.legs and set(lineage(variant)) & set(suite.variants)
             and results.suites.get(suite.name, 0) < suite.least]
 
 

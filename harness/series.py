@@ -4,8 +4,8 @@
 The file is a list of commits. Each begins with a line `PATCH VARIANT...`, followed by indented lines that
 name the new files of the commit: a path relative to the top of the repository, which is also the file's path in
 the kernel; with a slash at its end, every file below it. Variants are `core` (the opt-in C core and the
-crate), `rust` (the crate alone) and `base` (the unpatched core with only the race suites added, and the crate made to
-call ops as that core does; never part of a series that is sent).
+crate), `full` (what is in `core`, and every backend in the tree), `rust` (the crate alone) and `base` (the unpatched core
+with only the race suites added, and the crate made to call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
 """
 
@@ -20,7 +20,12 @@ from harness.ui import Fail, Step
 
 PATCHES = cache.TOP / "patches"
 SERIES = PATCHES / "series"
-VARIANTS = ("core", "rust", "base")
+VARIANTS = ("core", "full", "rust", "base")
+
+
+def lineage(variant: str) -> List[str]:
+    """A variant, after what it builds on."""
+    return ["core", "full"] if variant == "full" else [variant]
 
 
 class Entry(NamedTuple):
@@ -81,7 +86,7 @@ def read() -> List[Entry]:
 
 
 def of(variant: str) -> List[Entry]:
-    return [entry for entry in read() if variant in entry.variants]
+    return [entry for entry in read() if set(lineage(variant)) & set(entry.variants)]
 
 
 def overlay() -> List[str]:

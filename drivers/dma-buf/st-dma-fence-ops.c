@@ -332,8 +332,17 @@ static const struct dma_fence_ops mock_plain_ops = {
 	.get_timeline_name = mock_timeline_name,
 };
 
-/* A backend as it was before there were locked ops */
+/* A backend that was written before there were locked ops, and says nothing */
 static const struct dma_fence_ops mock_legacy_ops = {
+	.get_driver_name = mock_driver_name,
+	.get_timeline_name = mock_timeline_name,
+	.enable_signaling = mock_enable_signaling,
+	.signaled = mock_signaled,
+	.set_deadline = mock_set_deadline,
+};
+
+/* A backend whose ops are called without the lock */
+static const struct dma_fence_ops mock_unlocked_ops = {
 	.get_driver_name = mock_driver_name,
 	.get_timeline_name = mock_timeline_name,
 	.enable_signaling = mock_enable_signaling,
@@ -637,7 +646,7 @@ struct entry_point {
 	const char *name;
 	void (*call)(void *fence);
 	unsigned long ops;		/* that it has to call */
-	bool always_locked;		/* also for a legacy backend */
+	bool always_locked;		/* also for an unlocked backend */
 };
 
 static const struct entry_point entry_points[] = {
@@ -733,11 +742,17 @@ static void trace_events_on(struct kunit *test)
 struct race {
 	enum mock_op op;
 	enum way way;
+	const struct dma_fence_ops *ops;	/* NULL for mock_ops */
 	void (*call)(void *fence);		/* if not the usual one for op */
 	spinlock_t *lock;			/* NULL for the inline one */
 	const char *signal_name;
 	void (*signal)(struct dma_fence *fence);
 };
+
+static const struct dma_fence_ops *race_ops(const struct race *race)
+{
+	return race->ops ?: &mock_ops;
+}
 
 static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
 {
@@ -746,7 +761,7 @@ static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
 	int i;
 
 	for (i = 0; i < 32; i++) {
-		mock = mock_fence(issuer, &mock_ops, race->lock);
+		mock = mock_fence(issuer, race_ops(race), race->lock);
 		if (!mock)
 			break;
 		start = ktime_get_mono_fast_ns();
@@ -833,7 +848,7 @@ static bool race_round(struct mock_issuer *issuer, const struct race *race,
 	struct mock_data *data;
 	bool late;
 
-	mock = mock_fence(issuer, &mock_ops, race->lock);
+	mock = mock_fence(issuer, race_ops(race), race->lock);
 	if (!mock)
 		return false;
 
@@ -963,6 +978,28 @@ static const struct race races[] = {
 	RACE(OP_SET_DEADLINE, WAY_C),
 };
 
+#define LEGACY_RACE(_op, _way)						\
+	{ .op = _op, .way = _way, .signal = dma_fence_signal,		\
+	  .ops = &mock_legacy_ops, .lock = &mock_extern_lock }
+
+static const struct race legacy_races[] = {
+	LEGACY_RACE(OP_DRIVER_NAME, WAY_A),
+	LEGACY_RACE(OP_DRIVER_NAME, WAY_B),
+	LEGACY_RACE(OP_DRIVER_NAME, WAY_C),
+	LEGACY_RACE(OP_TIMELINE_NAME, WAY_A),
+	LEGACY_RACE(OP_TIMELINE_NAME, WAY_B),
+	LEGACY_RACE(OP_TIMELINE_NAME, WAY_C),
+	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_A),
+	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_B),
+	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_C),
+	LEGACY_RACE(OP_SIGNALED, WAY_A),
+	LEGACY_RACE(OP_SIGNALED, WAY_B),
+	LEGACY_RACE(OP_SIGNALED, WAY_C),
+	LEGACY_RACE(OP_SET_DEADLINE, WAY_A),
+	LEGACY_RACE(OP_SET_DEADLINE, WAY_B),
+	LEGACY_RACE(OP_SET_DEADLINE, WAY_C),
+};
+
 static void race_desc(const struct race *race, char *desc)
 {
 	static const char * const ways[NUM_WAYS] = {
@@ -976,6 +1013,7 @@ static void race_desc(const struct race *race, char *desc)
 }
 
 KUNIT_ARRAY_PARAM(races, races, race_desc);
+KUNIT_ARRAY_PARAM(legacy_races, legacy_races, race_desc);
 
 static void test_race(struct kunit *test)
 {
@@ -985,6 +1023,51 @@ static void test_race(struct kunit *test)
 	/* Scripts read this. */
 	pr_info("dma-fence-ops: race %s %c: late %u of %u\n", op_names[race->op],
 		'A' + race->way, result.late, result.rounds);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+/* Does the core have locked ops, but not for backends which do not ask for it? */
+static bool locked_on_demand(void)
+{
+	static struct mock_issuer issuer;
+	struct mock_fence *mock;
+
+	if (!IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
+		return false;
+
+	mock = mock_fence(&issuer, &mock_legacy_ops, NULL);
+	if (!mock)
+		return true;
+
+	issuer_forget(&issuer);
+	call_driver_name(&mock->base);
+	mock_retire_and_put(mock);
+
+	return atomic_read(&issuer.unlocked[OP_DRIVER_NAME]);
+}
+
+/* Where there is nothing to race, say so once. */
+static const void *legacy_races_gen(struct kunit *test, const void *prev, char *desc)
+{
+	if (prev && locked_on_demand())
+		return NULL;
+
+	return legacy_races_gen_params(test, prev, desc);
+}
+
+/* A driver in C that was not changed, and shares a lock among its fences */
+static void test_legacy_race(struct kunit *test)
+{
+	const struct race *race = test->param_value;
+	struct race_result result;
+
+	if (locked_on_demand())
+		kunit_skip(test, "this core only locks the ops of those who ask for it");
+
+	result = run_race(test, race);
+	/* Scripts read this. */
+	pr_info("dma-fence-ops-legacy: race %s %c: late %u of %u\n",
+		op_names[race->op], 'A' + race->way, result.late, result.rounds);
 	KUNIT_EXPECT_EQ(test, result.late, 0);
 }
 
@@ -1374,7 +1457,7 @@ static void test_legacy_context(struct kunit *test)
 	if (!can_tell_lock_held())
 		kunit_skip(test, "cannot tell whether a lock is held");
 
-	mock = mock_fence(issuer, &mock_legacy_ops, NULL);
+	mock = mock_fence(issuer, &mock_unlocked_ops, NULL);
 	KUNIT_ASSERT_NOT_NULL(test, mock);
 
 	issuer_forget(issuer);
@@ -1395,6 +1478,7 @@ static void test_set_deadline_only_if_unsignaled(struct kunit *test)
 {
 	static const struct dma_fence_ops * const ops[] = {
 		&mock_ops, &mock_release_ops, &mock_legacy_ops,
+		&mock_unlocked_ops,
 	};
 	struct mock_issuer *issuer = mock_issuer(test);
 	struct mock_fence *mock;
@@ -1541,6 +1625,7 @@ static void test_names(struct kunit *test)
 {
 	static const struct dma_fence_ops * const ops[] = {
 		&mock_ops, &mock_release_ops, &mock_plain_ops, &mock_legacy_ops,
+		&mock_unlocked_ops,
 	};
 	struct mock_issuer *issuer = mock_issuer(test);
 	struct mock_fence *mock;
@@ -1844,7 +1929,7 @@ static void test_shared_extern_lock_warns(struct kunit *test)
 	issuer = mock_issuer(test);
 	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_ops, true), 1);
 	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_ops, false), 0);
-	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_legacy_ops, true), 0);
+	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_unlocked_ops, true), 0);
 }
 
 static int dma_fence_ops_init(struct kunit *test)
@@ -1862,6 +1947,7 @@ static void dma_fence_ops_exit(struct kunit *test)
 
 static struct kunit_case dma_fence_ops_cases[] = {
 	KUNIT_CASE_PARAM(test_race, races_gen_params),
+	KUNIT_CASE_PARAM(test_legacy_race, legacy_races_gen),
 	KUNIT_CASE(test_race_with_trace_events),
 	KUNIT_CASE(test_race_with_signaled_event),
 	KUNIT_CASE(test_race_extern_lock),

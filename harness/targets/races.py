@@ -3,7 +3,8 @@
 
 A race is won by nobody, but lost when an op is still inside the driver, or called again, after the fence was
 signaled. There is one suite of a driver in C and one of a driver in Rust, and both run on either core; with SERIES=rust,
-where our side is the crate on an unmodified core, only the latter. The suites print a line for each race.
+where our side is the crate on an unmodified core, only the latter. With SERIES=full there is another driver in C, which has
+not been changed, and whose fences share a lock. The suites print a line for each race.
 """
 
 import re
@@ -16,12 +17,13 @@ from harness.ui import Fail, Step
 
 MODULES = ("st_dma_fence_ops", "st_dma_fence_races")
 # Who prints a race, and what kind of driver it is.
-BACKENDS = {"dma-fence-ops": "C", "st_dma_fence_races": "Rust"}
+BACKENDS = {"dma-fence-ops": "C", "dma-fence-ops-legacy": "C, legacy", "st_dma_fence_races": "Rust"}
 OPS = ("get_driver_name", "get_timeline_name", "enable_signaling", "signaled", "set_deadline")
 WAYS = ("A", "B", "C")
 # What is called without the lock by the unpatched core, which must lose it, or else the suite sees nothing. In Rust,
 # names never come from what a driver destroys.
 LOSES = {"C": ("get_driver_name", "get_timeline_name", "signaled", "set_deadline"), "Rust": ("signaled", "set_deadline")}
+LOSES["C, legacy"] = LOSES["C"]
 
 # A million and more of all races on ours, in about a minute. Theirs loses from the first round on.
 ROUNDS, BASE_ROUNDS = 34000, 4000
@@ -106,7 +108,7 @@ def main() -> None:
     found, our_rounds = base.get(), int(knobs.ROUNDS or ROUNDS)
     rounds = [min(our_rounds, BASE_ROUNDS), our_rounds]
     kernels = [kernel.build(series.checkout(variant, found), "races") for variant in ("base", knobs.SERIES)]
-    backends = ["Rust"] if knobs.SERIES == "rust" else list(BACKENDS.values())
+    backends = {"core": ["C", "Rust"], "full": list(BACKENDS.values()), "rust": ["Rust"]}[knobs.SERIES]
     wanted = [Race(op, way, backend) for backend in backends for op in OPS for way in WAYS]
     theirs, ours = ({race: score for race, score in _boot(built, count).items() if race.backend in backends}
                     for built, count in zip(kernels, rounds))

@@ -10,6 +10,8 @@ use std::time::Duration;
 use sync_file::{now_ns, status_name, SyncFile};
 
 mod channel;
+mod drivers;
+mod drm;
 mod faults;
 mod fuzz;
 mod ioctl;
@@ -36,6 +38,7 @@ Commands:
   test     run the tests, and print the results as KTAP
   reload   unload and load the driver while its fences are still there
   faults   make each allocation fail in turn
+  drivers  use the fences of drivers in C, and print the results as KTAP
   fuzz     make random calls from several processes
   submit   submit one job
   reset    submit some jobs and reset their channel
@@ -92,6 +95,14 @@ Prints the results as KTAP. Must be run as root, on a kernel that has
 CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS; else it is skipped.
 
 Usage: softgpu faults
+";
+
+const HELP_DRIVERS: &str = "\
+Uses fences of the kernel's drivers sw_sync, vgem and vkms, and sync objects of
+virtio_gpu, in all ways that userspace has, also while they are signaled. Does
+not need the module softgpu. What is not there is skipped.
+
+Usage: softgpu drivers
 ";
 
 const HELP_FUZZ: &str = "\
@@ -260,6 +271,11 @@ fn cmd_faults(args: &[String]) -> CommandResult {
     Ok(faults::run()?)
 }
 
+fn cmd_drivers(args: &[String]) -> CommandResult {
+    Options::parse(args, &[], &[])?;
+    Ok(drivers::run())
+}
+
 fn cmd_fuzz(args: &[String]) -> CommandResult {
     let options = Options::parse(args, &["--seed", "--seconds", "--processes"], &[])?;
     let options = fuzz::Options {
@@ -364,6 +380,7 @@ fn main() -> ExitCode {
         "test" => (HELP_TEST, cmd_test),
         "reload" => (HELP_RELOAD, cmd_reload),
         "faults" => (HELP_FAULTS, cmd_faults),
+        "drivers" => (HELP_DRIVERS, cmd_drivers),
         "fuzz" => (HELP_FUZZ, cmd_fuzz),
         "submit" => (HELP_SUBMIT, cmd_submit),
         "reset" => (HELP_RESET, cmd_reset),

@@ -7,7 +7,7 @@ use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 const PATH: &str = "/sys/kernel/debug/sync/sw_sync";
@@ -24,6 +24,17 @@ struct CreateFence {
 pub const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
 /// `SW_SYNC_IOC_INC`
 pub const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
+
+/// `struct sw_sync_get_deadline`
+#[repr(C)]
+struct GetDeadline {
+    deadline_ns: u64,
+    pad: u32,
+    fence_fd: i32,
+}
+
+/// `SW_SYNC_GET_DEADLINE`
+const GET_DEADLINE: u32 = ioctl::_IOWR::<GetDeadline>(b'W' as u32, 2);
 
 /// A timeline, which is a counter that starts at 0.
 pub struct SwSync(File);
@@ -58,6 +69,17 @@ impl SwSync {
         ioctl::call(self.0.as_fd(), CREATE_FENCE, &mut args)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fence) }))
+    }
+
+    /// Returns the earliest deadline that was set on a fence.
+    pub fn deadline(&self, fence: &SyncFile) -> io::Result<u64> {
+        let mut args = GetDeadline {
+            deadline_ns: 0,
+            pad: 0,
+            fence_fd: fence.as_fd().as_raw_fd(),
+        };
+        ioctl::call(self.0.as_fd(), GET_DEADLINE, &mut args)?;
+        Ok(args.deadline_ns)
     }
 
     /// Adds to the counter.

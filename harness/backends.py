@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""harness/backends: every dma_fence backend of the kernel that was reviewed, and what came of it."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple
+
+from harness.coccinelle import Table
+from harness.ui import Fail
+
+_FILE = Path(__file__).resolve().parent / "backends"
+LETTERS = {"get_driver_name": "D", "get_timeline_name": "T", "enable_signaling": "E", "signaled": "S",
+           "set_deadline": "L", "wait": "W", "release": "R"}
+LOCKS = ("inline", "own", "shared")
+CLASSES = ("locked", "unlocked")
+
+
+class Backend(NamedTuple):
+    file: str
+    name: str
+    ops: str
+    lock: str
+    kind: str           # how its ops are called in the end: locked or unlocked
+    patches: List[str]  # without .patch
+    digest: str         # of the functions that were reviewed
+    found: bool         # the semantic patch finds something in the unpatched tree
+    reason: str
+
+    @property
+    def key(self) -> Tuple[str, str]:
+        return self.file, self.name
+
+
+def read() -> Dict[Tuple[str, str], Backend]:
+    """The list, in its order."""
+    found: List[Backend] = []
+    for number, line in enumerate(_FILE.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line[0].isspace() and found:
+            last = found.pop()
+            found.append(last._replace(reason=f"{last.reason} {line.strip()}".strip()))
+            continue
+        words = line.split()
+        if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES or words[7:] not in ([], ["found"])):
+            raise Fail(f"harness/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST [found]")
+        found.append(Backend(*words[:5], words[5].split(","), words[6], len(words) == 8, ""))
+    for backend in found:
+        if not backend.reason:
+            raise Fail(f"harness/backends: no reason for {backend.name} of {backend.file}")
+    if len({backend.key for backend in found}) < len(found):
+        raise Fail("harness/backends names a backend twice")
+    return {backend.key: backend for backend in found}
+
+
+def ops(table: Table) -> str:
+    """The ops that a table has, a letter each. Another member than those that are known is a `?`."""
+    given = [name for name, value in table.members.items() if value != "NULL" and name not in ("locked_ops", "unlocked_ops")]
+    return "".join(sorted(LETTERS.get(name, "?") for name in given))
+
+
+def digest(table: Table, text: str) -> str:
+    """Identifies the ops of a table and their functions, but for comments and blanks: what was reviewed."""
+    text = re.sub(r"(?s)/\*.*?\*/|//[^\n]*", "", text)
+    parts = []
+    for member, function in table.members.items():
+        body = re.search(rf"(?ms)^[^\n;{{}}#]*\b{re.escape(function)}\s*\([^;{{}}]*\)\s*\{{.*?^\}}", text)
+        parts.append(f"{member}={function}:" + re.sub(r"\s+", " ", body[0] if body else ""))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

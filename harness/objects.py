@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Compiling what SERIES=full touches, on the architectures that have it, with W=1 and sparse: no warning may be new."""
+
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Set
+
+from harness import backends, cache, kernel, knobs, proc, series, tools
+from harness.base import Base
+from harness.ui import Step
+
+ARCHITECTURES = ("x86_64", "arm64")
+STEPS = 2 + 3 * len(ARCHITECTURES)
+CONFIG = kernel.CONFIGS / "objects.config"
+# What is built of files that the series does not touch, but whose headers it does.
+_USERS = ["drivers/gpu/drm/amd/amdgpu/amdgpu_trace_points.o", "drivers/gpu/drm/scheduler/sched_main.o",
+          "drivers/gpu/drm/scheduler/sched_entity.o", "drivers/gpu/drm/scheduler/tests/tests_basic.o",
+          "drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o", "drivers/dma-buf/sync_debug.o"]
+
+_WARNING = re.compile(r"(\S+\.[ch]):\d+:(?:\d+:)? (warning|error): (.*)")
+
+
+class Built(NamedTuple):
+    archs: Dict[str, List[str]]  # where each object was built
+    warnings: Dict[str, List[str]]  # all that are not new
+    problems: List[str]
+
+    def json(self) -> Dict[str, object]:
+        return {"archs": self.archs, "warnings": self.warnings, "problems": self.problems}
+
+
+def names() -> List[str]:
+    """The objects of all backends, of all files of drivers that the series touches, and of users of its headers."""
+    files = {backend.file for backend in backends.read().values()}
+    for entry in series.read():
+        if entry.variants == ["full"] or entry.name == "dma-fence-locked-ops.patch":
+            files |= set(re.findall(r"(?m)^\+\+\+ b/(drivers/\S+\.c)$", entry.diff))
+            files |= {name for name in entry.files if name.endswith(".c") and name.startswith("drivers/")}
+    return sorted({name[:-1] + "o" for name in files} | set(_USERS))
+
+
+def _make(path: Path, arch: str, build: Path) -> List:
+    return ["make", "-C", path, f"O={build}", "-j", knobs.JOBS, f"ARCH={arch}", f"LLVM={tools.llvm_knob()}",
+            "CC=ccache " + tools.llvm_tool("clang")]
+
+
+def _configure(path: Path, arch: str, build: Path, log: Path, step: Step) -> None:
+    """allmodconfig, with what makes a build take longer and no other code left out."""
+    stamp, wanted = build / ".harness-config", CONFIG.read_text() + tools.identity()
+    env = tools.kernel_environment()
+    if cache.read(stamp) != wanted:
+        build.mkdir(parents=True, exist_ok=True)
+        step.note = "configuring"
+        proc.run([*_make(path, arch, build), f"KCONFIG_ALLCONFIG={CONFIG}", "allmodconfig"], log, step,
+                 f"configuring for {arch}", env=env)
+        cache.write(stamp, wanted)
+    proc.run([*_make(path, arch, build), "prepare"], log, step, f"preparing to build for {arch}", env=env, append=True,
+             count="objects")
+
+
+def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, step: Step) -> Set[str]:
+    """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers."""
+    for name in wanted:
+        (build / name).unlink(missing_ok=True)
+    proc.run([*_make(path, arch, build), "-k", "W=1", "C=1", "CHECK=sparse", *wanted], log, step, f"compiling for {arch}",
+             env=tools.kernel_environment(), count="objects", check=False)
+    return {f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[3]}"
+            for match in map(_WARNING.search, log.read_text(errors="replace").splitlines()) if match}
+
+
+def build(found: Base) -> Built:
+    result = Built({}, {}, [])
+    wanted = names()
+    source = series.checkout("full", found)
+    theirs = series.checkout("none", found)
+    for arch in ARCHITECTURES:
+        ours, home = source.home / f"objects-{arch}", theirs.home / f"objects-{arch}"
+        log = cache.LOG / f"objects-{arch}.log"
+        with Step(f"prepare {arch}") as step:
+            _configure(source.path, arch, ours, log, step)
+        with Step(f"compile {arch}, SERIES=full") as step:
+            said = _compile(source.path, arch, ours, wanted, log, step)
+            made = [name for name in wanted if (ours / name).exists()]
+            step.note = f"{len(made)} of {len(wanted)} objects, {len(said)} warnings"
+        for name in made:
+            result.archs.setdefault(name, []).append(arch)
+        with Step(f"compile {arch}, unpatched") as step:
+            step.note = "nothing to compare with"
+            if said:
+                base_log = cache.LOG / f"objects-{arch}-base.log"
+                _configure(theirs.path, arch, home, base_log, step)
+                old = _compile(theirs.path, arch, home, made, base_log, step)
+                result.problems.extend(f"{arch}: new: {text}" for text in sorted(said - old))
+                result.warnings[arch] = sorted(said & old)
+                step.note = f"{len(old)} warnings"
+    result.problems.extend(f"{name} was built for no architecture (see {cache.LOG}/objects-*.log)"
+                           for name in wanted if name not in result.archs)
+    return result

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/// Lists all struct dma_fence_ops and their members, for make audit.
+// Options: --no-includes --include-headers
+
+virtual report
+
+@table@
+identifier s;
+position p;
+@@
+
+struct dma_fence_ops s@p = { ... };
+
+@member@
+identifier table.s, m;
+position table.p;
+expression e;
+@@
+
+struct dma_fence_ops s@p = { ..., .m = e, ... };
+
+@script:python depends on report@
+s << table.s;
+p << table.p;
+@@
+
+print("table", s, p[0].line, sep="\t")
+
+@script:python depends on report@
+s << table.s;
+m << member.m;
+e << member.e;
+@@
+
+print("member", s, m, e, sep="\t")

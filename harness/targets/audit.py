@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make audit: every struct dma_fence_ops in the tree at hand, held against harness/backends.
+
+The tables are found by coccinelle. A backend that is not in the list, or whose ops are not those that were reviewed, is
+unclassified. The semantic patch of the series must find what is planted in tests/audit, what is known to be wrong with the
+unpatched tree, and nothing with SERIES=full, where the tables must say what the list does. With BUILD=1, the objects that
+the series touches are compiled, too.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple
+
+from harness import backends, base, cache, coccinelle, git, knobs, objects, proc, series, tools, ui
+from harness.backends import Backend
+from harness.coccinelle import Finding, Table
+from harness.ui import Step
+
+PLANTED = "tests/audit/planted.c"
+PAGE = "Documentation/driver-api/dma-fence-backends.rst"
+
+
+class Tree(NamedTuple):
+    """The files of a commit that have to do with fences of their own, unpacked."""
+    path: Path
+    files: List[str]
+    tables: List[Table]
+    findings: List[Finding]
+
+
+def _unpack(commit: str, pattern: str) -> Tuple[Path, List[str]]:
+    names = git.git("grep", "-lE", pattern, commit, "--", "*.c", "*.h", "*.rs", check=False).splitlines()
+    files = sorted(name.partition(":")[2] for name in names)
+    folder = cache.temporary("audit")
+    tar = folder / "files.tar"
+    git.git("archive", "-o", tar, commit, "--", *files)
+    proc.output(["tar", "-xf", tar, "-C", folder])
+    return folder, files
+
+
+def _look(what: str, commit: str) -> Tree:
+    path, files = _unpack(commit, r"\bdma_fence_ops\b|\bdma_fence_init(64)?\b")
+    source = [file for file in files if not file.endswith(".rs")]
+    with Step(f"ops tables ({what})") as step:
+        tables = coccinelle.tables(path, source, step)
+        step.note = f"{len(tables)} in {len(source)} files"
+    with Step(f"semantic patch ({what})") as step:
+        findings = coccinelle.findings(path, source, step)
+        step.note = f"{len(findings)} findings"
+    return Tree(path, files, tables, findings)
+
+
+def unclassified(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
+    """Backends that nobody has reviewed as they are now."""
+    found = []
+    for table in tree.tables:
+        backend = known.get((table.file, table.name))
+        where = f"{table.file}:{table.line}: {table.name}"
+        if not backend:
+            found.append(f"{where} is new: it has the ops {backends.ops(table)}")
+        elif backend.ops != backends.ops(table):
+            found.append(f"{where} has the ops {backends.ops(table)}, was reviewed with {backend.ops}")
+        elif backend.digest != backends.digest(table, (tree.path / table.file).read_text()):
+            found.append(f"{where} has changed since it was reviewed")
+    found += [f"{file}: may have a backend in Rust" for file in tree.files
+              if file.endswith(".rs") and "dma_fence_ops {" in (tree.path / file).read_text()]
+    return found
+
+
+def _gone(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
+    have = {(table.file, table.name) for table in tree.tables}
+    return [f"{file}: {name} is in harness/backends, but not in the tree" for file, name in known if (file, name) not in have]
+
+
+def _unexpected(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
+    """What the semantic patch should have found in the unpatched tree, or should not."""
+    folders = {backend.file.rpartition("/")[0] for backend in known.values() if backend.found}
+    seen = {finding.file.rpartition("/")[0] for finding in tree.findings}
+    return ([f"the semantic patch finds nothing in {folder}" for folder in sorted(folders - seen)]
+            + [f"{f.file}:{f.line}: nobody knew: {f.text}" for f in tree.findings if f.file.rpartition("/")[0] not in folders])
+
+
+def _full(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
+    """What is not as the list says when the whole series is applied."""
+    found = [f"{f.file}:{f.line}: with SERIES=full: {f.text}" for f in tree.findings]
+    entries = {entry.name: entry for entry in series.of("full")}
+    for table in tree.tables:
+        backend = known.get((table.file, table.name))
+        kind = "unlocked" if table.members.get("unlocked_ops") == "true" else "locked"
+        if backend and backend.kind != kind:
+            found.append(f"{table.file}:{table.line}: {table.name} is {kind}, and {backend.kind} in harness/backends")
+    for backend in known.values():
+        for name in backend.patches:
+            entry = entries.get(f"{name}.patch")
+            if not entry:
+                found.append(f"harness/backends: patches/series has no {name}.patch")
+            elif name == backend.patches[-1] and f" b/{backend.file}\n" not in entry.diff:
+                found.append(f"harness/backends: patches/{name}.patch does not touch {backend.file}")
+    return found
+
+
+def _planted(findings: List[Finding]) -> List[str]:
+    lines = (cache.TOP / PLANTED).read_text().splitlines()
+    wanted = {number: match[1] for number, line in enumerate(lines, 1)
+              if (match := re.search(r"/\* expect: (\S.*?) \*/$", line))}
+    found = [f"{PLANTED}:{f.line}: is fine, but: {f.text}" for f in findings if f.line not in wanted]
+    found += [f"{PLANTED}:{line}: nothing found that has {word!r}" for line, word in wanted.items()
+              if not any(word in f.text for f in findings if f.line == line)]
+    return found
+
+
+def _page(known: Dict[Tuple[str, str], Backend]) -> List[str]:
+    """The table in Documentation has the same backends."""
+    text = (cache.TOP / PAGE).read_text()
+    rows = set(re.findall(r"(?m)^   \* - (\S+) (\w+)$", text))
+    return [f"{PAGE}: {file} {name} is in one of this and harness/backends" for file, name in sorted(rows ^ set(known))]
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("audit")
+    known = backends.read()
+    ui.plan(9 + (objects.STEPS if knobs.BUILD else 0))
+    if knobs.BUILD:
+        tools.prepare(qemu=False, rust=False)
+    else:
+        tools.prepare_source()
+    with Step("coccinelle") as step:
+        tools.want(coccinelle.NEEDS, step)
+    found = base.get(any_version=True)
+    theirs = _look(f"Linux {found.version}", found.commit)
+    open_ones = unclassified(known, theirs)
+    problems = _gone(known, theirs) + _page(known)
+    if not open_ones and not problems:
+        problems += _unexpected(known, theirs)
+    commits = []
+    with Step("series (full)") as step:
+        commits = series.commits("full", found)
+        step.note = f"{len(commits)} commits"
+    ours = _look("SERIES=full", commits[-1])
+    problems += _full(known, ours)
+    with Step("what is planted") as step:
+        planted = coccinelle.findings(cache.TOP, [PLANTED], step)
+        step.note = f"{len(planted)} findings"
+    problems += _planted(planted)
+    built = objects.build(found) if knobs.BUILD else None
+    problems += built.problems if built else []
+    for line in open_ones:
+        print(f"      UNCLASSIFIED {line}")
+    for line in problems:
+        print(f"FAIL {line}")
+    rows = [{"file": table.file, "name": table.name, "line": table.line, "ops": backends.ops(table),
+             **({"lock": known[key].lock, "class": known[key].kind, "patches": known[key].patches, "reason": known[key].reason}
+                if (key := (table.file, table.name)) in known else {"class": None})} for table in theirs.tables]
+    cache.result("audit", ok=not open_ones and not problems, base=found.version, seconds=round(time.monotonic() - begin),
+                 backends=rows, unclassified=open_ones, problems=problems,
+                 findings={"base": [f._asdict() for f in theirs.findings], "full": [f._asdict() for f in ours.findings],
+                           "planted": [f._asdict() for f in planted]},
+                 **({"objects": built.json()} if built else {}))
+    print(f"audit: {len(theirs.tables)} backends, {len(open_ones)} unclassified", flush=True)
+    sys.exit(1 if open_ones or problems else 0)

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `softgpu drivers`: fences of the kernel's own drivers in C, through all that userspace can do to
+//! them.
+
+use crate::drm::{self, Device, Object};
+use crate::ktap::{self, Case, Test, TestResult};
+use crate::sw_sync::SwSync;
+use crate::sync_file::{self, now_ns, SyncFile};
+use crate::{check, check_eq, check_errno, tests};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Nothing takes as long, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MS: u64 = 1_000_000;
+
+/// The name of the suite.
+const SUITE: &str = "fence-drivers";
+
+const TESTS: &[Test] = &tests![
+    sw_sync_merged,
+    sw_sync_deadline_is_the_earliest,
+    sw_sync_storm,
+    vgem_fence_of_a_buffer,
+    vgem_fence_expires,
+    vgem_storm,
+    vkms_out_fence,
+    vkms_waits_for_in_fence,
+    vkms_flips_are_polled,
+    syncobj_wait,
+    syncobj_eventfd,
+    syncobj_timeline,
+    syncobj_timeline_deadline,
+    syncobj_storm,
+];
+
+/// Runs all tests.
+pub fn run() -> bool {
+    ktap::run(SUITE, TESTS.iter().map(|test| Case::from(*test)).collect())
+}
+
+/// Does all to a fence that anybody can who has it.
+fn look(file: &SyncFile) -> io::Result<()> {
+    file.info()?;
+    file.set_deadline(now_ns() + MS)?;
+    file.is_signaled()?;
+    file.merge(file)?.info()?;
+    file.brief_status()?;
+    Ok(())
+}
+
+/// Has two threads look at all of some fences again and again while something is done.
+fn while_looked_at(files: &[SyncFile], act: impl FnOnce() -> TestResult) -> TestResult {
+    let done = AtomicBool::new(false);
+
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| -> io::Result<()> {
+                    while !done.load(Ordering::Relaxed) {
+                        files.iter().try_for_each(look)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let result = act();
+        done.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().expect("it does not panic")?;
+        }
+        result
+    })
+}
+
+fn sw_sync_merged() -> TestResult {
+    let timelines = [SwSync::open()?, SwSync::open()?, SwSync::open()?];
+    let mut all = timelines[0].create_fence(1)?;
+    for timeline in &timelines[1..] {
+        all = all.merge(&timeline.create_fence(1)?)?;
+    }
+
+    let info = all.info()?;
+    check_eq!(info.fences.len(), 3);
+    check_eq!(info.status, 0);
+    for fence in &info.fences {
+        check_eq!(fence.driver(), "sw_sync");
+        check_eq!(fence.status, 0);
+    }
+    // Backwards, so that the array polls and waits for all of them.
+    for timeline in timelines.iter().rev() {
+        all.set_deadline(now_ns() + 10 * MS)?;
+        check!(!all.is_signaled()?);
+        timeline.advance(1)?;
+    }
+    check_eq!(all.status(PATIENCE)?, 1);
+    check_eq!(all.info()?.fences.len(), 3);
+    Ok(())
+}
+
+fn sw_sync_deadline_is_the_earliest() -> TestResult {
+    let timeline = SwSync::open()?;
+    let fence = timeline.create_fence(1)?;
+    let now = now_ns();
+
+    check_errno!(timeline.deadline(&fence), libc::ENOENT);
+    for (set, earliest) in [(20, 20), (30, 20), (10, 10), (15, 10)] {
+        fence.set_deadline(now + set * MS)?;
+        check_eq!(timeline.deadline(&fence)?, now + earliest * MS);
+    }
+
+    // It passes through merged fences, and nobody is told once it has signaled.
+    let other = SwSync::open()?.create_fence(1)?;
+    fence.merge(&other)?.set_deadline(now + 5 * MS)?;
+    check_eq!(timeline.deadline(&fence)?, now + 5 * MS);
+    timeline.advance(1)?;
+    fence.set_deadline(now)?;
+    check_eq!(timeline.deadline(&fence)?, now + 5 * MS);
+    Ok(())
+}
+
+fn sw_sync_storm() -> TestResult {
+    let timeline = SwSync::open()?;
+    let other = SwSync::open()?;
+    let mut files = Vec::new();
+
+    for value in 1..=8 {
+        let file = timeline.create_fence(value)?;
+        files.push(file.merge(&other.create_fence(9 - value)?)?);
+        files.push(file);
+    }
+    while_looked_at(&files, || {
+        for _ in 0..8 {
+            thread::sleep(Duration::from_millis(20));
+            timeline.advance(1)?;
+            other.advance(1)?;
+        }
+        Ok(())
+    })?;
+    for file in &files {
+        check_eq!(file.status(PATIENCE)?, 1);
+    }
+    Ok(())
+}
+
+fn vgem_fence_of_a_buffer() -> TestResult {
+    let vgem = Device::open("vgem")?;
+    let buffer = vgem.create_buffer(64, 64)?;
+    let dma_buf = vgem.export(&buffer)?;
+    let fence = vgem.vgem_attach(&buffer, true)?;
+
+    // Somebody who reads has to wait for who writes.
+    let file = drm::export_sync_file(dma_buf.as_fd(), false)?;
+    let info = file.info()?;
+    check_eq!(info.status, 0);
+    check_eq!(info.fences[0].driver(), "vgem");
+    check_eq!(info.fences[0].timeline(), "unbound");
+    check_errno!(vgem.vgem_attach(&buffer, false), libc::EBUSY);
+    look(&file)?;
+    let polled = sync_file::poll(&[dma_buf.as_fd()], Instant::now())?;
+    check!(!polled[0], "the buffer is readable");
+
+    vgem.vgem_signal(fence)?;
+    check_eq!(file.status(PATIENCE)?, 1);
+    let polled = sync_file::poll(&[dma_buf.as_fd()], Instant::now() + PATIENCE)?;
+    check!(polled[0], "the buffer is not readable");
+    check_errno!(vgem.vgem_signal(fence), libc::ENOENT);
+    Ok(())
+}
+
+fn vgem_fence_expires() -> TestResult {
+    let vgem = Device::open("vgem")?;
+    let buffer = vgem.create_buffer(64, 64)?;
+    let dma_buf = vgem.export(&buffer)?;
+    let fence = vgem.vgem_attach(&buffer, true)?;
+    let file = drm::export_sync_file(dma_buf.as_fd(), false)?;
+
+    // By a timer, in an interrupt.
+    check_eq!(file.status(PATIENCE)?, 1);
+    check_errno!(vgem.vgem_signal(fence), libc::ETIMEDOUT);
+    Ok(())
+}
+
+fn vgem_storm() -> TestResult {
+    let vgem = Device::open("vgem")?;
+    let (mut fences, mut files) = (Vec::new(), Vec::new());
+
+    for _ in 0..8 {
+        let buffer = vgem.create_buffer(16, 16)?;
+        let dma_buf = vgem.export(&buffer)?;
+        fences.push(vgem.vgem_attach(&buffer, true)?);
+        files.push(drm::export_sync_file(dma_buf.as_fd(), false)?);
+    }
+    while_looked_at(&files, || {
+        for fence in &fences {
+            thread::sleep(Duration::from_millis(20));
+            vgem.vgem_signal(*fence)?;
+        }
+        Ok(())
+    })?;
+    for file in &files {
+        check_eq!(file.status(PATIENCE)?, 1);
+    }
+    Ok(())
+}
+
+/// A screen that shows a buffer.
+struct Screen {
+    device: Device,
+    crtc: Object,
+    connector: Object,
+    plane: Object,
+    framebuffer: u64,
+    connector_crtc: u64,
+    size: [u64; 2],
+    mode: u64,
+}
+
+impl Screen {
+    fn open() -> TestResult<Self> {
+        let device = Device::open("vkms")?;
+        device.set_atomic()?;
+        let (crtc, connector) = device.output()?;
+        let plane = device.planes()?[0];
+        let mode = device.mode(connector)?;
+        let (width, height) = (mode.horizontal[0].into(), mode.vertical[0].into());
+        let buffer = device.create_buffer(width, height)?;
+        Ok(Self {
+            framebuffer: device.framebuffer(&buffer)?.into(),
+            mode: device.mode_blob(&mode)?.into(),
+            crtc: Object::Crtc(crtc),
+            connector: Object::Connector(connector),
+            plane: Object::Plane(plane),
+            connector_crtc: crtc.into(),
+            size: [width.into(), height.into()],
+            device,
+        })
+    }
+
+    /// Shows the buffer when the fence has signaled. Returns the fence which signals when it is shown.
+    fn show(&self, in_fence: Option<&SyncFile>, flags: u32) -> io::Result<SyncFile> {
+        use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+        let mut out_fence = -1i32;
+        let in_fd = in_fence.map_or(-1, |file| file.as_fd().as_raw_fd());
+        let [width, height] = self.size;
+        let crtc = [
+            ("MODE_ID", self.mode),
+            ("ACTIVE", 1),
+            ("OUT_FENCE_PTR", std::ptr::from_mut(&mut out_fence) as u64),
+        ];
+        let plane = [
+            ("FB_ID", self.framebuffer),
+            ("CRTC_ID", self.connector_crtc),
+            ("IN_FENCE_FD", in_fd as i64 as u64),
+            ("SRC_W", width << 16),
+            ("SRC_H", height << 16),
+            ("CRTC_W", width),
+            ("CRTC_H", height),
+        ];
+        self.device.commit(
+            &[
+                (self.connector, &[("CRTC_ID", self.connector_crtc)]),
+                (self.crtc, &crtc),
+                (self.plane, &plane),
+            ],
+            flags | drm::ALLOW_MODESET,
+        )?;
+        // SAFETY: The kernel has just created the descriptor for us.
+        Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(out_fence) }))
+    }
+}
+
+fn vkms_out_fence() -> TestResult {
+    let screen = Screen::open()?;
+    let file = screen.show(None, 0)?;
+
+    check_eq!(file.status(PATIENCE)?, 1);
+    // The fence of a screen has nothing to do with its driver any more.
+    check_eq!(file.info()?.fences[0].driver(), "detached-driver");
+    Ok(())
+}
+
+fn vkms_waits_for_in_fence() -> TestResult {
+    let timeline = SwSync::open()?;
+    let screen = Screen::open()?;
+    check_eq!(screen.show(None, 0)?.status(PATIENCE)?, 1);
+
+    let in_fence = timeline.create_fence(1)?;
+    let file = screen.show(Some(&in_fence), drm::NONBLOCK)?;
+    let info = file.info()?;
+    check_eq!(info.status, 0);
+    check_eq!(info.fences[0].driver(), "vkms");
+    check!(info.fences[0].timeline().starts_with("CRTC:"));
+    let both = file.merge(&in_fence)?;
+    look(&both)?;
+    look(&file)?;
+
+    timeline.advance(1)?;
+    check_eq!(both.status(PATIENCE)?, 1);
+    check_eq!(file.status(PATIENCE)?, 1);
+    Ok(())
+}
+
+fn vkms_flips_are_polled() -> TestResult {
+    let timeline = SwSync::open()?;
+    let screen = Screen::open()?;
+    check_eq!(screen.show(None, 0)?.status(PATIENCE)?, 1);
+
+    for value in 1..=20 {
+        let in_fence = timeline.create_fence(value)?;
+        let files = [screen.show(Some(&in_fence), drm::NONBLOCK)?, in_fence];
+        while_looked_at(&files, || {
+            thread::sleep(Duration::from_millis(2));
+            timeline.advance(1)?;
+            check_eq!(files[0].status(PATIENCE)?, 1);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The device whose sync objects are used. They are the same for all drivers.
+fn syncobj_device() -> TestResult<Device> {
+    Device::open("virtio_gpu")
+}
+
+fn syncobj_wait() -> TestResult {
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let syncobj = device.syncobj()?;
+
+    syncobj.import(0, &timeline.create_fence(1)?)?;
+    let soon = now_ns() + 20 * MS;
+    check_errno!(syncobj.wait(0, soon, Some(soon)), libc::ETIME);
+    let file = syncobj.export(0)?;
+    check_eq!(file.info()?.fences[0].driver(), "sw_sync");
+    timeline.advance(1)?;
+    syncobj.wait(0, now_ns() + 60_000 * MS, None)?;
+    check_eq!(file.status(PATIENCE)?, 1);
+    Ok(())
+}
+
+fn syncobj_eventfd() -> TestResult {
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let syncobj = device.syncobj()?;
+
+    // Once before there is a fence, and once after that.
+    let early = syncobj.eventfd(1)?;
+    syncobj.import(1, &timeline.create_fence(1)?)?;
+    let late = syncobj.eventfd(1)?;
+    let polled = sync_file::poll(&[early.as_fd(), late.as_fd()], Instant::now())?;
+    check_eq!(polled, [false, false]);
+    timeline.advance(1)?;
+    for event in [&early, &late] {
+        let polled = sync_file::poll(&[event.as_fd()], Instant::now() + PATIENCE)?;
+        check!(polled[0], "no event");
+    }
+    Ok(())
+}
+
+fn syncobj_timeline() -> TestResult {
+    let timelines = [SwSync::open()?, SwSync::open()?];
+    let device = syncobj_device()?;
+    let syncobj = device.syncobj()?;
+
+    // A chain whose members come from two timelines in turn.
+    for point in 1..=32 {
+        let fence = timelines[point % 2].create_fence(point as u32)?;
+        syncobj.import(point as u64, &fence)?;
+    }
+    check_eq!(syncobj.query()?, 0);
+    let last = syncobj.export(32)?;
+    look(&last)?;
+    timelines[0].advance(32)?;
+    check!(!last.is_signaled()?);
+    timelines[1].advance(9)?;
+    syncobj.wait(10, now_ns() + 60_000 * MS, None)?;
+    check_eq!(syncobj.query()?, 10);
+    check_errno!(syncobj.wait(11, now_ns() + 20 * MS, None), libc::ETIME);
+
+    // One that a CPU signals comes after all others.
+    syncobj.signal(33)?;
+    check_eq!(syncobj.query()?, 10);
+    timelines[1].advance(32)?;
+    syncobj.wait(33, now_ns() + 60_000 * MS, None)?;
+    check_eq!(last.status(PATIENCE)?, 1);
+    check_eq!(syncobj.query()?, 33);
+    Ok(())
+}
+
+fn syncobj_timeline_deadline() -> TestResult {
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let syncobj = device.syncobj()?;
+    let mut fences = Vec::new();
+
+    for point in 1..=8 {
+        let fence = timeline.create_fence(point)?;
+        syncobj.import(point.into(), &fence)?;
+        fences.push(fence);
+    }
+    // The deadline is that of all before, too.
+    let deadline = now_ns() + 20 * MS;
+    check_errno!(
+        syncobj.wait(8, now_ns() + 10 * MS, Some(deadline)),
+        libc::ETIME
+    );
+    for fence in &fences {
+        check_eq!(timeline.deadline(fence)?, deadline);
+    }
+    timeline.advance(8)?;
+    Ok(())
+}
+
+fn syncobj_storm() -> TestResult {
+    let timelines = [SwSync::open()?, SwSync::open()?];
+    let device = syncobj_device()?;
+    let syncobj = device.syncobj()?;
+    let mut files = Vec::new();
+
+    for point in 1..=16 {
+        let fence = timelines[point % 2].create_fence(point as u32)?;
+        syncobj.import(point as u64, &fence)?;
+        files.push(syncobj.export(point as u64)?);
+    }
+    while_looked_at(&files, || {
+        for _ in 0..16 {
+            thread::sleep(Duration::from_millis(10));
+            timelines[0].advance(1)?;
+            timelines[1].advance(1)?;
+            syncobj.query()?;
+        }
+        Ok(())
+    })?;
+    syncobj.wait(16, now_ns() + 60_000 * MS, None)?;
+    check_eq!(syncobj.query()?, 16);
+    Ok(())
+}

@@ -1,0 +1,616 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices of the kernel's DRM drivers, and the ioctls with which they pass on fences. See
+//! `include/uapi/drm/`, where the structures and their fields have the same names.
+
+use crate::ioctl::{self, _IOW, _IOWR};
+use crate::ktap::{skip, TestResult};
+use crate::sync_file::SyncFile;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+const MAGIC: u32 = b'd' as u32;
+
+#[repr(C)]
+#[derive(Default)]
+struct Version {
+    numbers: [i32; 3],
+    name_len: usize,
+    name: u64,
+    date_len: usize,
+    date: u64,
+    desc_len: usize,
+    desc: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ClientCap {
+    capability: u64,
+    value: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CreateDumb {
+    height: u32,
+    width: u32,
+    bpp: u32,
+    flags: u32,
+    handle: u32,
+    pitch: u32,
+    size: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PrimeHandle {
+    handle: u32,
+    flags: u32,
+    fd: i32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ExportSyncFile {
+    flags: u32,
+    fd: i32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct VgemFenceAttach {
+    handle: u32,
+    flags: u32,
+    out_fence: u32,
+    pad: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct VgemFenceSignal {
+    fence: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct SyncobjCreate {
+    handle: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct SyncobjHandle {
+    handle: u32,
+    flags: u32,
+    fd: i32,
+    pad: u32,
+    point: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct SyncobjTimelineWait {
+    handles: u64,
+    points: u64,
+    timeout_nsec: i64,
+    count_handles: u32,
+    flags: u32,
+    first_signaled: u32,
+    pad: u32,
+    deadline_nsec: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct SyncobjTimelineArray {
+    handles: u64,
+    points: u64,
+    count_handles: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct SyncobjEventfd {
+    handle: u32,
+    flags: u32,
+    point: u64,
+    fd: i32,
+    pad: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CardRes {
+    fb_id_ptr: u64,
+    crtc_id_ptr: u64,
+    connector_id_ptr: u64,
+    encoder_id_ptr: u64,
+    count_fbs: u32,
+    count_crtcs: u32,
+    count_connectors: u32,
+    count_encoders: u32,
+    sizes: [u32; 4],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PlaneRes {
+    plane_id_ptr: u64,
+    count_planes: u32,
+}
+
+/// `struct drm_mode_modeinfo`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Mode {
+    clock: u32,
+    /// The width comes first.
+    pub horizontal: [u16; 5],
+    /// The height comes first.
+    pub vertical: [u16; 5],
+    rest: [u32; 3],
+    name: [u8; 32],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetConnector {
+    encoders_ptr: u64,
+    modes_ptr: u64,
+    props_ptr: u64,
+    prop_values_ptr: u64,
+    count_modes: u32,
+    count_props: u32,
+    count_encoders: u32,
+    encoder_id: u32,
+    connector_id: u32,
+    rest: [u32; 7],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetProperties {
+    props_ptr: u64,
+    prop_values_ptr: u64,
+    count_props: u32,
+    obj_id: u32,
+    obj_type: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetProperty {
+    values_ptr: u64,
+    enum_blob_ptr: u64,
+    prop_id: u32,
+    flags: u32,
+    name: [u8; 32],
+    count_values: u32,
+    count_enum_blobs: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CreateBlob {
+    data: u64,
+    length: u32,
+    blob_id: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct FbCmd2 {
+    fb_id: u32,
+    width: u32,
+    height: u32,
+    pixel_format: u32,
+    flags: u32,
+    handles: [u32; 4],
+    pitches: [u32; 4],
+    offsets: [u32; 4],
+    modifier: [u64; 4],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Atomic {
+    flags: u32,
+    count_objs: u32,
+    objs_ptr: u64,
+    count_props_ptr: u64,
+    props_ptr: u64,
+    prop_values_ptr: u64,
+    reserved: u64,
+    user_data: u64,
+}
+
+/// `DRM_MODE_ATOMIC_NONBLOCK`
+pub const NONBLOCK: u32 = 0x200;
+/// `DRM_MODE_ATOMIC_ALLOW_MODESET`
+pub const ALLOW_MODESET: u32 = 0x400;
+
+/// What a property belongs to.
+#[derive(Clone, Copy)]
+#[allow(missing_docs)]
+pub enum Object {
+    Crtc(u32),
+    Connector(u32),
+    Plane(u32),
+}
+
+impl Object {
+    fn id_and_type(self) -> (u32, u32) {
+        match self {
+            Self::Crtc(id) => (id, 0xcccc_cccc),
+            Self::Connector(id) => (id, 0xc0c0_c0c0),
+            Self::Plane(id) => (id, 0xeeee_eeee),
+        }
+    }
+}
+
+/// A buffer in memory.
+pub struct Buffer {
+    handle: u32,
+    pitch: u32,
+    width: u32,
+    height: u32,
+}
+
+/// An open device.
+pub struct Device(File);
+
+impl Device {
+    /// Opens the device of a driver. Skips the test if there is none.
+    pub fn open(driver: &str) -> TestResult<Self> {
+        for minor in 0..8 {
+            let path = format!("/dev/dri/card{minor}");
+            let Ok(file) = File::options().read(true).write(true).open(path) else {
+                continue;
+            };
+            let device = Self(file);
+            if device.driver()? == driver {
+                return Ok(device);
+            }
+        }
+        skip(format!("no device of {driver}"))
+    }
+
+    fn call<T>(&self, number: u32, arg: &mut T) -> io::Result<()> {
+        ioctl::call(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
+    }
+
+    fn driver(&self) -> io::Result<String> {
+        let mut name = [0u8; 32];
+        let mut version = Version {
+            name_len: name.len(),
+            name: name.as_mut_ptr() as u64,
+            ..Default::default()
+        };
+        self.call(0x00, &mut version)?;
+        let len = version.name_len.min(name.len());
+        Ok(String::from_utf8_lossy(&name[..len]).into_owned())
+    }
+
+    /// Asks for atomic modesetting.
+    pub fn set_atomic(&self) -> io::Result<()> {
+        let mut cap = ClientCap {
+            capability: 3,
+            value: 1,
+        };
+        ioctl::call(self.0.as_fd(), _IOW::<ClientCap>(MAGIC, 0x0d), &mut cap)
+    }
+
+    /// Creates a buffer with 32 bits for a pixel.
+    pub fn create_buffer(&self, width: u32, height: u32) -> io::Result<Buffer> {
+        let mut args = CreateDumb {
+            width,
+            height,
+            bpp: 32,
+            ..Default::default()
+        };
+        self.call(0xb2, &mut args)?;
+        Ok(Buffer {
+            handle: args.handle,
+            pitch: args.pitch,
+            width,
+            height,
+        })
+    }
+
+    /// Returns a dma-buf of a buffer.
+    pub fn export(&self, buffer: &Buffer) -> io::Result<OwnedFd> {
+        let mut args = PrimeHandle {
+            handle: buffer.handle,
+            flags: libc::O_CLOEXEC as u32 | libc::O_RDWR as u32,
+            ..Default::default()
+        };
+        self.call(0x2d, &mut args)?;
+        // SAFETY: The kernel has just created the descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(args.fd) })
+    }
+
+    /// Attaches a fence of vgem to a buffer, as one that writes or one that reads.
+    pub fn vgem_attach(&self, buffer: &Buffer, write: bool) -> io::Result<u32> {
+        let mut args = VgemFenceAttach {
+            handle: buffer.handle,
+            flags: u32::from(write),
+            ..Default::default()
+        };
+        self.call(0x41, &mut args)?;
+        Ok(args.out_fence)
+    }
+
+    /// Signals a fence of vgem.
+    pub fn vgem_signal(&self, fence: u32) -> io::Result<()> {
+        let mut args = VgemFenceSignal { fence, flags: 0 };
+        let number = _IOW::<VgemFenceSignal>(MAGIC, 0x42);
+        ioctl::call(self.0.as_fd(), number, &mut args)
+    }
+
+    /// Creates a sync object.
+    pub fn syncobj(&self) -> io::Result<Syncobj<'_>> {
+        let mut args = SyncobjCreate::default();
+        self.call(0xbf, &mut args)?;
+        Ok(Syncobj {
+            device: self,
+            handle: args.handle,
+        })
+    }
+
+    fn ids(&self) -> io::Result<(Vec<u32>, Vec<u32>)> {
+        let (mut crtcs, mut connectors) = (vec![0; 16], vec![0; 16]);
+        let mut res = CardRes {
+            crtc_id_ptr: crtcs.as_mut_ptr() as u64,
+            connector_id_ptr: connectors.as_mut_ptr() as u64,
+            count_crtcs: 16,
+            count_connectors: 16,
+            ..Default::default()
+        };
+        self.call(0xa0, &mut res)?;
+        crtcs.truncate(res.count_crtcs as usize);
+        connectors.truncate(res.count_connectors as usize);
+        Ok((crtcs, connectors))
+    }
+
+    /// Returns the first CRTC and the first connector.
+    pub fn output(&self) -> TestResult<(u32, u32)> {
+        let (crtcs, connectors) = self.ids()?;
+        match (crtcs.first(), connectors.first()) {
+            (Some(crtc), Some(connector)) => Ok((*crtc, *connector)),
+            _ => skip("no output"),
+        }
+    }
+
+    /// Returns the primary planes first.
+    pub fn planes(&self) -> io::Result<Vec<u32>> {
+        let mut planes = vec![0u32; 64];
+        let mut res = PlaneRes {
+            plane_id_ptr: planes.as_mut_ptr() as u64,
+            count_planes: 64,
+        };
+        self.call(0xb5, &mut res)?;
+        planes.truncate(res.count_planes as usize);
+        planes.sort_by_key(|plane| {
+            let (_, value) = self
+                .property(Object::Plane(*plane), "type")
+                .unwrap_or((0, 0));
+            value != 1
+        });
+        Ok(planes)
+    }
+
+    /// Returns a mode of a connector, the first one.
+    pub fn mode(&self, connector: u32) -> TestResult<Mode> {
+        // With no room for any, the kernel looks for them first.
+        let mut args = GetConnector {
+            connector_id: connector,
+            ..Default::default()
+        };
+        self.call(0xa7, &mut args)?;
+        let mut modes = vec![Mode::default(); args.count_modes as usize];
+        let mut args = GetConnector {
+            connector_id: connector,
+            modes_ptr: modes.as_mut_ptr() as u64,
+            count_modes: modes.len() as u32,
+            ..Default::default()
+        };
+        self.call(0xa7, &mut args)?;
+        match modes.first() {
+            Some(mode) => Ok(*mode),
+            None => skip("no mode"),
+        }
+    }
+
+    /// Returns the id of a property, and its value.
+    pub fn property(&self, object: Object, name: &str) -> io::Result<(u32, u64)> {
+        let (mut ids, mut values) = (vec![0u32; 64], vec![0u64; 64]);
+        let (obj_id, obj_type) = object.id_and_type();
+        let mut args = GetProperties {
+            props_ptr: ids.as_mut_ptr() as u64,
+            prop_values_ptr: values.as_mut_ptr() as u64,
+            count_props: 64,
+            obj_id,
+            obj_type,
+        };
+        self.call(0xb9, &mut args)?;
+        for (id, value) in ids.iter().zip(values).take(args.count_props as usize) {
+            let mut property = GetProperty {
+                prop_id: *id,
+                ..Default::default()
+            };
+            self.call(0xaa, &mut property)?;
+            let end = property.name.iter().position(|byte| *byte == 0);
+            if &property.name[..end.unwrap_or(32)] == name.as_bytes() {
+                return Ok((*id, value));
+            }
+        }
+        Err(io::Error::other(format!("there is no property {name}")))
+    }
+
+    /// Gives the kernel a mode, by which it then has a number.
+    pub fn mode_blob(&self, mode: &Mode) -> io::Result<u32> {
+        let mut args = CreateBlob {
+            data: std::ptr::from_ref(mode) as u64,
+            length: size_of::<Mode>() as u32,
+            ..Default::default()
+        };
+        self.call(0xbd, &mut args)?;
+        Ok(args.blob_id)
+    }
+
+    /// Makes a framebuffer of a buffer.
+    pub fn framebuffer(&self, buffer: &Buffer) -> io::Result<u32> {
+        let mut args = FbCmd2 {
+            width: buffer.width,
+            height: buffer.height,
+            pixel_format: u32::from_le_bytes(*b"XR24"),
+            ..Default::default()
+        };
+        args.handles[0] = buffer.handle;
+        args.pitches[0] = buffer.pitch;
+        self.call(0xb8, &mut args)?;
+        Ok(args.fb_id)
+    }
+
+    /// Commits properties of some objects at once.
+    pub fn commit(&self, what: &[(Object, &[(&str, u64)])], flags: u32) -> io::Result<()> {
+        let (mut objects, mut counts) = (Vec::new(), Vec::new());
+        let (mut ids, mut values) = (Vec::<u32>::new(), Vec::<u64>::new());
+        for (object, properties) in what {
+            objects.push(object.id_and_type().0);
+            counts.push(properties.len() as u32);
+            for (name, value) in *properties {
+                ids.push(self.property(*object, name)?.0);
+                values.push(*value);
+            }
+        }
+        let mut args = Atomic {
+            flags,
+            count_objs: objects.len() as u32,
+            objs_ptr: objects.as_ptr() as u64,
+            count_props_ptr: counts.as_ptr() as u64,
+            props_ptr: ids.as_ptr() as u64,
+            prop_values_ptr: values.as_ptr() as u64,
+            ..Default::default()
+        };
+        self.call(0xbc, &mut args)
+    }
+}
+
+/// Returns the fences of a dma-buf that somebody who writes or reads has to wait for.
+pub fn export_sync_file(dma_buf: BorrowedFd<'_>, write: bool) -> io::Result<SyncFile> {
+    let mut args = ExportSyncFile {
+        flags: if write { 2 } else { 1 },
+        fd: -1,
+    };
+    let number = _IOWR::<ExportSyncFile>(b'b' as u32, 2);
+    ioctl::call(dma_buf, number, &mut args)?;
+    // SAFETY: The kernel has just created the descriptor for us.
+    Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
+}
+
+/// A sync object. Point 0 is all of one that is no timeline.
+pub struct Syncobj<'a> {
+    device: &'a Device,
+    handle: u32,
+}
+
+impl Syncobj<'_> {
+    fn handle(&self, flags: u32, fd: i32, point: u64) -> SyncobjHandle {
+        SyncobjHandle {
+            handle: self.handle,
+            flags: flags | if point == 0 { 0 } else { 2 },
+            fd,
+            pad: 0,
+            point,
+        }
+    }
+
+    /// Makes the fence of a sync_file that of a point.
+    pub fn import(&self, point: u64, file: &SyncFile) -> io::Result<()> {
+        let mut args = self.handle(1, file.as_fd().as_raw_fd(), point);
+        self.device.call(0xc2, &mut args)
+    }
+
+    /// Returns the fence of a point.
+    pub fn export(&self, point: u64) -> io::Result<SyncFile> {
+        let mut args = self.handle(1, -1, point);
+        self.device.call(0xc1, &mut args)?;
+        // SAFETY: The kernel has just created the descriptor for us.
+        Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
+    }
+
+    /// Waits for a point until a time of `CLOCK_MONOTONIC`, and sets a deadline on the way.
+    pub fn wait(&self, point: u64, until_ns: u64, deadline_ns: Option<u64>) -> io::Result<()> {
+        let mut args = SyncobjTimelineWait {
+            handles: std::ptr::from_ref(&self.handle) as u64,
+            points: std::ptr::from_ref(&point) as u64,
+            timeout_nsec: until_ns as i64,
+            count_handles: 1,
+            flags: 2 | if deadline_ns.is_some() { 8 } else { 0 },
+            deadline_nsec: deadline_ns.unwrap_or(0),
+            ..Default::default()
+        };
+        self.device.call(0xca, &mut args)
+    }
+
+    /// Returns the last point that has signaled.
+    pub fn query(&self) -> io::Result<u64> {
+        let mut point = 0u64;
+        let mut args = SyncobjTimelineArray {
+            handles: std::ptr::from_ref(&self.handle) as u64,
+            points: std::ptr::from_mut(&mut point) as u64,
+            count_handles: 1,
+            flags: 0,
+        };
+        self.device.call(0xcb, &mut args)?;
+        Ok(point)
+    }
+
+    /// Signals a point from here.
+    pub fn signal(&self, point: u64) -> io::Result<()> {
+        let mut args = SyncobjTimelineArray {
+            handles: std::ptr::from_ref(&self.handle) as u64,
+            points: std::ptr::from_ref(&point) as u64,
+            count_handles: 1,
+            flags: 0,
+        };
+        self.device.call(0xcd, &mut args)
+    }
+
+    /// Returns a descriptor that is readable when a point has signaled.
+    pub fn eventfd(&self, point: u64) -> io::Result<OwnedFd> {
+        // SAFETY: This has no precondition.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: The kernel has just created the descriptor for us.
+        let event = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut args = SyncobjEventfd {
+            handle: self.handle,
+            flags: 0,
+            point,
+            fd,
+            pad: 0,
+        };
+        self.device.call(0xcf, &mut args)?;
+        Ok(event)
+    }
+}
+
+impl Drop for Syncobj<'_> {
+    fn drop(&mut self) {
+        let mut args = SyncobjCreate {
+            handle: self.handle,
+            flags: 0,
+        };
+        // There is nothing to be done about an error.
+        let _ = self.device.call(0xc0, &mut args);
+    }
+}
