@@ -16,6 +16,7 @@ TARGETS = {
     "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "mutants": "every lock, re-test and check removed once: the suites must notice each",
+    "bench": "what fences cost in C and in Rust, on the unpatched core and on ours: report and plots in out/bench/",
     "evidence": "write the page that says what shows each promise, from the results of the others in out/",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",
