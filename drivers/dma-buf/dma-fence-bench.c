@@ -259,7 +259,9 @@ static const char *bench_name(struct dma_fence *fence)
 
 static bool bench_signaled(struct dma_fence *fence)
 {
-	return READ_ONCE(container_of(fence, struct plain_fence, base)->payload.words[0]) == U64_MAX;
+	struct plain_fence *plain = container_of(fence, struct plain_fence, base);
+
+	return READ_ONCE(plain->payload.words[0]) == U64_MAX;
 }
 
 /* An op that takes its time. */
@@ -396,42 +398,46 @@ static __always_inline void deferred_signal(struct deferred_fence *fence)
 struct bench_case {
 	const char *name;
 	const char *side;
-	unsigned int param;
+	/* Up to a 0. */
+	const unsigned int *params;
 	unsigned int n;
-	int (*c)(const struct bench_case *this);
+	int (*c)(const struct bench_case *this, unsigned int param, unsigned int n);
 	int (*rust)(unsigned int param, unsigned int n);
 	const struct dma_fence_ops *ops;
 };
 
 /* What it takes to begin and to end a measurement. */
-static int clock_case(const struct bench_case *this)
+static int clock_case(const struct bench_case *this, unsigned int param,
+		      unsigned int n)
 {
 	unsigned int i;
 
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		dma_fence_bench_begin();
 		dma_fence_bench_end(1);
 	}
 	return 0;
 }
 
-static int plain_create_case(const struct bench_case *this)
+static int plain_create_case(const struct bench_case *this, unsigned int param,
+			     unsigned int n)
 {
 	struct plain_fence *fence;
 	unsigned int i;
 
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		fence = plain_create(this->ops, i, GFP_ATOMIC);
 		if (!fence)
 			break;
 		plain_signal(fence);
 	}
 	dma_fence_bench_end(i);
-	return i == this->n ? 0 : -ENOMEM;
+	return i == n ? 0 : -ENOMEM;
 }
 
-static int full_create_case(const struct bench_case *this)
+static int full_create_case(const struct bench_case *this, unsigned int param,
+			    unsigned int n)
 {
 	struct context *context = context_create();
 	struct full_fence *fence;
@@ -440,7 +446,7 @@ static int full_create_case(const struct bench_case *this)
 	if (!context)
 		return -ENOMEM;
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		fence = full_create(context, this->ops, i, GFP_ATOMIC);
 		if (!fence)
 			break;
@@ -448,10 +454,11 @@ static int full_create_case(const struct bench_case *this)
 	}
 	dma_fence_bench_end(i);
 	context_put(context);
-	return i == this->n ? 0 : -ENOMEM;
+	return i == n ? 0 : -ENOMEM;
 }
 
-static int deferred_create_case(const struct bench_case *this)
+static int deferred_create_case(const struct bench_case *this, unsigned int param,
+				unsigned int n)
 {
 	struct context *context = context_create();
 	struct deferred_fence *fence;
@@ -460,7 +467,7 @@ static int deferred_create_case(const struct bench_case *this)
 	if (!context)
 		return -ENOMEM;
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		fence = deferred_create(context, i, GFP_ATOMIC);
 		if (!fence)
 			break;
@@ -468,20 +475,21 @@ static int deferred_create_case(const struct bench_case *this)
 	}
 	dma_fence_bench_end(i);
 	context_put(context);
-	return i == this->n ? 0 : -ENOMEM;
+	return i == n ? 0 : -ENOMEM;
 }
 
 /* Signals fences that were there before. */
 #define SIGNAL_CASE(kind, create)						\
-static int kind##_signal_case(const struct bench_case *this)			\
+static int kind##_signal_case(const struct bench_case *this,			\
+			      unsigned int param, unsigned int n)		\
 {										\
-	struct kind##_fence **fences = kmalloc_objs(*fences, this->n);		\
+	struct kind##_fence **fences = kmalloc_objs(*fences, n);		\
 	struct context *context = context_create();				\
 	unsigned int count, i;							\
 										\
 	if (!fences || !context)						\
 		return -ENOMEM;							\
-	for (count = 0; count < this->n; count++) {				\
+	for (count = 0; count < n; count++) {				\
 		fences[count] = create;						\
 		if (!fences[count])						\
 			break;							\
@@ -492,7 +500,7 @@ static int kind##_signal_case(const struct bench_case *this)			\
 	dma_fence_bench_end(count);						\
 	context_put(context);							\
 	kfree(fences);								\
-	return count == this->n ? 0 : -ENOMEM;					\
+	return count == n ? 0 : -ENOMEM;					\
 }
 
 SIGNAL_CASE(plain, plain_create(this->ops, count, GFP_KERNEL))
@@ -500,7 +508,8 @@ SIGNAL_CASE(full, full_create(context, this->ops, count, GFP_KERNEL))
 SIGNAL_CASE(deferred, deferred_create(context, count, GFP_KERNEL))
 
 /* The lock of a fence, and nothing else. */
-static int lock_case(const struct bench_case *this)
+static int lock_case(const struct bench_case *this, unsigned int param,
+		     unsigned int n)
 {
 	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
 	unsigned long flags;
@@ -509,11 +518,11 @@ static int lock_case(const struct bench_case *this)
 	if (!fence)
 		return -ENOMEM;
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		dma_fence_lock_irqsave(&fence->base, flags);
 		dma_fence_unlock_irqrestore(&fence->base, flags);
 	}
-	dma_fence_bench_end(this->n);
+	dma_fence_bench_end(n);
 	plain_signal(fence);
 	return 0;
 }
@@ -530,7 +539,8 @@ static __always_inline int poll_n(struct dma_fence *fence, unsigned int n)
 }
 
 /* Polls a fence that has signaled. */
-static int test_case(const struct bench_case *this)
+static int test_case(const struct bench_case *this, unsigned int param,
+		     unsigned int n)
 {
 	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
 	unsigned int signaled;
@@ -538,13 +548,14 @@ static int test_case(const struct bench_case *this)
 	if (!fence)
 		return -ENOMEM;
 	dma_fence_signal(&fence->base);
-	signaled = poll_n(&fence->base, this->n);
+	signaled = poll_n(&fence->base, n);
 	dma_fence_put(&fence->base);
-	return signaled == this->n ? 0 : -EINVAL;
+	return signaled == n ? 0 : -EINVAL;
 }
 
 /* Polls a fence that has not, by so many CPUs. */
-static int poll_case(const struct bench_case *this)
+static int poll_case(const struct bench_case *this, unsigned int param,
+		     unsigned int n)
 {
 	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
 	unsigned int signaled;
@@ -552,69 +563,74 @@ static int poll_case(const struct bench_case *this)
 
 	if (!fence)
 		return -ENOMEM;
-	ret = dma_fence_bench_pollers_start(this->param - 1);
+	ret = dma_fence_bench_pollers_start(param - 1);
 	if (ret)
 		return ret;
 	dma_fence_bench_poll(&fence->base);
-	signaled = poll_n(&fence->base, this->n);
+	signaled = poll_n(&fence->base, n);
 	dma_fence_bench_pollers_stop();
 	plain_signal(fence);
 	return signaled ? -EINVAL : 0;
 }
 
 /* Polls a fence without a signaled op. The same, but for what is called. */
-static int poll_no_op_case(const struct bench_case *this)
+static int poll_no_op_case(const struct bench_case *this, unsigned int param,
+			   unsigned int n)
 {
 	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
 	unsigned int signaled;
 
 	if (!fence)
 		return -ENOMEM;
-	signaled = poll_n(&fence->base, this->n);
+	signaled = poll_n(&fence->base, n);
 	plain_signal(fence);
 	return signaled ? -EINVAL : 0;
 }
 
 /* Polls a fence whose op takes some time. */
-static int poll_slow_case(const struct bench_case *this)
+static int poll_slow_case(const struct bench_case *this, unsigned int param,
+			  unsigned int n)
 {
-	struct plain_fence *fence = plain_create(this->ops, this->param, GFP_KERNEL);
+	struct plain_fence *fence = plain_create(this->ops, param, GFP_KERNEL);
 
 	if (!fence)
 		return -ENOMEM;
-	poll_n(&fence->base, this->n);
+	poll_n(&fence->base, max(n / param, 4));
 	plain_signal(fence);
 	return 0;
 }
 
 /* The op alone. */
-static int slow_op_case(const struct bench_case *this)
+static int slow_op_case(const struct bench_case *this, unsigned int param,
+			unsigned int n)
 {
-	struct plain_fence *fence = plain_create(&out_slow_ops, this->param, GFP_KERNEL);
+	struct plain_fence *fence = plain_create(&out_slow_ops, param, GFP_KERNEL);
 	bool (*op)(struct dma_fence *fence) = READ_ONCE(out_slow_ops.signaled);
 	unsigned int i;
 
 	if (!fence)
 		return -ENOMEM;
+	n = max(n / param, 4);
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++)
+	for (i = 0; i < n; i++)
 		op(&fence->base);
-	dma_fence_bench_end(this->n);
+	dma_fence_bench_end(n);
 	plain_signal(fence);
 	return 0;
 }
 
 /* Signals a fence that so many CPUs poll, the one that signals included. */
-static int signal_polled_case(const struct bench_case *this)
+static int signal_polled_case(const struct bench_case *this, unsigned int param,
+			      unsigned int n)
 {
 	struct plain_fence *fence;
 	unsigned int i;
 	int ret;
 
-	ret = dma_fence_bench_pollers_start(this->param - 1);
+	ret = dma_fence_bench_pollers_start(param - 1);
 	if (ret)
 		return ret;
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		fence = plain_create(this->ops, 0, GFP_KERNEL);
 		if (!fence)
 			break;
@@ -624,10 +640,11 @@ static int signal_polled_case(const struct bench_case *this)
 		dma_fence_bench_end(1);
 	}
 	dma_fence_bench_pollers_stop();
-	return i == this->n ? 0 : -ENOMEM;
+	return i == n ? 0 : -ENOMEM;
 }
 
-static int driver_name_case(const struct bench_case *this)
+static int driver_name_case(const struct bench_case *this, unsigned int param,
+			    unsigned int n)
 {
 	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
 	unsigned int i;
@@ -635,17 +652,18 @@ static int driver_name_case(const struct bench_case *this)
 	if (!fence)
 		return -ENOMEM;
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		rcu_read_lock();
 		dma_fence_driver_name(&fence->base);
 		rcu_read_unlock();
 	}
-	dma_fence_bench_end(this->n);
+	dma_fence_bench_end(n);
 	plain_signal(fence);
 	return 0;
 }
 
-static int set_deadline_case(const struct bench_case *this)
+static int set_deadline_case(const struct bench_case *this, unsigned int param,
+			     unsigned int n)
 {
 	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
 	unsigned int i;
@@ -653,9 +671,9 @@ static int set_deadline_case(const struct bench_case *this)
 	if (!fence)
 		return -ENOMEM;
 	dma_fence_bench_begin();
-	for (i = 0; i < this->n; i++)
+	for (i = 0; i < n; i++)
 		dma_fence_set_deadline(&fence->base, i);
-	dma_fence_bench_end(this->n);
+	dma_fence_bench_end(n);
 	plain_signal(fence);
 	return 0;
 }
@@ -673,17 +691,18 @@ static void bench_cb_func(struct dma_fence *fence, struct dma_fence_cb *cb)
 }
 
 /* Registers so many callbacks with each fence, and signals it. */
-static int callbacks_case(const struct bench_case *this)
+static int callbacks_case(const struct bench_case *this, unsigned int param,
+			  unsigned int n)
 {
-	unsigned int num_fences = this->n / this->param, count, i, j;
+	unsigned int num_fences = n / param, count, i, j;
 	struct full_fence **fences = kmalloc_objs(*fences, num_fences);
-	struct bench_cb **cbs = kmalloc_objs(*cbs, this->n);
+	struct bench_cb **cbs = kmalloc_objs(*cbs, n);
 	struct context *context = context_create();
 	u64 calls = 0;
 
 	if (!fences || !cbs || !context)
 		return -ENOMEM;
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		cbs[i] = kzalloc_obj(**cbs);
 		if (!cbs[i])
 			return -ENOMEM;
@@ -698,8 +717,8 @@ static int callbacks_case(const struct bench_case *this)
 	for (i = 0; i < num_fences; i++) {
 		struct dma_fence *fence = &fences[i]->base;
 
-		for (j = 0; j < this->param; j++) {
-			struct bench_cb *cb = cbs[i * this->param + j];
+		for (j = 0; j < param; j++) {
+			struct bench_cb *cb = cbs[i * param + j];
 
 			cb->fence = dma_fence_get(fence);
 			if (dma_fence_add_callback(fence, &cb->cb, bench_cb_func))
@@ -709,7 +728,7 @@ static int callbacks_case(const struct bench_case *this)
 	}
 	dma_fence_bench_end(num_fences);
 
-	for (i = 0; i < this->n; i++) {
+	for (i = 0; i < n; i++) {
 		calls += cbs[i]->calls;
 		dma_fence_put(cbs[i]->fence);
 		kfree(cbs[i]);
@@ -717,12 +736,12 @@ static int callbacks_case(const struct bench_case *this)
 	context_put(context);
 	kfree(cbs);
 	kfree(fences);
-	return calls == this->n ? 0 : -EINVAL;
+	return calls == n ? 0 : -EINVAL;
 }
 
 /* Fences that are signaled in the order in which they were created. */
 struct timeline {
-	spinlock_t lock;
+	spinlock_t lock;	/* of the list */
 	struct context *context;
 	struct full_fence *first;
 	struct full_fence *last;
@@ -748,9 +767,10 @@ static void timeline_signal(struct timeline *timeline, u64 seqno)
 }
 
 /* Signals so many fences that are pending on each timeline. */
-static int timeline_case(const struct bench_case *this)
+static int timeline_case(const struct bench_case *this, unsigned int param,
+			 unsigned int n)
 {
-	unsigned int num_timelines = this->n / this->param, i, j;
+	unsigned int num_timelines = n / param, i, j;
 	struct timeline *timelines = kmalloc_objs(*timelines, num_timelines);
 
 	if (!timelines)
@@ -763,8 +783,10 @@ static int timeline_case(const struct bench_case *this)
 		timeline->context = context_create();
 		if (!timeline->context)
 			return -ENOMEM;
-		for (j = 0; j < this->param; j++) {
-			struct full_fence *fence = full_create(timeline->context, this->ops, j, GFP_KERNEL);
+		for (j = 0; j < param; j++) {
+			struct full_fence *fence;
+
+			fence = full_create(timeline->context, this->ops, j, GFP_KERNEL);
 
 			if (!fence)
 				return -ENOMEM;
@@ -778,8 +800,8 @@ static int timeline_case(const struct bench_case *this)
 
 	dma_fence_bench_begin();
 	for (i = 0; i < num_timelines; i++)
-		timeline_signal(&timelines[i], this->param);
-	dma_fence_bench_end(this->n);
+		timeline_signal(&timelines[i], param);
+	dma_fence_bench_end(n);
 
 	for (i = 0; i < num_timelines; i++)
 		context_put(timelines[i].context);
@@ -787,130 +809,125 @@ static int timeline_case(const struct bench_case *this)
 	return 0;
 }
 
-#define C(_name, _side, _param, _n, _fn, _ops)	\
-	{ .name = _name, .side = _side, .param = _param, .n = _n, .c = _fn, .ops = _ops }
-#define OUT(...)	C(__VA_ARGS__),
-#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
-#define IN(...)		C(__VA_ARGS__),
-#else
-#define IN(...)
-#endif
-#ifdef CONFIG_DMA_FENCE_BENCH_RUST
-#define RUST(_name, _param, _n, _fn)	\
-	{ .name = _name, .side = "rust", .param = _param, .n = _n, .rust = dma_fence_bench_rust_##_fn },
-#else
-#define RUST(...)
-#endif
+static const unsigned int once[] = { 1, 0 };
+static const unsigned int cpus[] = { 1, 2, 4, 8, 0 };
+static const unsigned int spins[] = { 1, 10, 100, 1000, 0 };
+static const unsigned int callbacks[] = { 1, 8, 64, 0 };
+static const unsigned int pending[] = { 1, 16, 256, 4096, 0 };
 
-#define POLL(cpus, n)							\
-	OUT("poll", "out", cpus, n, poll_case, &out_poll_ops)		\
-	IN("poll", "in", cpus, n, poll_case, &in_poll_ops)		\
-	RUST("poll", cpus, n, poll)
-
-#define SIGNAL_POLLED(cpus, n)							\
-	OUT("signal-polled", "out", cpus, n, signal_polled_case, &out_poll_ops)	\
-	IN("signal-polled", "in", cpus, n, signal_polled_case, &in_poll_ops)	\
-	RUST("signal-polled", cpus, n, signal_polled)
-
-#define POLL_SLOW(spins, n)							\
-	OUT("poll-slow", "op", spins, n, slow_op_case, NULL)			\
-	OUT("poll-slow", "out", spins, n, poll_slow_case, &out_slow_ops)	\
-	IN("poll-slow", "in", spins, n, poll_slow_case, &in_slow_ops)
-
-#define CALLBACKS(count, n)								\
-	OUT("callbacks", "out", count, n, callbacks_case, &out_ops)		\
-	IN("callbacks", "in", count, n, callbacks_case, &in_ops)		\
-	RUST("callbacks", count, n, callbacks)
-
-#define TIMELINE(pending, n)							\
-	OUT("timeline", "out", pending, n, timeline_case, &out_ops)		\
-	IN("timeline", "in", pending, n, timeline_case, &in_ops)		\
-	RUST("timeline", pending, n, timeline)
+#define C(_name, _params, _n, _run, _ops, _side) \
+	{ .name = _name, .side = _side, .params = _params, .n = _n, \
+	  .c = _run, .ops = _ops }
+#define RUST(_name, _params, _n, _run) \
+	{ .name = _name, .side = "rust", .params = _params, .n = _n, \
+	  .rust = dma_fence_bench_rust_##_run }
 
 static const struct bench_case cases[] = {
-	OUT("clock", "c", 1, 64, clock_case, NULL)
-	OUT("lock", "c", 1, 1024, lock_case, &out_ops)
-	/* The first two are the same, to see what a difference of nothing is. */
-	OUT("create", "out", 1, 256, plain_create_case, &out_ops)
-	OUT("create", "again", 1, 256, plain_create_case, &out_ops)
-	IN("create", "in", 1, 256, plain_create_case, &in_ops)
-	IN("create", "full", 1, 256, full_create_case, &in_ops)
-	OUT("create", "deferred", 1, 256, deferred_create_case, NULL)
-	RUST("create", 1, 256, create)
-	OUT("signal", "out", 1, 256, plain_signal_case, &out_ops)
-	IN("signal", "in", 1, 256, plain_signal_case, &in_ops)
-	IN("signal", "full", 1, 256, full_signal_case, &in_ops)
-	OUT("signal", "deferred", 1, 256, deferred_signal_case, NULL)
-	RUST("signal", 1, 256, signal)
-	OUT("test", "out", 1, 16384, test_case, &out_poll_ops)
-	IN("test", "in", 1, 16384, test_case, &in_poll_ops)
-	RUST("test", 1, 16384, test)
-	OUT("poll-no-op", "out", 1, 8192, poll_no_op_case, &out_ops)
-	IN("poll-no-op", "in", 1, 8192, poll_no_op_case, &in_ops)
-	RUST("poll-no-op", 1, 8192, poll_no_op)
-	POLL(1, 2048)
-	POLL(2, 512)
-	POLL(4, 512)
-	POLL(8, 512)
-	SIGNAL_POLLED(1, 64)
-	SIGNAL_POLLED(2, 64)
-	SIGNAL_POLLED(4, 64)
-	SIGNAL_POLLED(8, 64)
-	POLL_SLOW(1, 1024)
-	POLL_SLOW(10, 256)
-	POLL_SLOW(100, 32)
-	POLL_SLOW(1000, 4)
-	OUT("driver-name", "out", 1, 2048, driver_name_case, &out_ops)
-	IN("driver-name", "in", 1, 2048, driver_name_case, &in_ops)
-	OUT("set-deadline", "out", 1, 2048, set_deadline_case, &out_deadline_ops)
-	IN("set-deadline", "in", 1, 2048, set_deadline_case, &in_deadline_ops)
-	CALLBACKS(1, 256)
-	CALLBACKS(8, 256)
-	CALLBACKS(64, 256)
-	TIMELINE(1, 256)
-	TIMELINE(16, 256)
-	TIMELINE(256, 256)
-	TIMELINE(4096, 4096)
+	C("clock", once, 64, clock_case, NULL, "c"),
+	C("lock", once, 1024, lock_case, &out_ops, "c"),
+	C("create", once, 256, plain_create_case, &out_ops, "out"),
+	/* The same once more, to see what a difference of nothing is. */
+	C("create", once, 256, plain_create_case, &out_ops, "again"),
+	C("create", once, 256, deferred_create_case, NULL, "deferred"),
+	C("signal", once, 256, plain_signal_case, &out_ops, "out"),
+	C("signal", once, 256, deferred_signal_case, NULL, "deferred"),
+	C("test", once, 16384, test_case, &out_poll_ops, "out"),
+	C("poll-no-op", once, 8192, poll_no_op_case, &out_ops, "out"),
+	C("poll", cpus, 512, poll_case, &out_poll_ops, "out"),
+	C("signal-polled", cpus, 64, signal_polled_case, &out_poll_ops, "out"),
+	C("poll-slow", spins, 1024, slow_op_case, NULL, "op"),
+	C("poll-slow", spins, 1024, poll_slow_case, &out_slow_ops, "out"),
+	C("driver-name", once, 2048, driver_name_case, &out_ops, "out"),
+	C("set-deadline", once, 2048, set_deadline_case, &out_deadline_ops, "out"),
+	C("callbacks", callbacks, 256, callbacks_case, &out_ops, "out"),
+	C("timeline", pending, 256, timeline_case, &out_ops, "out"),
+#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
+	C("create", once, 256, plain_create_case, &in_ops, "in"),
+	C("create", once, 256, full_create_case, &in_ops, "full"),
+	C("signal", once, 256, plain_signal_case, &in_ops, "in"),
+	C("signal", once, 256, full_signal_case, &in_ops, "full"),
+	C("test", once, 16384, test_case, &in_poll_ops, "in"),
+	C("poll-no-op", once, 8192, poll_no_op_case, &in_ops, "in"),
+	C("poll", cpus, 512, poll_case, &in_poll_ops, "in"),
+	C("signal-polled", cpus, 64, signal_polled_case, &in_poll_ops, "in"),
+	C("poll-slow", spins, 1024, poll_slow_case, &in_slow_ops, "in"),
+	C("driver-name", once, 2048, driver_name_case, &in_ops, "in"),
+	C("set-deadline", once, 2048, set_deadline_case, &in_deadline_ops, "in"),
+	C("callbacks", callbacks, 256, callbacks_case, &in_ops, "in"),
+	C("timeline", pending, 256, timeline_case, &in_ops, "in"),
+#endif
+#ifdef CONFIG_DMA_FENCE_BENCH_RUST
+	RUST("create", once, 256, create),
+	RUST("signal", once, 256, signal),
+	RUST("test", once, 16384, test),
+	RUST("poll-no-op", once, 8192, poll_no_op),
+	RUST("poll", cpus, 512, poll),
+	RUST("signal-polled", cpus, 64, signal_polled),
+	RUST("callbacks", callbacks, 256, callbacks),
+	RUST("timeline", pending, 256, timeline),
+#endif
 };
 
-static int take_sample(const struct bench_case *this, unsigned int round, bool irqs_off)
+static int take_sample(const struct bench_case *this, unsigned int param, unsigned int round,
+		       bool irqs_off)
 {
 	int ret;
 
-	if (this->param > num_online_cpus() &&
-	    (!strcmp(this->name, "poll") || !strcmp(this->name, "signal-polled")))
+	if (this->params == cpus && param > num_online_cpus())
 		return 0;
 
 	memset(&sample, 0, sizeof(sample));
 	sample.irqs_off = irqs_off;
 	if (this->rust)
-		ret = this->rust(this->param, this->n);
+		ret = this->rust(param, max(this->n, param));
 	else
-		ret = this->c(this);
-	if (ret)
+		ret = this->c(this, param, max(this->n, param));
+	if (ret) {
+		pr_err("%s %s %u ends with %d\n", this->name, this->side, param, ret);
 		return ret;
+	}
 
 	/* Scripts read this. */
-	pr_info("sample %s %s %u %s %u %llu %u %llu\n", this->name, this->side, this->param,
+	pr_info("sample %s %s %u %s %u %llu %u %llu\n", this->name, this->side, param,
 		irqs_off ? "off" : "on", round, sample.ns, sample.iterations, sample.longest);
+	cond_resched();
 	return 0;
 }
 
-/* All samples of a round, in another order each time. */
+/* Whether the case is another side of one that came before. */
+static bool is_repeated(unsigned int index)
+{
+	unsigned int i;
+
+	for (i = 0; i < index; i++)
+		if (!strcmp(cases[i].name, cases[index].name))
+			return true;
+	return false;
+}
+
+/*
+ * All samples of a round. The sides of a case come one shortly after the other,
+ * in another order each time.
+ */
 static int take_round(unsigned int round, bool irqs_off)
 {
-	unsigned int count = ARRAY_SIZE(cases), i;
+	unsigned int count = ARRAY_SIZE(cases), i, j, k;
 
 	for (i = 0; i < count; i++) {
-		unsigned int which = (round * 7 + i) % count;
-		const struct bench_case *this = &cases[round % 2 ? count - 1 - which : which];
-		int ret = take_sample(this, round, irqs_off);
+		if (is_repeated(i))
+			continue;
+		for (j = 0; cases[i].params[j]; j++) {
+			for (k = 0; k < count; k++) {
+				const struct bench_case *this = &cases[(round * 7 + k) % count];
+				int ret;
 
-		if (ret) {
-			pr_err("%s %s %u ends with %d\n", this->name, this->side, this->param, ret);
-			return ret;
+				if (strcmp(this->name, cases[i].name))
+					continue;
+				ret = take_sample(this, this->params[j], round, irqs_off);
+				if (ret)
+					return ret;
+			}
 		}
-		cond_resched();
 	}
 	/* What was deferred and what was freed must not be a burden to the next round. */
 	rcu_barrier();
