@@ -20,6 +20,8 @@ CALLBACKS, PENDING, SPINS = (1, 8, 64), (1, 16, 256, 4096), (1, 10, 100, 1000)
 SIDES = {"out": "C, opted out", "in": "C, opted in", "full": "C, as the crate", "rust": "Rust", "deferred": "C, call_rcu()",
          "synchronize": "C, synchronize_rcu()"}
 
+COLORS = {"out": plot.GRAY, "in": plot.BLUE, "rust": plot.ORANGE, "deferred": plot.GREEN, "synchronize": plot.PURPLE}
+
 NAMES = {
     "create": "create + signal + destroy", "signal": "signal + destroy", "test": "is_signaled(), signaled",
     "poll-no-op": "is_signaled(), no op", "poll": "is_signaled(), op says no", "driver-name": "driver_name()",
@@ -194,19 +196,19 @@ def _spread(boots: Boots, key: Key) -> Tuple[float, float, float]:
 def _plots(run: Run, claims: Sequence[Claim], ratios: Sequence[Tuple[str, Estimate]]) -> Dict[str, str]:
     ours, cpus = run.ours, _cpus(run.ours)
     at = f"{run.date}, {run.command}"
-    sides = [side for side in ("out", "in", "rust")]
+    sides = ("out", "in", "rust")
     latency = {side: ours.histogram("destroyed", "single", side) for side in ("in", "rust", "deferred", "synchronize")}
     return {
         "ratios": plot.ratios(f"Time, as a ratio ({at})", "ratio of medians, with the interval of 95 %",
                               [(name, found.median, found.low, found.high) for name, found in ratios]),
         "destroyed": plot.curves("From signal() to the payload destroyed", "time, logarithmic", "% of the payloads that are gone",
-                                 [Line(SIDES[side], _curve(histogram, 100)) for side, histogram in latency.items() if histogram],
+                                 [Line(SIDES[side], COLORS[side], _curve(histogram, 100)) for side, histogram in latency.items() if histogram],
                                  logarithmic=True, unit=nanoseconds, steps=True),
         "pollers": plot.curves("Polling one unsignaled fence, whose op says no", "CPUs that poll it", "ns for each poll",
-                               [Line(SIDES[side], [(count, *_spread(ours, Key("poll", side, count))) for count in cpus])
+                               [Line(SIDES[side], COLORS[side], [(count, *_spread(ours, Key("poll", side, count))) for count in cpus])
                                 for side in sides], categories=cpus),
         "timeline": plot.curves("Signaling all fences that are pending on a timeline", "fences pending", "ns for each fence",
-                                [Line(SIDES[side], [(count, *_spread(ours, Key("timeline", side, count))) for count in PENDING])
+                                [Line(SIDES[side], COLORS[side], [(count, *_spread(ours, Key("timeline", side, count))) for count in PENDING])
                                  for side in sides], categories=PENDING),
     }
 

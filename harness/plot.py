@@ -15,12 +15,13 @@ _STYLE = """\
 .mark{stroke:#ddd}}"""
 
 # Told apart by everybody, on light and on dark.
-COLORS = ("#8a8a8a", "#2b8cd6", "#e0662a", "#1f9e77", "#b56bb0")
+GRAY, BLUE, ORANGE, GREEN, PURPLE = "#8a8a8a", "#2b8cd6", "#e0662a", "#1f9e77", "#b56bb0"
 
 
 class Line(NamedTuple):
-    """A named series of points (x, y), or of bars with a spread (y, low, high)."""
+    """A named series of points (x, y), which may have a spread: (x, y, low, high)."""
     name: str
+    color: str
     points: Sequence[Tuple[float, ...]]
 
 
@@ -57,8 +58,8 @@ def _page(title: str, height: int, parts: List[str]) -> str:
 
 def _legend(lines: Sequence[Line], y: float) -> List[str]:
     parts, x = [], 16.0
-    for line, color in zip(lines, COLORS):
-        parts += [f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="11" height="11" fill="{color}"/>', _text(x + 16, y, line.name)]
+    for line in lines:
+        parts += [f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="11" height="11" fill="{line.color}"/>', _text(x + 16, y, line.name)]
         x += 34 + 7.2 * len(line.name)
     return parts
 
@@ -79,7 +80,7 @@ def _scale(ticks: List[float], begin: float, end: float, logarithmic: bool) -> C
 
 def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], categories: Sequence[float] = (),
            logarithmic: bool = False, unit: Callable[[float], str] = number, steps: bool = False, height: int = 360) -> str:
-    """Curves. The points have a spread if they are (x, y, low, high); `categories` are equally far apart on the x axis."""
+    """Curves over a scale, or over `categories`, which are equally far apart."""
     bottom, right = height - 56, WIDTH - _RIGHT
     xs = [point[0] for line in lines for point in line.points]
     highest = max(max(point[1:]) for line in lines for point in line.points)
@@ -103,7 +104,7 @@ def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], catego
                   _text(x_at(tick), bottom + 20, unit(tick), "middle")]
     parts += [_line(_LEFT, bottom, right, bottom, "axis"), _text((_LEFT + right) / 2, height - 12, x_title, "middle"),
               f'<g transform="translate(16 {(_TOP + bottom) / 2:.0f}) rotate(-90)">{_text(0, 6, y_title, "middle")}</g>']
-    for index, (line, color) in enumerate(zip(lines, COLORS)):
+    for index, line in enumerate(lines):
         shift = 7.0 * (index - (len(lines) - 1) / 2) if categories else 0.0
         places = [(x_at(point[0]) + shift, *map(y_at, point[1:])) for point in line.points]
         path = []
@@ -111,18 +112,18 @@ def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], catego
             if steps and number_of_place:
                 path.append(f"{x:.1f} {places[number_of_place - 1][1]:.1f}")
             path.append(f"{x:.1f} {y:.1f}")
-        parts.append(f'<polyline points="{" ".join(path)}" fill="none" stroke="{color}" stroke-width="2.5"/>')
+        parts.append(f'<polyline points="{" ".join(path)}" fill="none" stroke="{line.color}" stroke-width="2.5"/>')
         if not steps:
             for x, y, *spread in places:
                 if spread:
-                    parts.append(_line(x, spread[0], x, spread[1], more=f'stroke="{color}" stroke-width="1.5"'))
-                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
+                    parts.append(_line(x, spread[0], x, spread[1], more=f'stroke="{line.color}" stroke-width="1.5"'))
+                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{line.color}"/>')
     return _page(title, height, parts)
 
 
 def ratios(title: str, x_title: str, rows: Sequence[Tuple[str, float, float, float]], most: float = 2.0) -> str:
     """Bars from 1 to a ratio, with its spread: (name, ratio, low, high). What is beyond `most` is cut off, and its value said."""
-    left, row = 320, 26
+    left, row = 356, 26
     height = _TOP + row * len(rows) + 58
     bottom, right = height - 52, WIDTH - 70
     lowest = min(0.8, *(max(0.0, low) for _, _, low, _ in rows))
@@ -133,7 +134,7 @@ def ratios(title: str, x_title: str, rows: Sequence[Tuple[str, float, float, flo
     for index, (name, ratio, low, high) in enumerate(rows):
         y = _TOP + row * index
         ends = sorted((at(1.0), at(min(ratio, most))))
-        color = COLORS[2] if ratio > 1.02 else COLORS[1]
+        color = ORANGE if low > 1 else GREEN if high < 1 else GRAY
         parts += [_text(left - 12, y + 5, name, "end"),
                   f'<rect x="{ends[0]:.1f}" y="{y - 7}" width="{max(1.5, ends[1] - ends[0]):.1f}" height="15" '
                   f'fill="{color}"/>', _text(right + 8, y + 5, f"{ratio:.2f}")]

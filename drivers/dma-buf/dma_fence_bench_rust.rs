@@ -40,6 +40,24 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
+use core::mem::MaybeUninit;
+
+module! {
+    type: Bench,
+    name: "dma_fence_bench_rust",
+    authors: ["dma-fence developers"],
+    description: "Benchmark of DMA fences in Rust",
+    license: "GPL",
+}
+
+struct Bench;
+
+impl kernel::Module for Bench {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
 // SAFETY: They are declared like this in `dma-fence-bench.h`. Those that are marked as safe have no
 // requirements.
 unsafe extern "C" {
