@@ -58,8 +58,7 @@ impl kernel::Module for Bench {
     }
 }
 
-// SAFETY: They are declared like this in `dma-fence-bench.h`. Those that are marked as safe have no
-// requirements.
+// As in `dma-fence-bench.h`. Those that are marked as safe have no requirements.
 unsafe extern "C" {
     safe fn dma_fence_bench_begin();
     safe fn dma_fence_bench_end(iterations: c_uint);
@@ -171,7 +170,7 @@ fn poll_n(fence: &DmaFence, n: c_uint) -> c_uint {
 
     dma_fence_bench_begin();
     for _ in 0..n {
-        signaled += c_uint::from(fence.is_signaled());
+        signaled = c_uint::from(fence.is_signaled()).wrapping_add(signaled);
     }
     dma_fence_bench_end(n);
     signaled
