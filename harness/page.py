@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A page of prose, tables and plots, written as Markdown or as reStructuredText. Prose has `code` in single backticks."""
+"""A page of prose, tables and plots, as Markdown or as reStructuredText. Prose has `code` in single backticks."""
 
 import re
 import textwrap
@@ -36,10 +36,12 @@ class Page:
         self.blocks.append(("image", (name, text)))
 
     def markdown(self) -> str:
-        return "<!-- SPDX-License-Identifier: GPL-2.0 -->\n" + "\n\n".join(_markdown(*block) for block in self.blocks) + "\n"
+        blocks = "\n\n".join(_markdown(*block) for block in self.blocks)
+        return f"<!-- SPDX-License-Identifier: GPL-2.0 -->\n{blocks}\n"
 
     def restructured(self) -> str:
-        return ".. SPDX-License-Identifier: GPL-2.0\n\n" + "\n\n".join(_restructured(*block) for block in self.blocks) + "\n"
+        blocks = "\n\n".join(_restructured(*block) for block in self.blocks)
+        return f".. SPDX-License-Identifier: GPL-2.0\n\n{blocks}\n"
 
 
 def _markdown(kind: str, what) -> str:

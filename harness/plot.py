@@ -59,7 +59,8 @@ def _page(title: str, height: int, parts: List[str]) -> str:
 def _legend(lines: Sequence[Line], y: float) -> List[str]:
     parts, x = [], 16.0
     for line in lines:
-        parts += [f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="11" height="11" fill="{line.color}"/>', _text(x + 16, y, line.name)]
+        parts += [f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="11" height="11" fill="{line.color}"/>',
+                  _text(x + 16, y, line.name)]
         x += 34 + 7.2 * len(line.name)
     return parts
 
@@ -79,8 +80,9 @@ def _scale(ticks: List[float], begin: float, end: float, logarithmic: bool) -> C
 
 
 def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], categories: Sequence[float] = (),
-           logarithmic: bool = False, unit: Callable[[float], str] = number, steps: bool = False, height: int = 360) -> str:
+           logarithmic: bool = False, unit: Callable[[float], str] = number, steps: bool = False) -> str:
     """Curves over a scale, or over `categories`, which are equally far apart."""
+    height = 360
     bottom, right = height - 56, WIDTH - _RIGHT
     xs = [point[0] for line in lines for point in line.points]
     highest = max(max(point[1:]) for line in lines for point in line.points)
@@ -98,12 +100,14 @@ def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], catego
 
     parts = _legend(lines, 48)
     for tick in y_ticks:
-        parts += [_line(_LEFT, y_at(tick), right, y_at(tick), "grid"), _text(_LEFT - 8, y_at(tick) + 4, number(tick), "end")]
+        parts += [_line(_LEFT, y_at(tick), right, y_at(tick), "grid"),
+                  _text(_LEFT - 8, y_at(tick) + 4, number(tick), "end")]
     for tick in x_ticks:
         parts += [_line(x_at(tick), bottom, x_at(tick), bottom + 5, "axis"),
                   _text(x_at(tick), bottom + 20, unit(tick), "middle")]
     parts += [_line(_LEFT, bottom, right, bottom, "axis"), _text((_LEFT + right) / 2, height - 12, x_title, "middle"),
-              f'<g transform="translate(16 {(_TOP + bottom) / 2:.0f}) rotate(-90)">{_text(0, 6, y_title, "middle")}</g>']
+              f'<g transform="translate(16 {(_TOP + bottom) / 2:.0f}) rotate(-90)">',
+              _text(0, 6, y_title, "middle"), "</g>"]
     for index, line in enumerate(lines):
         shift = 7.0 * (index - (len(lines) - 1) / 2) if categories else 0.0
         places = [(x_at(point[0]) + shift, *map(y_at, point[1:])) for point in line.points]
@@ -122,15 +126,17 @@ def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], catego
 
 
 def ratios(title: str, x_title: str, rows: Sequence[Tuple[str, float, float, float]], most: float = 2.0) -> str:
-    """Bars from 1 to a ratio, with its spread: (name, ratio, low, high). What is beyond `most` is cut off, and its value said."""
+    """Bars from 1 to a ratio, with its spread: (name, ratio, low, high). What is beyond `most` is cut off."""
     left, row = 356, 26
     height = _TOP + row * len(rows) + 58
     bottom, right = height - 52, WIDTH - 70
     lowest = min(0.8, *(max(0.0, low) for _, _, low, _ in rows))
     ticks = [tick / 10 for tick in range(math.floor(lowest * 10), round(most * 10) + 1, 2)]
     at = _scale([ticks[0], most], left, right, False)
-    parts = [_line(at(tick), _TOP - 12, at(tick), bottom, "grid") + _text(at(tick), bottom + 18, f"{tick:.1f}", "middle")
-             for tick in ticks]
+    parts = []
+    for tick in ticks:
+        parts += [_line(at(tick), _TOP - 12, at(tick), bottom, "grid"),
+                  _text(at(tick), bottom + 18, f"{tick:.1f}", "middle")]
     for index, (name, ratio, low, high) in enumerate(rows):
         y = _TOP + row * index
         ends = sorted((at(1.0), at(min(ratio, most))))
@@ -140,5 +146,6 @@ def ratios(title: str, x_title: str, rows: Sequence[Tuple[str, float, float, flo
                   f'fill="{color}"/>', _text(right + 8, y + 5, f"{ratio:.2f}")]
         if low < most:
             parts.append(_line(at(max(low, ticks[0])), y, at(min(high, most)), y, "axis", 'stroke-width="2"'))
-    parts += [_line(at(1.0), _TOP - 16, at(1.0), bottom, "mark"), _text((left + right) / 2, height - 10, x_title, "middle")]
+    parts += [_line(at(1.0), _TOP - 16, at(1.0), bottom, "mark"),
+              _text((left + right) / 2, height - 10, x_title, "middle")]
     return _page(title, height, parts)

@@ -2,8 +2,8 @@
 """make bench: what fences cost, on User-mode Linux with two CPUs: without locked ops, with them, and in Rust.
 
 All of these are measured in the same boots, their samples one shortly after the other. The unpatched core, on which
-only C can be measured, is booted in turns with ours. The result is a page with verdicts, tables and plots in out/bench/;
-with PAGE=1 it is also written to Documentation/, where it is committed.
+only C can be measured, is booted in turns with ours. The result is a page with verdicts, tables and plots in
+out/bench/; with PAGE=1 it is also written to Documentation/, where it is committed.
 """
 
 import os
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import List
 
 from harness import base, boot, cache, kernel, knobs, ktap, series, tools, ui
-from harness.bench_page import Run, write
+from harness.bench_claims import Run
+from harness.bench_page import write
 from harness.samples import Boot, Boots
 from harness.ui import Fail, Step
 
@@ -33,7 +34,8 @@ def _boot(built: kernel.Kernel, number: int, total: int) -> Boot:
     log = cache.LOG / f"bench-{variant}-{number}.log"
     rounds = QUICK_ROUNDS if knobs.QUICK else ROUNDS
     suite = "dma-fence-bench" if variant == "core" else "dma-fence-bench.samples_test"
-    arguments = [f"kunit.filter_glob={suite}", "kunit.timeout=3600", *(f"dma_fence_bench.{k}={v}" for k, v in rounds.items())]
+    arguments = [f"kunit.filter_glob={suite}", "kunit.timeout=3600",
+                 *(f"dma_fence_bench.{name}={value}" for name, value in rounds.items())]
     with Step(f"boot UML ({variant}, {number} of {total})") as step:
         wrong = boot.uml(built, arguments, log, step, limit=3600, silence=300)
         lines = ktap.read_log(log)
@@ -69,15 +71,15 @@ def main() -> None:
         for side, built in zip(sides, kernels):
             side.append(_boot(built, number, boots))
             load.append(os.getloadavg()[0])
-    command = "make bench" + (" QUICK=1" if knobs.QUICK else "")
-    run = Run(base=Boots(sides[0]), ours=Boots(sides[1]), date=time.strftime("%Y-%m-%d", time.gmtime()), command=command,
-              machine=_machine(), version=found.version, load=max(load),
+    command = "make bench" + " QUICK=1" * knobs.QUICK + " PAGE=1" * knobs.PAGE
+    run = Run(base=Boots(sides[0]), ours=Boots(sides[1]), date=time.strftime("%Y-%m-%d", time.gmtime()),
+              command=command, machine=_machine(), version=found.version, load=max(load),
               rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"])
     shutil.rmtree(FOLDER, ignore_errors=True)
     page, claims, plots = write(run, FOLDER)
     cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
                  quick=knobs.QUICK, boots=boots, machine=run.machine, load=run.load,
-                 targets=[claim.as_json() for claim in claims], figures=run.figures())
+                 targets=[claim._asdict() for claim in claims], figures=run.figures())
     if knobs.PAGE:
         cache.write(PAGE, page.restructured())
         for plot in plots:
