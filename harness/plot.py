@@ -104,7 +104,7 @@ def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], catego
                   _text(_LEFT - 8, y_at(tick) + 4, number(tick), "end")]
     for tick in x_ticks:
         parts += [_line(x_at(tick), bottom, x_at(tick), bottom + 5, "axis"),
-                  _text(x_at(tick), bottom + 20, unit(tick), "middle")]
+                  _text(x_at(tick), bottom + 20, f"{tick:g}" if categories else unit(tick), "middle")]
     parts += [_line(_LEFT, bottom, right, bottom, "axis"), _text((_LEFT + right) / 2, height - 12, x_title, "middle"),
               f'<g transform="translate(16 {(_TOP + bottom) / 2:.0f}) rotate(-90)">',
               _text(0, 6, y_title, "middle"), "</g>"]
@@ -131,7 +131,7 @@ def ratios(title: str, x_title: str, rows: Sequence[Tuple[str, float, float, flo
     height = _TOP + row * len(rows) + 58
     bottom, right = height - 52, WIDTH - 70
     lowest = min(0.8, *(max(0.0, low) for _, _, low, _ in rows))
-    ticks = [tick / 10 for tick in range(math.floor(lowest * 10), round(most * 10) + 1, 2)]
+    ticks = [tick / 5 for tick in range(math.floor(lowest * 5), round(most * 5) + 1)]
     at = _scale([ticks[0], most], left, right, False)
     parts = []
     for tick in ticks:
