@@ -88,7 +88,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     ordered = sorted(values)
     count = len(ordered)
     skip = max(0, math.floor(count / 2 - 0.98 * math.sqrt(count)))
-    lower, _, upper = statistics.quantiles(ordered, n=4) if count > 1 else (ordered[0],) * 3
+    lower, _, upper = statistics.quantiles(ordered, n=4, method="inclusive") if count > 1 else (ordered[0],) * 3
     return Estimate(statistics.median(ordered), ordered[skip], ordered[-1 - skip], lower, upper, count)
 
 
