@@ -19,6 +19,7 @@ TARGETS = {
     "litmus": "the litmus tests of the memory model with herd7",
     "audit": "every dma_fence backend of the tree at hand against the list in harness/backends, with coccinelle",
     "mutants": "every lock, re-test and check removed once: the suites must notice each",
+    "bench": "what fences cost in C and in Rust, on the unpatched core and on ours: report and plots in out/bench/",
     "evidence": "write the page that says what shows each promise, from the results of the others in out/",
     "docs": "render our pages and rustdoc into out/docs/",
     "series": "write the git am-able patch series to out/series/ and prove that it applies",

@@ -43,9 +43,11 @@ def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
-        samples = [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
-        others = [module for name in OTHERS for module in kernel.modules(built, name, step)]
-        for module in [*samples, *others] if modules else []:
+        ours = []
+        if modules:
+            ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
+            ours += [module for name in OTHERS for module in kernel.modules(built, name, step)]
+        for module in ours:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name
         folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")

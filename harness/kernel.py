@@ -37,6 +37,7 @@ KINDS: Dict[str, Kind] = {
     "races": _um("races"),
     # Where the races end in a use after free.
     "races-kasan": _um("races", "kasan"),
+    "bench": _um("bench"),
     # What make sanitize boots ...
     "kasan": _qemu("lockdep", "kasan"),
     "kcsan": _qemu("kcsan"),

@@ -16,6 +16,8 @@ HELP = {
     "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, separated by commas (default: all)",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",
+    "QUICK": "bench: 1 takes three minutes, with fewer samples",
+    "PAGE": "bench: 1 also writes the page and the plots to Documentation/",
     "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
@@ -32,6 +34,8 @@ ROUNDS = get("ROUNDS")
 ONLY = get("ONLY")
 SECONDS = get("SECONDS", "120")
 SEED = get("SEED")
+QUICK = get("QUICK") not in ("", "0")
+PAGE = get("PAGE") not in ("", "0")
 BUILD = get("BUILD") not in ("", "0")
 VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))

@@ -17,7 +17,7 @@ _running: List[subprocess.Popen] = []
 _DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|ARCH|"
                    r"SUBARCH|CROSS_COMPILE|LLVM|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
                    r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|"
-                   r"KDIR|JOBS|SERIES|CACHE|ROUNDS|ONLY|SECONDS|SEED|BUILD|O|C|V|W")
+                   r"KDIR|JOBS|SERIES|CACHE|ROUNDS|ONLY|SECONDS|SEED|QUICK|PAGE|BUILD|O|C|V|W")
 
 
 def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:
