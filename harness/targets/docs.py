@@ -121,7 +121,7 @@ def main() -> None:
         kernel.configure(source, "um", build, step)
         step.note = ""
         problems = _sphinx(source, build, step)
-        shutil.copytree(output / PARENT, fresh / "kernel", ignore=shutil.ignore_patterns(".buildinfo", "_sources"))
+        shutil.copytree(output / PARENT, fresh / "kernel", ignore=shutil.ignore_patterns(".buildinfo"))
         found = sorted((fresh / "kernel/dma-fence").glob("*.html"))
         step.note = f"{len(found)} pages, {len(problems)} warnings"
     with Step("rustdoc") as step:
