@@ -184,7 +184,7 @@ def python(ctx: Context, step: Step) -> Findings:
 
 def listed(ctx: Context, step: Step) -> Findings:
     """Every file at a kernel path belongs to exactly one commit of each variant that has it."""
-    found, rooms = [], ("rust/", "drivers/", "include/", "samples/", "Documentation/")
+    found, rooms = [], ("rust/", "drivers/", "include/", "samples/", "scripts/", "Documentation/")
     for variant in series.VARIANTS:
         names = [name for entry in series.of(variant) for name in entry.files]
         found += [f"patches/series:1: {name} is in two commits of {variant}" for name in sorted(set(names))
