@@ -43,7 +43,8 @@ def read() -> Dict[Tuple[str, str], Backend]:
             found.append(last._replace(reason=f"{last.reason} {line.strip()}".strip()))
             continue
         words = line.split()
-        if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES or words[7:] not in ([], ["found"])):
+        if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES
+                or words[7:] not in ([], ["found"])):
             raise Fail(f"harness/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST [found]")
         found.append(Backend(*words[:5], words[5].split(","), words[6], len(words) == 8, ""))
     for backend in found:
@@ -56,7 +57,8 @@ def read() -> Dict[Tuple[str, str], Backend]:
 
 def ops(table: Table) -> str:
     """The ops that a table has, a letter each. Another member than those that are known is a `?`."""
-    given = [name for name, value in table.members.items() if value != "NULL" and name not in ("locked_ops", "unlocked_ops")]
+    given = [name for name, value in table.members.items()
+             if value != "NULL" and name not in ("locked_ops", "unlocked_ops")]
     return "".join(sorted(LETTERS.get(name, "?") for name in given))
 
 

@@ -12,7 +12,7 @@ from harness import cache, git, proc, series
 from harness.base import Base
 from harness.ui import Fail
 
-COVER = series.PATCHES / "cover-letter"
+COVER = series.PATCHES / "cover-letter"  # cover-letter-VARIANT where a variant has its own
 
 
 def _identity() -> Dict[str, str]:
@@ -44,7 +44,7 @@ def _figure(match: "re.Match[str]") -> str:
 
 def _cover(text: str, variant: str, base: Base) -> str:
     """Fills in git's template of a cover letter: a subject, a blank line, the body."""
-    words = cache.read(COVER)
+    words = cache.read(COVER.with_name(f"{COVER.name}-{variant}")) or cache.read(COVER)
     words = re.sub(r"\A(?:#.*\n|\s*\n)+", "", words) or f"dma-fence: {variant} series\n\n(No cover letter was written.)\n"
     words = re.sub(r"\{\{([\w.]+)\}\}", _figure, words)
     subject, _, body = words.partition("\n")

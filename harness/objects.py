@@ -17,6 +17,9 @@ _USERS = ["drivers/gpu/drm/amd/amdgpu/amdgpu_trace_points.o", "drivers/gpu/drm/s
           "drivers/gpu/drm/scheduler/sched_entity.o", "drivers/gpu/drm/scheduler/tests/tests_basic.o",
           "drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o", "drivers/dma-buf/sync_debug.o"]
 
+# What is included by another file, and no object.
+_PARTS = {"drivers/gpu/drm/i915/selftests/i915_sw_fence.c": "drivers/gpu/drm/i915/i915_sw_fence.c"}
+
 _WARNING = re.compile(r"(\S+\.[ch]):\d+:(?:\d+:)? (warning|error): (.*)")
 
 
@@ -32,11 +35,10 @@ class Built(NamedTuple):
 def names() -> List[str]:
     """The objects of all backends, of all files of drivers that the series touches, and of users of its headers."""
     files = {backend.file for backend in backends.read().values()}
-    for entry in series.read():
-        if entry.variants == ["full"] or entry.name == "dma-fence-locked-ops.patch":
-            files |= set(re.findall(r"(?m)^\+\+\+ b/(drivers/\S+\.c)$", entry.diff))
-            files |= {name for name in entry.files if name.endswith(".c") and name.startswith("drivers/")}
-    return sorted({name[:-1] + "o" for name in files} | set(_USERS))
+    for entry in series.of("full"):
+        touched = re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff) + entry.files
+        files |= {name for name in touched if name.startswith("drivers/") and name.endswith(".c")}
+    return sorted({_PARTS.get(name, name)[:-1] + "o" for name in files} | set(_USERS))
 
 
 def _make(path: Path, arch: str, build: Path) -> List:

@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple, Tuple
 from harness import backends, base, cache, coccinelle, git, knobs, objects, proc, series, tools, ui
 from harness.backends import Backend
 from harness.coccinelle import Finding, Table
-from harness.ui import Step
+from harness.ui import Fail, Step
 
 PLANTED = "tests/audit/planted.c"
 PAGE = "Documentation/driver-api/dma-fence-backends.rst"
@@ -71,7 +71,8 @@ def unclassified(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]
 
 def _gone(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
     have = {(table.file, table.name) for table in tree.tables}
-    return [f"{file}: {name} is in harness/backends, but not in the tree" for file, name in known if (file, name) not in have]
+    return [f"{file}: {name} is in harness/backends, but not in the tree" for file, name in known
+            if (file, name) not in have]
 
 
 def _unexpected(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
@@ -79,7 +80,8 @@ def _unexpected(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
     folders = {backend.file.rpartition("/")[0] for backend in known.values() if backend.found}
     seen = {finding.file.rpartition("/")[0] for finding in tree.findings}
     return ([f"the semantic patch finds nothing in {folder}" for folder in sorted(folders - seen)]
-            + [f"{f.file}:{f.line}: nobody knew: {f.text}" for f in tree.findings if f.file.rpartition("/")[0] not in folders])
+            + [f"{f.file}:{f.line}: nobody knew: {f.text}" for f in tree.findings
+               if f.file.rpartition("/")[0] not in folders])
 
 
 def _full(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
@@ -118,6 +120,15 @@ def _page(known: Dict[Tuple[str, str], Backend]) -> List[str]:
     return [f"{PAGE}: {file} {name} is in one of this and harness/backends" for file, name in sorted(rows ^ set(known))]
 
 
+def _row(table: Table, known: Dict[Tuple[str, str], Backend]) -> Dict[str, object]:
+    row: Dict[str, object] = {"file": table.file, "name": table.name, "line": table.line, "ops": backends.ops(table),
+                              "class": None}
+    backend = known.get((table.file, table.name))
+    if backend:
+        row.update({"class": backend.kind, "lock": backend.lock, "patches": backend.patches, "reason": backend.reason})
+    return row
+
+
 def main() -> None:
     begin = time.monotonic()
     cache.forget_result("audit")
@@ -128,19 +139,24 @@ def main() -> None:
     else:
         tools.prepare_source()
     with Step("coccinelle") as step:
-        tools.want(coccinelle.NEEDS, step)
+        tools.want(coccinelle.NEEDS + (tools.LINTERS if knobs.BUILD else []), step)
     found = base.get(any_version=True)
     theirs = _look(f"Linux {found.version}", found.commit)
     open_ones = unclassified(known, theirs)
     problems = _gone(known, theirs) + _page(known)
     if not open_ones and not problems:
         problems += _unexpected(known, theirs)
-    commits = []
-    with Step("series (full)") as step:
-        commits = series.commits("full", found)
-        step.note = f"{len(commits)} commits"
-    ours = _look("SERIES=full", commits[-1])
-    problems += _full(known, ours)
+    ours: List[Finding] = []
+    try:
+        with Step("series (full)") as step:
+            commits = series.commits("full", found)
+            step.note = f"{len(commits)} commits"
+    except Fail as err:  # as on another kernel, whose backends are shown all the same
+        problems.append(err.what)
+    else:
+        tree = _look("SERIES=full", commits[-1])
+        problems += _full(known, tree)
+        ours = tree.findings
     with Step("what is planted") as step:
         planted = coccinelle.findings(cache.TOP, [PLANTED], step)
         step.note = f"{len(planted)} findings"
@@ -151,13 +167,10 @@ def main() -> None:
         print(f"      UNCLASSIFIED {line}")
     for line in problems:
         print(f"FAIL {line}")
-    rows = [{"file": table.file, "name": table.name, "line": table.line, "ops": backends.ops(table),
-             **({"lock": known[key].lock, "class": known[key].kind, "patches": known[key].patches, "reason": known[key].reason}
-                if (key := (table.file, table.name)) in known else {"class": None})} for table in theirs.tables]
     cache.result("audit", ok=not open_ones and not problems, base=found.version, seconds=round(time.monotonic() - begin),
-                 backends=rows, unclassified=open_ones, problems=problems,
-                 findings={"base": [f._asdict() for f in theirs.findings], "full": [f._asdict() for f in ours.findings],
-                           "planted": [f._asdict() for f in planted]},
+                 backends=[_row(table, known) for table in theirs.tables], unclassified=open_ones, problems=problems,
+                 findings={name: [f._asdict() for f in findings]
+                           for name, findings in (("base", theirs.findings), ("full", ours), ("planted", planted))},
                  **({"objects": built.json()} if built else {}))
     print(f"audit: {len(theirs.tables)} backends, {len(open_ones)} unclassified", flush=True)
     sys.exit(1 if open_ones or problems else 0)

@@ -12,7 +12,6 @@
 //	lock calls are looked into if they are in the same file, one level deep.
 // Options: --no-includes --include-headers
 
-virtual org
 virtual report
 
 @unlocked@
