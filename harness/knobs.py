@@ -16,7 +16,7 @@ HELP = {
     "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, separated by commas (default: all)",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",
-    "QUICK": "bench: 1 takes three minutes, with fewer samples",
+    "QUICK": "bench: 1 takes fewer samples, for a first look",
     "PAGE": "bench: 1 also writes the page and the plots to Documentation/",
     "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",

@@ -159,9 +159,20 @@ static int poller_run(void *data)
 	return 0;
 }
 
+/* They may get at a fence as long as it is published, so that has a reference. */
+static void publish(struct dma_fence *fence)
+{
+	struct dma_fence *before = rcu_dereference_protected(polled, true);
+
+	if (fence)
+		dma_fence_get(fence);
+	rcu_assign_pointer(polled, fence);
+	dma_fence_put(before);
+}
+
 void dma_fence_bench_pollers_stop(void)
 {
-	rcu_assign_pointer(polled, NULL);
+	publish(NULL);
 	while (num_pollers)
 		kthread_stop(pollers[--num_pollers].task);
 }
@@ -190,7 +201,7 @@ int dma_fence_bench_pollers_start(unsigned int count)
 	return num_pollers == count ? 0 : -ENODEV;
 }
 
-/* Returns when all of them poll the fence, which must not be freed without RCU. */
+/* Returns when all of them poll the fence. */
 void dma_fence_bench_poll(struct dma_fence *fence)
 {
 	unsigned long before[MAX_POLLERS];
@@ -198,7 +209,7 @@ void dma_fence_bench_poll(struct dma_fence *fence)
 
 	for (i = 0; i < num_pollers; i++)
 		before[i] = READ_ONCE(pollers[i].polls);
-	rcu_assign_pointer(polled, fence);
+	publish(fence);
 	for (i = 0; i < num_pollers; i++)
 		while (READ_ONCE(pollers[i].polls) - before[i] < 4)
 			cpu_relax();
@@ -489,7 +500,7 @@ static int kind##_signal_case(const struct bench_case *this,			\
 										\
 	if (!fences || !context)						\
 		return -ENOMEM;							\
-	for (count = 0; count < n; count++) {				\
+	for (count = 0; count < n; count++) {					\
 		fences[count] = create;						\
 		if (!fences[count])						\
 			break;							\
@@ -500,7 +511,7 @@ static int kind##_signal_case(const struct bench_case *this,			\
 	dma_fence_bench_end(count);						\
 	context_put(context);							\
 	kfree(fences);								\
-	return count == n ? 0 : -ENOMEM;					\
+	return count == n ? 0 : -ENOMEM;						\
 }
 
 SIGNAL_CASE(plain, plain_create(this->ops, count, GFP_KERNEL))
@@ -787,7 +798,6 @@ static int timeline_case(const struct bench_case *this, unsigned int param,
 			struct full_fence *fence;
 
 			fence = full_create(timeline->context, this->ops, j, GFP_KERNEL);
-
 			if (!fence)
 				return -ENOMEM;
 			if (timeline->first)

@@ -75,7 +75,7 @@ unsafe extern "C" {
 
 /// Has the other CPUs poll a fence.
 fn poll_elsewhere(fence: &DmaFence) {
-    // SAFETY: The fence is valid, and freed by RCU.
+    // SAFETY: The fence is valid. It gets a reference for as long as it is polled.
     unsafe { dma_fence_bench_poll(fence.as_raw()) };
 }
 
