@@ -24,7 +24,7 @@ from harness import cache, mutants, ui
 from harness.targets import litmus, sanitize
 from harness.ui import Fail, Step
 
-TEMPLATE = cache.TOP / "Documentation/driver-api/dma-fence-evidence.rst.in"
+TEMPLATE = cache.TOP / "Documentation/driver-api/dma-fence/evidence.rst.in"
 PAGE = TEMPLATE.with_suffix("")
 
 # Where promises are made.
