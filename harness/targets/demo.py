@@ -14,6 +14,7 @@ from harness.ui import Fail, Step
 
 ROUNDS = 2000
 FOLDER = cache.OUT / "demo"
+FILES = ("window.svg", "window.json")
 OP = races.Race("signaled", "A", "C")
 
 
@@ -90,8 +91,8 @@ def main() -> None:
     sides = [one.side for one in shown]
     FOLDER.mkdir(parents=True, exist_ok=True)
     caption = f"User-mode Linux with two CPUs. The suite makes the op stay for 10 µs. Round of the median latency, of {len(sides[0].rounds)}."
-    cache.write(FOLDER / "window.svg", window.svg(sides, caption))
-    cache.write(FOLDER / "window.json", window.trace(sides))
+    for name, text in zip(FILES, (window.svg(sides, caption), window.trace(sides))):
+        cache.write(FOLDER / name, text)
     print(f"      drawn in {FOLDER.relative_to(cache.TOP)}/window.svg; window.json opens in ui.perfetto.dev or chrome://tracing")
     problems = [text for wrong, text in (
         (shown[1].late.late, f"ours: late {shown[1].late}"),
