@@ -81,7 +81,7 @@ def _restructured(kind: str, what) -> str:
         return f"::\n\n  {what}"
     if kind == "image":
         return f".. image:: {what[0]}\n   :alt: {what[1]}"
-    cells = [[_code(str(cell)) or "\\" for cell in row] for row in [what.header, *what.rows]]
+    cells = [[_code(str(cell)) or "-" for cell in row] for row in [what.header, *what.rows]]
     widths = [max(map(len, column)) for column in zip(*cells)]
     rule = "  ".join("=" * width for width in widths)
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
