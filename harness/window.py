@@ -40,9 +40,9 @@ class Side(NamedTuple):
     locked: bool
     rounds: List[Round]
 
-    def middle(self) -> Round:
-        """The round whose latency is the median one: the one to draw."""
-        return sorted(self.rounds, key=Round.latency)[len(self.rounds) // 2]
+    def quiet(self) -> Round:
+        """The round to draw: the one in which the host has disturbed the two CPUs the least."""
+        return min(self.rounds, key=lambda found: max(found.op.end, found.signal.end))
 
     def numbers(self) -> Dict[str, object]:
         latencies = [found.latency() for found in self.rounds]
@@ -71,11 +71,11 @@ _LABELS = {"op": "signaled() of the fence", "signal": "dma_fence_signal()", "des
 
 
 def trace(sides: List[Side]) -> str:
-    """The middle rounds in the JSON format of Chrome's trace viewer, which Perfetto reads as well."""
+    """The quiet rounds in the JSON format of Chrome's trace viewer, which Perfetto reads as well."""
     events: List[Dict[str, object]] = []
     for process, side in enumerate(sides, 1):
         events.append({"name": "process_name", "ph": "M", "pid": process, "args": {"name": side.name}})
-        found = side.middle()
+        found = side.quiet()
         start = min(found.op.begin, found.signal.begin)
         for name, span in zip(SPANS, found):
             events.append({"name": "thread_name", "ph": "M", "pid": process, "tid": span.cpu, "args": {"name": f"CPU {span.cpu}"}})
@@ -116,7 +116,7 @@ class _Drawing:
         self.parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>')
 
     def side(self, side: Side, y: float) -> None:
-        found = side.middle()
+        found = side.quiet()
         self.text("title", 20, y + 16, side.name)
         lanes = {found.op.cpu: y + 28, found.signal.cpu: y + 28 + _ROW + 6}
         for cpu, top in lanes.items():
@@ -149,10 +149,10 @@ class _Drawing:
 
 
 def svg(sides: List[Side], caption: str) -> str:
-    """Draws the middle round of each side."""
-    middles = [side.middle() for side in sides]
-    latest = max(max(found.op.end, found.signal.end) for found in middles)
-    end = max([latest] + [found.destructor.end for found in middles if found.destructor.end < 2 * latest]) * 1.12
+    """Draws the quiet round of each side."""
+    quiet = [side.quiet() for side in sides]
+    latest = max(max(found.op.end, found.signal.end) for found in quiet)
+    end = max([latest] + [found.destructor.end for found in quiet if found.destructor.end < 2 * latest]) * 1.12
     height = 140 * len(sides) + 70
     drawing = _Drawing(-0.15 * end, end)
     for number, side in enumerate(sides):

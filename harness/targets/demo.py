@@ -59,10 +59,10 @@ def _tell(base_side: Shown, ours: Shown) -> None:
      On the unpatched core nothing waits for the op, so the driver must not free what it uses. With locked
      ops, dma_fence_signal() takes the lock that the op runs under, so it returns when the op has left.
 
-  2. The same moment on either core, the round in the middle of {len(base_side.side.rounds)}:
+  2. The same moment on either core, the quietest round of {len(base_side.side.rounds)} and of {len(ours.side.rounds)}:
 """)
     for shown in (base_side, ours):
-        found = shown.side.middle()
+        found = shown.side.quiet()
         first, second = ("dma_fence_signal() returns", found.signal.end), ("the op leaves", found.op.end)
         order = sorted([first, second, ("the destructor runs", found.destructor.begin)], key=lambda event: event[1])
         print(f"      {'ours' if shown.side.locked else 'base':6} " + ", ".join(f"{name} after {window.time(when)}" for name, when in order))
@@ -90,7 +90,7 @@ def main() -> None:
     _tell(*shown)
     sides = [one.side for one in shown]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    caption = f"User-mode Linux with two CPUs. The suite makes the op stay for 10 µs. Round of the median latency, of {len(sides[0].rounds)}."
+    caption = f"User-mode Linux with two CPUs. The suite makes the op stay for 10 µs. The quietest of {len(sides[0].rounds)} and of {len(sides[1].rounds)} rounds."
     for name, text in zip(FILES, (window.svg(sides, caption), window.trace(sides))):
         cache.write(FOLDER / name, text)
     print(f"      drawn in {FOLDER.relative_to(cache.TOP)}/window.svg; window.json opens in ui.perfetto.dev or chrome://tracing")
