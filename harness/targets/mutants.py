@@ -27,6 +27,8 @@ _LIMIT, _SILENCE = 240, 60
 _VERDICTS = cache.ROOT / "tree" / "mutants"
 # rustc takes most of the time and has one thread.
 _WORKERS = min(2, int(knobs.JOBS))
+# A mutant that is noticed only if two CPUs meet gets more than one chance, as they may not on a busy host.
+_BOOTS = 3
 # A case that is being run when something is reported gets so long to say that it fails.
 _GRACE = 3.0
 
@@ -132,7 +134,10 @@ def _run(work: _Work, mutant: Mutant, commit: str) -> Verdict:
         log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
         with work.booting:
             begin += time.monotonic() - waiting
-            found, results = _boot(built, log, step)
+            for _ in range(_BOOTS):
+                found, results = _boot(built, log, step)
+                if found:
+                    break
         found += [f"suite {name} has {results.suites.get(name, 0)} cases instead of {count}"
                   for name, count in work.suites.items() if not found and results.suites.get(name, 0) < count]
         if mutant.compiler:
@@ -204,7 +209,7 @@ def _all(work: _Work, chosen: List[Mutant], commits: List[str], keys: List[Path]
                 for future in ready:
                     mutant, key = todo[future]
                     verdict = done[mutant.name] = future.result()
-                    if verdict.verdict != BROKEN:
+                    if verdict.verdict == KILLED:
                         cache.write(key, json.dumps(verdict))
                     ui.end_progress()
                     print(f"      {len(done)}/{len(chosen)} {mutant.name}: {verdict.line()} ({verdict.seconds} s)",
