@@ -76,6 +76,7 @@ def _tell(base_side: Shown, ours: Shown) -> None:
     print("""
      On the unpatched core a destructor is deferred by a grace period, with call_rcu(), to softirq context. With
      locked ops it is the statement after dma_fence_signal(). Here it waits for the op, which the test makes slow.
+     A host with other work adds the time for which it keeps either CPU from running: the minimum has the least of it.
 """)
 
 
