@@ -21,7 +21,7 @@ from harness.samples import Boot, Boots
 from harness.ui import Fail, Step
 
 FOLDER = cache.OUT / "bench"
-PAGE = cache.TOP / "Documentation/driver-api/dma-fence-bench.rst"
+PAGE = cache.TOP / "Documentation/driver-api/dma-fence/bench.rst"
 
 # How often each kernel is booted, and the arguments of the suite.
 BOOTS, QUICK_BOOTS = 3, 2
