@@ -9,7 +9,7 @@ import textwrap
 from typing import Callable, Iterable, List, Optional, Tuple
 
 from harness import base, cache, formatted, kernel, knobs, proc, series, tools, ui
-from harness.targets import evidence
+from harness.targets import bench, evidence
 from harness.ui import Fail, Step
 
 # checkpatch types that cannot be met here, each with its reason.
@@ -192,7 +192,9 @@ def listed(ctx: Context, step: Step) -> Findings:
         names = [name for entry in series.of(variant) for name in entry.files]
         found += [f"patches/series:1: {name} is in two commits of {variant}" for name in sorted(set(names))
                   if names.count(name) > 1]
-    ours = {str(path.relative_to(cache.TOP)) for path in (evidence.TEMPLATE, evidence.PAGE)}
+    # What is written from results is no part of the series.
+    written = (evidence.TEMPLATE, evidence.PAGE, bench.PAGE, *bench.PAGE.parent.glob("dma-fence-bench-*.svg"))
+    ours = {str(path.relative_to(cache.TOP)) for path in written}
     found += [f"{name}:1: not named in patches/series" for name in ctx.files
               if name.startswith(rooms) and name not in ctx.overlay and name not in ours]
     patches = {entry.name for entry in series.read()}
