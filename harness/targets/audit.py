@@ -19,7 +19,7 @@ from harness.coccinelle import Finding, Table
 from harness.ui import Fail, Step
 
 PLANTED = "tests/audit/planted.c"
-PAGE = "Documentation/driver-api/dma-fence-backends.rst"
+PAGE = "Documentation/driver-api/dma-fence/backends.rst"
 
 
 class Tree(NamedTuple):
@@ -62,8 +62,8 @@ def unclassified(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]
             found.append(f"{where} is new: it has the ops {backends.ops(table)}")
         elif backend.ops != backends.ops(table):
             found.append(f"{where} has the ops {backends.ops(table)}, was reviewed with {backend.ops}")
-        elif backend.digest != backends.digest(table, (tree.path / table.file).read_text()):
-            found.append(f"{where} has changed since it was reviewed")
+        elif backend.digest != (now := backends.digest(table, (tree.path / table.file).read_text())):
+            found.append(f"{where} has changed since it was reviewed, and has the digest {now} now")
     found += [f"{file}: may have a backend in Rust" for file in tree.files
               if file.endswith(".rs") and "dma_fence_ops {" in (tree.path / file).read_text()]
     return found
