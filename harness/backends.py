@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
+from harness import reasons
 from harness.coccinelle import Table
 from harness.ui import Fail
 
@@ -35,21 +36,12 @@ class Backend(NamedTuple):
 def read() -> Dict[Tuple[str, str], Backend]:
     """The list, in its order."""
     found: List[Backend] = []
-    for number, line in enumerate(_FILE.read_text().splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        if line[0].isspace() and found:
-            last = found.pop()
-            found.append(last._replace(reason=f"{last.reason} {line.strip()}".strip()))
-            continue
+    for number, line, reason in reasons.read(_FILE):
         words = line.split()
         if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES
                 or words[7:] not in ([], ["found"])):
             raise Fail(f"harness/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST [found]")
-        found.append(Backend(*words[:5], words[5].split(","), words[6], len(words) == 8, ""))
-    for backend in found:
-        if not backend.reason:
-            raise Fail(f"harness/backends: no reason for {backend.name} of {backend.file}")
+        found.append(Backend(*words[:5], words[5].split(","), words[6], len(words) == 8, reason))
     if len({backend.key for backend in found}) < len(found):
         raise Fail("harness/backends names a backend twice")
     return {backend.key: backend for backend in found}

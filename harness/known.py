@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
+from harness import reasons
 from harness.ui import Fail
 
 _FILE = Path(__file__).resolve().parent / "known-reports"
@@ -28,20 +29,11 @@ class Known(NamedTuple):
 
 def read() -> List[Known]:
     found: List[Known] = []
-    for number, line in enumerate(_FILE.read_text().splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        if line[0].isspace() and found:
-            last = found.pop()
-            found.append(last._replace(reason=f"{last.reason} {line.strip()}".strip()))
-            continue
+    for number, line, reason in reasons.read(_FILE):
         parts = line.split(": ", 2)
         if len(parts) != 3 or line[0].isspace():
             raise Fail(f"harness/known-reports:{number}: wants CONFIGURATION: SUITE: TITLE")
-        found.append(Known(*(part.strip() for part in parts), ""))
-    for known in found:
-        if not known.reason:
-            raise Fail(f"harness/known-reports: no reason for {known.title!r}")
+        found.append(Known(*(part.strip() for part in parts), reason))
     return found
 
 

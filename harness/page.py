@@ -44,6 +44,15 @@ class Page:
         return f".. SPDX-License-Identifier: GPL-2.0\n\n{blocks}\n"
 
 
+def simple_table(rows: Sequence[Sequence[object]]) -> str:
+    """A simple table in reStructuredText, of a header and rows. Empty cells, which it cannot have, become a dash."""
+    cells = [[str(cell) or "-" for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    rule = "  ".join("=" * width for width in widths)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+
+
 def _markdown(kind: str, what) -> str:
     if kind in ("title", "section"):
         return ("# " if kind == "title" else "## ") + what
@@ -81,8 +90,4 @@ def _restructured(kind: str, what) -> str:
         return f"::\n\n  {what}"
     if kind == "image":
         return f".. image:: {what[0]}\n   :alt: {what[1]}"
-    cells = [[_code(str(cell)) or "-" for cell in row] for row in [what.header, *what.rows]]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    rule = "  ".join("=" * width for width in widths)
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+    return simple_table([[_code(str(cell)) for cell in row] for row in [what.header, *what.rows]])

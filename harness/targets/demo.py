@@ -27,9 +27,9 @@ class Shown(NamedTuple):
 def _boot(built: kernel.Kernel) -> Shown:
     locked = built.source.variant != "base"
     log = cache.LOG / f"demo-{built.source.variant}.log"
-    arguments = [word for word in races.arguments(ROUNDS, free_at_once=locked) if "filter_glob" not in word]
+    arguments = races.arguments(ROUNDS, free_at_once=locked, cases="dma-fence-[ow]*.test_[rw]*")
     with Step(f"boot UML ({built.source.variant})") as step:
-        wrong = boot.uml(built, ["kunit.filter_glob=dma-fence-[ow]*.test_[rw]*", *arguments], log, step)
+        wrong = boot.uml(built, arguments, log, step)
         lines = ktap.read_log(log)
         rounds, late = window.parse(lines), races.parse(lines)
         bad = ktap.bad_lines(log)

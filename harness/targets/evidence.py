@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import Callable, Dict, Iterable, List
 
 from harness import cache, mutants, ui
+from harness.page import simple_table
 from harness.targets import litmus, sanitize
 from harness.ui import Fail, Step
 
@@ -63,12 +64,7 @@ def _read(target: str) -> Json:
 
 
 def _table(header: List[str], rows: List[List[object]]) -> str:
-    """A simple table in reStructuredText. No cell may be empty in the first column."""
-    cells = [[str(cell) if str(cell) else "-" for cell in row] for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    rule = "  ".join("=" * width for width in widths)
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+    return simple_table([header, *rows])
 
 
 def _score(side: Json) -> str:

@@ -48,9 +48,9 @@ class Score(NamedTuple):
 Races = Dict[Race, Score]
 
 
-def arguments(rounds: int, free_at_once: bool) -> List[str]:
-    """What makes a kernel run the races, each to its end, and nothing else."""
-    found = ["kunit.filter_glob=*fence[-_][or]*.*race", f"kunit.timeout={300 + rounds // 100}"]
+def arguments(rounds: int, free_at_once: bool, cases: str = "*fence[-_][or]*.*race") -> List[str]:
+    """What makes a kernel run the races, each to its end, and nothing else. With other `cases`, these."""
+    found = [f"kunit.filter_glob={cases}", f"kunit.timeout={300 + rounds // 100}"]
     for module in MODULES:
         found += [f"{module}.rounds={rounds}", f"{module}.budget_ms=0", f"{module}.free_at_once={free_at_once:d}"]
     return found
