@@ -32,20 +32,60 @@ bool dma_fence_ops_lock(struct dma_fence *fence, unsigned long *flags)
 	return true;
 }
 
-/* dma_fence_op_signaled() for locked ops. The caller holds rcu_read_lock(). */
+/*
+ * Lock a fence to poll it, unless somebody else has locked it, in which case who
+ * polls need not wait. Lockdep is told that it might.
+ */
+static bool dma_fence_poll_lock(struct dma_fence *fence, unsigned long *flags)
+{
+	spinlock_t *lock = dma_fence_spinlock(fence);
+
+	/*
+	 * There, a task that polls may have preempted the one that has the lock,
+	 * and would poll for ever if its priority is higher. Waiting boosts that.
+	 */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		spin_lock_irqsave(lock, *flags);
+		return true;
+	}
+
+	local_irq_save(*flags);
+	might_lock(lock);
+	if (spin_trylock(lock))
+		return true;
+
+	local_irq_restore(*flags);
+	return false;
+}
+
+/*
+ * dma_fence_op_signaled() for locked ops. The caller holds rcu_read_lock(), and
+ * has found the op there.
+ */
 bool __dma_fence_op_signaled(struct dma_fence *fence)
 {
-	bool signaled = true;
 	unsigned long flags;
-	bool tmp;
+	bool signaled, tmp;
+
+	/* See dma_fence_ops_lock(). */
+	if (dma_fence_test_signaled_flag(fence))
+		return true;
 
 	/* As in dma_fence_signal(), which this is if the op says so. */
 	tmp = dma_fence_begin_signalling();
 
-	if (dma_fence_ops_lock(fence, &flags)) {
-		signaled = dma_fence_is_signaled_locked(fence);
-		dma_fence_unlock_irqrestore(fence, flags);
+	if (!dma_fence_poll_lock(fence, &flags)) {
+		dma_fence_end_signalling(tmp);
+		return dma_fence_test_signaled_flag(fence);
 	}
+
+	signaled = dma_fence_test_signaled_flag(fence);
+	/* A fence without the signaled bit still has the ops that it had. */
+	if (!signaled && rcu_dereference(fence->ops)->signaled(fence)) {
+		dma_fence_signal_locked(fence);
+		signaled = true;
+	}
+	dma_fence_unlock_irqrestore(fence, flags);
 
 	dma_fence_end_signalling(tmp);
 

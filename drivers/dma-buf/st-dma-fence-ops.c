@@ -16,6 +16,7 @@
 #include <linux/dma-fence.h>
 #include <linux/dma-fence-array.h>
 #include <linux/dma-fence-chain.h>
+#include <linux/hrtimer.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/lockdep.h>
@@ -790,7 +791,8 @@ static void race_signal(const struct race *race, struct mock_fence *mock)
 		dma_fence_enable_signaling(&mock->base);
 	} else if (race->way == WAY_C) {
 		WRITE_ONCE(mock->data->finished, true);
-		dma_fence_is_signaled(&mock->base);
+		/* Unlike a poll, this waits for an op that is under way. */
+		dma_fence_get_status(&mock->base);
 	}
 
 	race->signal(&mock->base);
@@ -1250,6 +1252,79 @@ static void test_signaled_while_waiting_for_lock(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
 }
 
+/*
+ * A poll is interrupted, and the fence signaled by the interrupt, anywhere: also
+ * between the last look at the signaled bit without the lock and the lock, where
+ * nothing else can be made to stop it.
+ */
+struct interruption {
+	struct hrtimer timer;
+	struct mock_fence *mock;
+};
+
+static enum hrtimer_restart signal_in_interrupt(struct hrtimer *timer)
+{
+	struct mock_fence *mock = container_of(timer, struct interruption, timer)->mock;
+
+	dma_fence_signal(&mock->base);
+	mock_kill_data(mock->data);
+
+	return HRTIMER_NORESTART;
+}
+
+/* So many polls that the clock, which is read in between, does not matter. */
+static bool poll_often(struct dma_fence *fence)
+{
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		if (dma_fence_is_signaled(fence))
+			return true;
+
+	return false;
+}
+
+static void test_signaled_in_interrupt_of_poll(struct kunit *test)
+{
+	static const struct dma_fence_ops * const ops[] = { &mock_ops, &mock_release_ops };
+	unsigned long end = race_end();
+	struct interruption interruption;
+	struct mock_issuer *issuer;
+	struct mock_fence *mock;
+	bool signaled = false;
+	int i;
+
+	require_locked_ops(test);
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "fences are not signaled in hard interrupts");
+
+	issuer = mock_issuer(test);
+	hrtimer_setup_on_stack(&interruption.timer, signal_in_interrupt, CLOCK_MONOTONIC,
+			       HRTIMER_MODE_REL_PINNED);
+
+	for (i = 0; i < 1000 && time_before(jiffies, end); i++) {
+		mock = mock_fence(issuer, ops[i % ARRAY_SIZE(ops)], NULL);
+		if (!mock)
+			break;
+
+		interruption.mock = mock;
+		hrtimer_start(&interruption.timer,
+			      ns_to_ktime(10 * NSEC_PER_USEC + get_random_u32_below(1000)),
+			      HRTIMER_MODE_REL_PINNED);
+		signaled = spin_until(poll_often(&mock->base), NSEC_PER_SEC);
+		hrtimer_cancel(&interruption.timer);
+
+		mock_retire_and_put(mock);
+		if (!signaled)
+			break;
+	}
+
+	destroy_hrtimer_on_stack(&interruption.timer);
+	KUNIT_EXPECT_TRUE(test, signaled);
+	KUNIT_EXPECT_GT(test, i, 10);
+	expect_contract(test, issuer);
+}
+
 /* Everything at once, and the issuer frees what the ops use when it has signaled. */
 
 static struct dma_fence *storm_get(struct mock_issuer *issuer)
@@ -1510,6 +1585,7 @@ static void test_set_deadline_only_if_unsignaled(struct kunit *test)
 struct question {
 	struct dma_fence *fence;
 	bool signaled;
+	bool irqs_off;
 	int added;
 };
 
@@ -1555,6 +1631,102 @@ static void ask_under_lock(struct kunit *test, struct remote *remote,
 
 	KUNIT_EXPECT_TRUE(test, answered);
 	KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+}
+
+/* What must be answered although somebody else has the lock */
+static void ask_poll(void *arg)
+{
+	struct question *question = arg;
+
+	question->signaled = dma_fence_is_signaled(question->fence);
+	question->irqs_off = irqs_disabled();
+}
+
+static void test_poll_does_not_wait(struct kunit *test)
+{
+	struct mock_issuer *issuer;
+	struct question *question;
+	struct mock_fence *mock;
+	struct remote *remote;
+	int i;
+
+	require_locked_ops(test);
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "a poll waits there");
+
+	issuer = mock_issuer(test);
+	question = shared_zalloc(test, sizeof(*question));
+	remote = remote_start(test);
+
+	/* With an inline lock and with one that the backend brings */
+	for (i = 0; i < 2; i++) {
+		issuer_forget(issuer);
+		mock = mock_fence(issuer, &mock_ops, i ? &mock_extern_lock : NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		mock->data->finished = true;
+
+		question->fence = &mock->base;
+		question->signaled = true;
+		ask_under_lock(test, remote, ask_poll, question);
+		KUNIT_EXPECT_FALSE(test, question->signaled);
+		KUNIT_EXPECT_FALSE(test, question->irqs_off);
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SIGNALED), 0);
+
+		/* It will know when it asks again. */
+		KUNIT_EXPECT_TRUE(test, dma_fence_is_signaled(&mock->base));
+		KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_SIGNALED), 1);
+
+		mock_retire_and_put(mock);
+	}
+	expect_contract(test, issuer);
+}
+
+static void ask_until_signaled(void *arg)
+{
+	struct question *question = arg;
+
+	question->signaled = spin_until(dma_fence_is_signaled(question->fence), ANSWER_NS);
+}
+
+/*
+ * Nothing but polls signals the fence, and each of two may find that the other
+ * one has the lock. One of them must find that the fence is done, and both that
+ * it has signaled.
+ */
+static void test_polls_depend_on_no_other(struct kunit *test)
+{
+	struct mock_issuer *issuer;
+	struct question *question;
+	struct mock_fence *mock;
+	struct remote *remote;
+	int i;
+
+	require_locked_ops(test);
+	issuer = mock_issuer(test);
+	question = shared_zalloc(test, sizeof(*question));
+	remote = remote_start(test);
+
+	for (i = 0; i < 100; i++) {
+		mock = mock_fence(issuer, &mock_ops, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		mock->data->error = -EIO;
+
+		question->fence = &mock->base;
+		question->signaled = false;
+		remote_call(remote, ask_until_signaled, question);
+		spin_until(dma_fence_is_signaled(&mock->base),
+			   get_random_u32_below(20) * NSEC_PER_USEC);
+		KUNIT_EXPECT_FALSE(test, dma_fence_test_signaled_flag(&mock->base));
+
+		WRITE_ONCE(mock->data->finished, true);
+		KUNIT_EXPECT_TRUE(test, spin_until(dma_fence_is_signaled(&mock->base), ANSWER_NS));
+		KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+		KUNIT_EXPECT_TRUE(test, question->signaled);
+		KUNIT_EXPECT_EQ(test, dma_fence_get_status(&mock->base), -EIO);
+
+		mock_retire_and_put(mock);
+	}
+	expect_contract(test, issuer);
 }
 
 static void test_no_lock_without_op(struct kunit *test)
@@ -1953,12 +2125,15 @@ static struct kunit_case dma_fence_ops_cases[] = {
 	KUNIT_CASE(test_race_extern_lock),
 	KUNIT_CASE_PARAM(test_race_signal_variants, signal_variants_gen_params),
 	KUNIT_CASE_PARAM(test_signaled_while_waiting_for_lock, late_callers_gen_params),
+	KUNIT_CASE(test_signaled_in_interrupt_of_poll),
 	KUNIT_CASE(test_storm),
 	KUNIT_CASE(test_storm_with_trace_events),
 	KUNIT_CASE_PARAM(test_locked_context, entry_points_gen_params),
 	KUNIT_CASE(test_locked_context_of_trace_events),
 	KUNIT_CASE_PARAM(test_legacy_context, entry_points_gen_params),
 	KUNIT_CASE(test_set_deadline_only_if_unsignaled),
+	KUNIT_CASE(test_poll_does_not_wait),
+	KUNIT_CASE(test_polls_depend_on_no_other),
 	KUNIT_CASE(test_no_lock_without_op),
 	KUNIT_CASE(test_no_lock_if_signaled),
 	KUNIT_CASE(test_names),

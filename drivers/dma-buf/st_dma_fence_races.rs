@@ -465,7 +465,8 @@ fn round(other: &Other, op: Op, way: Way, score: &mut Score) -> Result {
         Way::B if !call_signals => consumer.enable_signaling(),
         Way::C if !call_signals => {
             meeting.finished.store(true, Relaxed);
-            consumer.is_signaled();
+            // A poll does not wait for an op that is under way, and must be made again.
+            spin_until(Delta::from_millis(200), || consumer.is_signaled());
         }
         _ => (),
     }

@@ -41,6 +41,23 @@
  * If the backend brings a lock of its own to dma_fence_init(), that lock must
  * protect fences and nothing else.
  *
+ * Whoever polls the fence does not wait for the lock. If it is taken, somebody
+ * else polls the fence, signals it, adds a callback or looks at it otherwise, and
+ * dma_fence_is_signaled() answers with the signaled bit alone. It may return false
+ * then although the op would have said that the fence is done, as the op itself
+ * may do at any time. So
+ *
+ * * polls do not queue up. Whoever signals the fence or waits for its lock finds
+ *   at most one of them ahead,
+ * * one poll out of those that meet gets the lock, asks the op, and signals the
+ *   fence for the others. A fence which is signaled by nothing but polls depends
+ *   on no other,
+ * * whoever must know, rather than poll again, calls dma_fence_get_status(). It
+ *   waits for the lock and always asks.
+ *
+ * On PREEMPT_RT a poll waits, too: it may have preempted the one that has the
+ * lock, and must then lend it its priority.
+ *
  * What the contract does not promise:
  *
  * * A name that a name op has returned is still read under rcu_read_lock()
@@ -84,17 +101,17 @@ dma_fence_op_enable_signaling(struct dma_fence *fence,
 static inline bool dma_fence_op_signaled_locked(struct dma_fence *fence)
 {
 	const struct dma_fence_ops *ops;
-	bool signaled;
 
 	rcu_read_lock();
 	ops = rcu_dereference(fence->ops);
-	signaled = ops && ops->signaled && ops->signaled(fence);
+	if (ops && ops->signaled && ops->signaled(fence)) {
+		rcu_read_unlock();
+		dma_fence_signal_locked(fence);
+		return true;
+	}
 	rcu_read_unlock();
 
-	if (signaled)
-		dma_fence_signal_locked(fence);
-
-	return signaled;
+	return false;
 }
 
 /*

@@ -173,6 +173,9 @@ pub trait FenceOps: Send + Sync + Sized + 'static {
     ///
     /// It may return [`FenceState::Pending`] although the work has finished, but once it has
     /// returned [`FenceState::Done`] it must not say otherwise.
+    ///
+    /// Who polls need not wait for the fence lock. This is not called then if somebody else has it,
+    /// and the fence is as good as pending.
     fn signaled(&self, _fence: &LockedFence<'_>) -> FenceState {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

@@ -389,7 +389,8 @@ fn race(act: Act, way: Way) -> Result<Race> {
             }
             Way::C => {
                 control.poll_says.store(DONE, Release);
-                consumer.is_signaled();
+                // A poll does not wait for an op that is under way, and must be made again.
+                wait_for(Delta::from_millis(200), || consumer.is_signaled());
             }
         }
         fence.signal(Ok(()));
