@@ -56,8 +56,9 @@
 //!
 //! The contract is kept by calling all ops under the fence lock. Cores with
 //! `CONFIG_DMA_FENCE_LOCKED_OPS` do that for whoever asks; on others it is done on entry to the
-//! ops. The only difference that a driver can see is that polling a fence while its lock is
-//! taken may there miss a [`FenceOps::signaled`] that would have said that it is done.
+//! ops. The only difference that a driver can see is that `dma_fence_get_status()`, which the
+//! kernel uses to report a fence to userspace, misses there that [`FenceOps::signaled`] would have
+//! said that it is done.
 //!
 //! # Examples
 //!
@@ -199,6 +200,19 @@ unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
     unsafe { flags(fence) & SIGNALED != 0 }
 }
 
+/// Lets lockdep check that the lock of a fence is held. Without lockdep there is nothing to call.
+///
+/// # Safety
+///
+/// `fence` must be valid.
+#[inline]
+unsafe fn assert_held(fence: *mut bindings::dma_fence) {
+    if cfg!(CONFIG_LOCKDEP) {
+        // SAFETY: `fence` is valid by the safety requirements.
+        unsafe { bindings::dma_fence_assert_held(fence) };
+    }
+}
+
 /// Records the result that a fence is about to be signaled with. The first error wins.
 ///
 /// # Safety
@@ -207,7 +221,7 @@ unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
 #[inline]
 unsafe fn set_result_locked(fence: *mut bindings::dma_fence, result: Result) {
     // SAFETY: `fence` is valid by the safety requirements.
-    unsafe { bindings::dma_fence_assert_held(fence) };
+    unsafe { assert_held(fence) };
 
     // SAFETY: The safety requirements make us the only one to access the field.
     let recorded = unsafe { &mut (*fence).error };

@@ -87,18 +87,28 @@ impl FenceHeader {
     /// The result is ignored if an error was set before.
     #[inline]
     pub(super) fn complete(&self, result: Result) {
+        match result {
+            // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do
+            // not get what leads here.
+            Ok(()) => unsafe { bindings::dma_fence_signal(self.as_raw()) },
+            Err(error) => self.complete_with_error(error),
+        }
+    }
+
+    /// Signals the fence with an error, in one critical section.
+    // This is not inlined, unlike what success takes.
+    fn complete_with_error(&self, error: Error) {
         let fence = self.as_raw();
 
         let _signalling = SignallingGuard::new();
-        // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do not
-        // get what leads here.
+        // SAFETY: As in `complete()`.
         let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
         // SAFETY: The fence is valid.
         if !unsafe { test_signaled_flag(fence) } {
             // SAFETY: The fence is valid and unsignaled, and we hold its lock.
             unsafe {
-                set_result_locked(fence, result);
+                set_result_locked(fence, Err(error));
                 bindings::dma_fence_signal_locked(fence);
             }
         }

@@ -100,7 +100,7 @@ pub(super) unsafe fn set_deadline(
     op: impl FnOnce(&LockedFence<'_>),
 ) {
     // SAFETY: By the safety requirements `fence` is valid, and the core holds its lock.
-    unsafe { bindings::dma_fence_assert_held(fence) };
+    unsafe { super::assert_held(fence) };
     // SAFETY: As above, and the core has seen the fence unsignaled under the lock.
     op(&unsafe { LockedFence::new(fence) });
 }
@@ -142,7 +142,7 @@ unsafe fn call_locked(
     op: impl FnOnce(&LockedFence<'_>) -> FenceState,
 ) -> bool {
     // SAFETY: By the safety requirements `fence` is valid.
-    unsafe { bindings::dma_fence_assert_held(fence) };
+    unsafe { super::assert_held(fence) };
 
     // SAFETY: `fence` is valid and unsignaled, and its lock is held.
     match op(&unsafe { LockedFence::new(fence) }) {

@@ -113,8 +113,10 @@ impl SignallingGuard {
     #[inline]
     pub fn new() -> Self {
         Self {
+            // Without lockdep there is nothing to call.
+            //
             // SAFETY: It has no requirements; what it returns goes to the corresponding end.
-            cookie: unsafe { bindings::dma_fence_begin_signalling() },
+            cookie: cfg!(CONFIG_LOCKDEP) && unsafe { bindings::dma_fence_begin_signalling() },
             _not_send: NotThreadSafe,
         }
     }
@@ -130,9 +132,11 @@ impl Default for SignallingGuard {
 impl Drop for SignallingGuard {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: `cookie` is from the corresponding begin, on the same task since a guard is not
-        // `Send`. It was not passed here before.
-        unsafe { bindings::dma_fence_end_signalling(self.cookie) };
+        if cfg!(CONFIG_LOCKDEP) {
+            // SAFETY: `cookie` is from the corresponding begin, on the same task since a guard is
+            // not `Send`. It was not passed here before.
+            unsafe { bindings::dma_fence_end_signalling(self.cookie) };
+        }
     }
 }
 
