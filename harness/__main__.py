@@ -10,7 +10,7 @@ from harness import cache, knobs, proc, ui
 # The order is the order of `make help`. evidence, format, clean, distclean and help need no lock on the cache.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
-    "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep",
+    "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep, and the code of the hot paths",
     "demo": "a tour of a minute: the race on the base core, its absence on ours, the latency of destructors",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",

@@ -35,6 +35,8 @@ KINDS: Dict[str, Kind] = {
     "um": _um("suites", "doctests", "um"),
     "qemu": _qemu("lockdep"),
     "races": _um("races"),
+    # What is disassembled.
+    "plain": Kind("x86_64", ["common", "plain"], ["drivers/dma-buf/dma-fence.o"], "drivers/dma-buf/dma-fence.o"),
     # Where the races end in a use after free.
     "races-kasan": _um("races", "kasan"),
     "bench": _um("bench"),
@@ -147,22 +149,41 @@ def build_loose(source: Source, kind: str, name: str) -> None:
                  count="objects", append=True)
 
 
-def modules(kernel: Kernel, name: str, step: Step) -> List[Path]:
-    """Builds the modules of a folder of this repository out of tree, in a copy beside the kernel's build, if anything
-    has changed."""
+def out_of_tree(kernel: Kernel, name: str, targets: List[str], step: Step) -> Path:
+    """Builds a folder of this repository out of tree, in a copy beside the kernel's build, if anything has changed.
+    Returns the copy."""
     ours, folder = cache.TOP / name, kernel.source.home / name.replace("/", "-")
     done = folder / ".harness-built"
-    parts = [cache.read(kernel.build / ".harness-built")]
+    parts = [cache.read(kernel.build / ".harness-built"), *targets]
     parts += [f"{path.name}\n{path.read_text()}" for path in sorted(ours.iterdir()) if path.is_file()]
     wanted = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     if cache.read(done) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ours, folder)
         log = cache.LOG / f"build-{kernel.source.variant}-{folder.name}.log"
-        proc.run([*make(kernel.source, kernel.kind, kernel.build, M=str(folder)), "modules"], log, step,
+        proc.run([*make(kernel.source, kernel.kind, kernel.build, M=str(folder)), *targets], log, step,
                  f"building {name}", env=tools.kernel_environment(), count="objects")
         cache.write(done, wanted)
-    return sorted(folder.glob("*.ko"))
+    return folder
+
+
+def modules(kernel: Kernel, name: str, step: Step) -> List[Path]:
+    """Builds the modules of a folder of this repository out of tree."""
+    return sorted(out_of_tree(kernel, name, ["modules"], step).glob("*.ko"))
+
+
+def objects(kernel: Kernel, step: Step) -> List[Path]:
+    """Builds what is disassembled: the core's objects, the crate with its helpers, and tests/hot-paths."""
+    names = [f"drivers/dma-buf/{name}.o" for name in ("dma-fence", "dma-fence-ops")
+             if (kernel.source.path / f"drivers/dma-buf/{name}.c").exists()]
+    log = cache.LOG / f"build-{kernel.source.variant}-objects.log"
+    proc.run([*make(kernel.source, kernel.kind, kernel.build), *names], log, step, "building the core",
+             env=tools.kernel_environment())
+    rust = "CONFIG_RUST=y" in cache.read(kernel.build / ".config").splitlines()
+    wrappers = ["fences_c.o", "fences_rust.o"] if rust else ["fences_c.o"]
+    folder = out_of_tree(kernel, "tests/hot-paths", wrappers, step)
+    names += ["rust/helpers/helpers.o", "rust/kernel.o"] if rust else []
+    return [kernel.build / name for name in names] + [folder / name for name in wrappers]
 
 
 def strip(module_file: Path, to: Path) -> None:

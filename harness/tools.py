@@ -211,6 +211,12 @@ def identity() -> str:
     return "\n".join([clang, llvm_knob(), proc.output(["rustc", "-vV"]), bindgen(), rust_src(), libclang()])
 
 
+def compilers() -> str:
+    """What the code that is built depends on, as far as it matters."""
+    clang = _version(proc.output([llvm_tool("clang"), "--version"]))
+    return f"clang {clang[0]}, rustc {'.'.join(rustc_version().split('.')[:2])}"
+
+
 def prepare_source() -> None:
     """Only what gets the source of a kernel."""
     with Step("tools") as step:

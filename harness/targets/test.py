@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make test: misuse that must not compile, every suite on UML with two CPUs, then on QEMU x86_64 with lockdep."""
+"""make test: misuse that must not compile, every suite on UML with two CPUs, then on QEMU x86_64 with lockdep, and the
+code of the hot paths.
+"""
 
 import re
 import sys
@@ -7,7 +9,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from harness import base, boot, cache, compile_fail, guest, kernel, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, compile_fail, guest, hot_paths, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Step
 
 # Lockdep must find this in wrong_order.ko.
@@ -56,16 +58,27 @@ def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     return results
 
 
+def _hot_paths(source: series.Source, found: base.Base) -> ktap.Results:
+    log = cache.LOG / "hot-paths.log"
+    results = hot_paths.run(source, found, log)
+    results.failed += ktap.missing(hot_paths.NAME, source.variant, results)
+    ktap.report(hot_paths.NAME, results, log)
+    return results
+
+
 def main() -> None:
     begin = time.monotonic()
     cache.forget_result("test")
-    ui.plan(9)
+    ui.plan(11 if knobs.SERIES == "core" else 9)
     tools.prepare()
-    source = series.checkout(knobs.SERIES, base.get())
+    found = base.get()
+    source = series.checkout(knobs.SERIES, found)
     um = kernel.build(source, "um")
     legs = {compile_fail.NAME: _compile_fail(source, um),
             "um": _boot_um(source, um),
             "qemu": _boot_qemu(source, kernel.build(source, "qemu"))}
+    if source.variant == "core":
+        legs[hot_paths.NAME] = _hot_paths(source, found)
     total = ktap.Results()
     for results in legs.values():
         total.add(results)
