@@ -26,6 +26,7 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/moduleparam.h>
+#include <linux/random.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
@@ -365,12 +366,17 @@ full_create(struct context *context, const struct dma_fence_ops *ops, u64 value,
 	return fence;
 }
 
-static __always_inline void full_signal(struct full_fence *fence)
+static __always_inline void full_destroy(struct full_fence *fence)
 {
-	dma_fence_signal(&fence->base);
 	payload_destroy(&fence->payload);
 	context_put(fence->context);
 	dma_fence_put(&fence->base);
+}
+
+static __always_inline void full_signal(struct full_fence *fence)
+{
+	dma_fence_signal(&fence->base);
+	full_destroy(fence);
 }
 
 static __always_inline struct deferred_fence *
@@ -411,7 +417,9 @@ struct bench_case {
 	const char *side;
 	/* Up to a 0. */
 	const unsigned int *params;
+	/* How much of it, which fits into the caches, so that these do not matter; and how often. */
 	unsigned int n;
+	unsigned int times;
 	int (*c)(const struct bench_case *this, unsigned int param, unsigned int n);
 	int (*rust)(unsigned int param, unsigned int n);
 	const struct dma_fence_ops *ops;
@@ -430,64 +438,32 @@ static int clock_case(const struct bench_case *this, unsigned int param,
 	return 0;
 }
 
-static int plain_create_case(const struct bench_case *this, unsigned int param,
-			     unsigned int n)
-{
-	struct plain_fence *fence;
-	unsigned int i;
-
-	dma_fence_bench_begin();
-	for (i = 0; i < n; i++) {
-		fence = plain_create(this->ops, i, GFP_ATOMIC);
-		if (!fence)
-			break;
-		plain_signal(fence);
-	}
-	dma_fence_bench_end(i);
-	return i == n ? 0 : -ENOMEM;
+/* Creates fences and signals each at once. */
+#define CREATE_CASE(kind, create)						\
+static int kind##_create_case(const struct bench_case *this,			\
+			      unsigned int param, unsigned int n)		\
+{										\
+	struct context *context = context_create();				\
+	struct kind##_fence *fence;						\
+	unsigned int i;								\
+										\
+	if (!context)								\
+		return -ENOMEM;							\
+	dma_fence_bench_begin();						\
+	for (i = 0; i < n; i++) {						\
+		fence = create;							\
+		if (!fence)							\
+			break;							\
+		kind##_signal(fence);						\
+	}									\
+	dma_fence_bench_end(i);							\
+	context_put(context);							\
+	return i == n ? 0 : -ENOMEM;						\
 }
 
-static int full_create_case(const struct bench_case *this, unsigned int param,
-			    unsigned int n)
-{
-	struct context *context = context_create();
-	struct full_fence *fence;
-	unsigned int i;
-
-	if (!context)
-		return -ENOMEM;
-	dma_fence_bench_begin();
-	for (i = 0; i < n; i++) {
-		fence = full_create(context, this->ops, i, GFP_ATOMIC);
-		if (!fence)
-			break;
-		full_signal(fence);
-	}
-	dma_fence_bench_end(i);
-	context_put(context);
-	return i == n ? 0 : -ENOMEM;
-}
-
-static int deferred_create_case(const struct bench_case *this, unsigned int param,
-				unsigned int n)
-{
-	struct context *context = context_create();
-	struct deferred_fence *fence;
-	unsigned int i;
-
-	if (!context)
-		return -ENOMEM;
-	dma_fence_bench_begin();
-	for (i = 0; i < n; i++) {
-		fence = deferred_create(context, i, GFP_ATOMIC);
-		if (!fence)
-			break;
-		deferred_signal(fence);
-	}
-	dma_fence_bench_end(i);
-	context_put(context);
-	return i == n ? 0 : -ENOMEM;
-}
+CREATE_CASE(plain, plain_create(this->ops, i, GFP_ATOMIC))
+CREATE_CASE(full, full_create(context, this->ops, i, GFP_ATOMIC))
+CREATE_CASE(deferred, deferred_create(context, i, GFP_ATOMIC))
 
 /* Signals fences that were there before. */
 #define SIGNAL_CASE(kind, create)						\
@@ -538,13 +514,19 @@ static int lock_case(const struct bench_case *this, unsigned int param,
 	return 0;
 }
 
+/* Not part of the loop, whose code would depend on what else is inlined. */
+static noinline bool is_signaled(struct dma_fence *fence)
+{
+	return dma_fence_is_signaled(fence);
+}
+
 static __always_inline int poll_n(struct dma_fence *fence, unsigned int n)
 {
 	unsigned int signaled = 0, i;
 
 	dma_fence_bench_begin();
 	for (i = 0; i < n; i++)
-		signaled += dma_fence_is_signaled(fence);
+		signaled += is_signaled(fence);
 	dma_fence_bench_end(n);
 	return signaled;
 }
@@ -694,6 +676,7 @@ struct bench_cb {
 	struct dma_fence_cb cb;
 	struct dma_fence *fence;
 	u64 calls;
+	bool called;
 };
 
 static void bench_cb_func(struct dma_fence *fence, struct dma_fence_cb *cb)
@@ -701,20 +684,32 @@ static void bench_cb_func(struct dma_fence *fence, struct dma_fence_cb *cb)
 	container_of(cb, struct bench_cb, cb)->calls++;
 }
 
+/* Also tells whoever frees it that it need not wait for the lock, as one in Rust does. */
+static void full_cb_func(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	struct bench_cb *this = container_of(cb, struct bench_cb, cb);
+
+	this->calls++;
+	smp_store_release(&this->called, true);
+}
+
 /* Registers so many callbacks with each fence, and signals it. */
-static int callbacks_case(const struct bench_case *this, unsigned int param,
-			  unsigned int n)
+static __always_inline int
+register_callbacks(const struct bench_case *this, unsigned int param,
+		   unsigned int n, dma_fence_func_t func)
 {
 	unsigned int num_fences = n / param, count, i, j;
 	struct full_fence **fences = kmalloc_objs(*fences, num_fences);
 	struct bench_cb **cbs = kmalloc_objs(*cbs, n);
+	struct bench_cb **registered = kmalloc_objs(*registered, n);
 	struct context *context = context_create();
 	u64 calls = 0;
 
-	if (!fences || !cbs || !context)
+	if (!fences || !cbs || !registered || !context)
 		return -ENOMEM;
+	/* Memory as it comes, as in Rust. */
 	for (i = 0; i < n; i++) {
-		cbs[i] = kzalloc_obj(**cbs);
+		cbs[i] = kmalloc_obj(**cbs);
 		if (!cbs[i])
 			return -ENOMEM;
 	}
@@ -731,23 +726,39 @@ static int callbacks_case(const struct bench_case *this, unsigned int param,
 		for (j = 0; j < param; j++) {
 			struct bench_cb *cb = cbs[i * param + j];
 
+			cb->calls = 0;
+			cb->called = false;
 			cb->fence = dma_fence_get(fence);
-			if (dma_fence_add_callback(fence, &cb->cb, bench_cb_func))
-				dma_fence_put(fence);
+			if (dma_fence_add_callback(fence, &cb->cb, func))
+				return -EINVAL;
+			registered[i * param + j] = cb;
 		}
 		full_signal(fences[i]);
 	}
 	dma_fence_bench_end(num_fences);
 
 	for (i = 0; i < n; i++) {
-		calls += cbs[i]->calls;
-		dma_fence_put(cbs[i]->fence);
-		kfree(cbs[i]);
+		calls += registered[i]->calls;
+		dma_fence_put(registered[i]->fence);
+		kfree(registered[i]);
 	}
 	context_put(context);
+	kfree(registered);
 	kfree(cbs);
 	kfree(fences);
 	return calls == n ? 0 : -EINVAL;
+}
+
+static int callbacks_case(const struct bench_case *this, unsigned int param,
+			  unsigned int n)
+{
+	return register_callbacks(this, param, n, bench_cb_func);
+}
+
+static int full_callbacks_case(const struct bench_case *this, unsigned int param,
+			       unsigned int n)
+{
+	return register_callbacks(this, param, n, full_cb_func);
 }
 
 /* Fences that are signaled in the order in which they were created. */
@@ -755,7 +766,8 @@ struct timeline {
 	spinlock_t lock;	/* of the list */
 	struct context *context;
 	struct full_fence *first;
-	struct full_fence *last;
+	struct full_fence *end;
+	struct full_fence *last;	/* unless it has been signaled; for readers under RCU */
 };
 
 static void timeline_signal(struct timeline *timeline, u64 seqno)
@@ -773,7 +785,10 @@ static void timeline_signal(struct timeline *timeline, u64 seqno)
 
 	for (; fence; fence = next) {
 		next = fence->next;
-		full_signal(fence);
+		dma_fence_signal(&fence->base);
+		if (!next)
+			cmpxchg_relaxed(&timeline->last, fence, NULL);
+		full_destroy(fence);
 	}
 }
 
@@ -801,9 +816,10 @@ static int timeline_case(const struct bench_case *this, unsigned int param,
 			if (!fence)
 				return -ENOMEM;
 			if (timeline->first)
-				timeline->last->next = fence;
+				timeline->end->next = fence;
 			else
 				timeline->first = fence;
+			timeline->end = fence;
 			timeline->last = fence;
 		}
 	}
@@ -825,73 +841,77 @@ static const unsigned int spins[] = { 1, 10, 100, 1000, 0 };
 static const unsigned int callbacks[] = { 1, 8, 64, 0 };
 static const unsigned int pending[] = { 1, 16, 256, 4096, 0 };
 
-#define C(_name, _params, _n, _run, _ops, _side) \
-	{ .name = _name, .side = _side, .params = _params, .n = _n, \
+#define C(_name, _params, _n, _times, _run, _ops, _side) \
+	{ .name = _name, .side = _side, .params = _params, .n = _n, .times = _times, \
 	  .c = _run, .ops = _ops }
-#define RUST(_name, _params, _n, _run) \
-	{ .name = _name, .side = "rust", .params = _params, .n = _n, \
+#define RUST(_name, _params, _n, _times, _run) \
+	{ .name = _name, .side = "rust", .params = _params, .n = _n, .times = _times, \
 	  .rust = dma_fence_bench_rust_##_run }
 
 static const struct bench_case cases[] = {
-	C("clock", once, 64, clock_case, NULL, "c"),
-	C("lock", once, 4096, lock_case, &out_ops, "c"),
-	C("create", once, 512, plain_create_case, &out_ops, "out"),
+	C("clock", once, 64, 1, clock_case, NULL, "c"),
+	C("lock", once, 4096, 1, lock_case, &out_ops, "c"),
+	C("create", once, 256, 8, plain_create_case, &out_ops, "out"),
 	/* The same once more, to see what a difference of nothing is. */
-	C("create", once, 512, plain_create_case, &out_ops, "again"),
-	C("create", once, 512, deferred_create_case, NULL, "deferred"),
-	C("signal", once, 512, plain_signal_case, &out_ops, "out"),
-	C("signal", once, 512, deferred_signal_case, NULL, "deferred"),
-	C("test", once, 131072, test_case, &out_poll_ops, "out"),
-	C("poll-no-op", once, 65536, poll_no_op_case, &out_ops, "out"),
-	C("poll", cpus, 8192, poll_case, &out_poll_ops, "out"),
-	C("signal-polled", cpus, 64, signal_polled_case, &out_poll_ops, "out"),
-	C("poll-slow", spins, 4096, slow_op_case, NULL, "op"),
-	C("poll-slow", spins, 4096, poll_slow_case, &out_slow_ops, "out"),
-	C("driver-name", once, 16384, driver_name_case, &out_ops, "out"),
-	C("set-deadline", once, 16384, set_deadline_case, &out_deadline_ops, "out"),
-	C("callbacks", callbacks, 2048, callbacks_case, &out_ops, "out"),
-	C("timeline", pending, 1024, timeline_case, &out_ops, "out"),
+	C("create", once, 256, 8, plain_create_case, &out_ops, "again"),
+	C("create", once, 256, 8, deferred_create_case, NULL, "deferred"),
+	C("signal", once, 256, 8, plain_signal_case, &out_ops, "out"),
+	C("signal", once, 256, 8, deferred_signal_case, NULL, "deferred"),
+	C("test", once, 131072, 1, test_case, &out_poll_ops, "out"),
+	C("poll-no-op", once, 65536, 1, poll_no_op_case, &out_ops, "out"),
+	C("poll", cpus, 8192, 1, poll_case, &out_poll_ops, "out"),
+	C("signal-polled", cpus, 64, 1, signal_polled_case, &out_poll_ops, "out"),
+	C("poll-slow", spins, 4096, 1, slow_op_case, NULL, "op"),
+	C("poll-slow", spins, 4096, 1, poll_slow_case, &out_slow_ops, "out"),
+	C("driver-name", once, 16384, 1, driver_name_case, &out_ops, "out"),
+	C("set-deadline", once, 16384, 1, set_deadline_case, &out_deadline_ops, "out"),
+	C("callbacks", callbacks, 512, 8, callbacks_case, &out_ops, "out"),
+	C("timeline", pending, 256, 8, timeline_case, &out_ops, "out"),
 #ifdef CONFIG_DMA_FENCE_LOCKED_OPS
-	C("create", once, 512, plain_create_case, &in_ops, "in"),
-	C("create", once, 512, full_create_case, &in_ops, "full"),
-	C("signal", once, 512, plain_signal_case, &in_ops, "in"),
-	C("signal", once, 512, full_signal_case, &in_ops, "full"),
-	C("test", once, 131072, test_case, &in_poll_ops, "in"),
-	C("poll-no-op", once, 65536, poll_no_op_case, &in_ops, "in"),
-	C("poll", cpus, 8192, poll_case, &in_poll_ops, "in"),
-	C("signal-polled", cpus, 64, signal_polled_case, &in_poll_ops, "in"),
-	C("poll-slow", spins, 4096, poll_slow_case, &in_slow_ops, "in"),
-	C("driver-name", once, 16384, driver_name_case, &in_ops, "in"),
-	C("set-deadline", once, 16384, set_deadline_case, &in_deadline_ops, "in"),
-	C("callbacks", callbacks, 2048, callbacks_case, &in_ops, "in"),
-	C("timeline", pending, 1024, timeline_case, &in_ops, "in"),
+	C("create", once, 256, 8, plain_create_case, &in_ops, "in"),
+	C("create", once, 256, 8, full_create_case, &in_ops, "full"),
+	C("signal", once, 256, 8, plain_signal_case, &in_ops, "in"),
+	C("signal", once, 256, 8, full_signal_case, &in_ops, "full"),
+	C("test", once, 131072, 1, test_case, &in_poll_ops, "in"),
+	C("poll-no-op", once, 65536, 1, poll_no_op_case, &in_ops, "in"),
+	C("poll", cpus, 8192, 1, poll_case, &in_poll_ops, "in"),
+	C("signal-polled", cpus, 64, 1, signal_polled_case, &in_poll_ops, "in"),
+	C("poll-slow", spins, 4096, 1, poll_slow_case, &in_slow_ops, "in"),
+	C("driver-name", once, 16384, 1, driver_name_case, &in_ops, "in"),
+	C("set-deadline", once, 16384, 1, set_deadline_case, &in_deadline_ops, "in"),
+	C("callbacks", callbacks, 512, 8, callbacks_case, &in_ops, "in"),
+	C("callbacks", callbacks, 512, 8, full_callbacks_case, &in_ops, "full"),
+	C("timeline", pending, 256, 8, timeline_case, &in_ops, "in"),
 #endif
 #ifdef CONFIG_DMA_FENCE_BENCH_RUST
-	RUST("create", once, 512, create),
-	RUST("signal", once, 512, signal),
-	RUST("test", once, 131072, test),
-	RUST("poll-no-op", once, 65536, poll_no_op),
-	RUST("poll", cpus, 8192, poll),
-	RUST("signal-polled", cpus, 64, signal_polled),
-	RUST("callbacks", callbacks, 2048, callbacks),
-	RUST("timeline", pending, 1024, timeline),
+	RUST("create", once, 256, 8, create),
+	RUST("signal", once, 256, 8, signal),
+	RUST("test", once, 131072, 1, test),
+	RUST("poll-no-op", once, 65536, 1, poll_no_op),
+	RUST("poll", cpus, 8192, 1, poll),
+	RUST("signal-polled", cpus, 64, 1, signal_polled),
+	RUST("callbacks", callbacks, 512, 8, callbacks),
+	RUST("timeline", pending, 256, 8, timeline),
 #endif
 };
 
 static int take_sample(const struct bench_case *this, unsigned int param, unsigned int round,
 		       bool irqs_off)
 {
-	int ret;
+	unsigned int times = this->times;
+	int ret = 0;
 
 	if (this->params == cpus && param > num_online_cpus())
 		return 0;
 
 	memset(&sample, 0, sizeof(sample));
 	sample.irqs_off = irqs_off;
-	if (this->rust)
-		ret = this->rust(param, max(this->n, param));
-	else
-		ret = this->c(this, param, max(this->n, param));
+	while (times-- && !ret) {
+		if (this->rust)
+			ret = this->rust(param, max(this->n, param));
+		else
+			ret = this->c(this, param, max(this->n, param));
+	}
 	if (ret) {
 		pr_err("%s %s %u ends with %d\n", this->name, this->side, param, ret);
 		return ret;
@@ -917,18 +937,30 @@ static bool is_repeated(unsigned int index)
 
 /*
  * All samples of a round. The sides of a case come one shortly after the other,
- * in another order each time.
+ * in an order that chance has chosen: what one leaves behind, in caches and in
+ * the allocator, must not always be found by the same other one.
  */
 static int take_round(unsigned int round, bool irqs_off)
 {
 	unsigned int count = ARRAY_SIZE(cases), i, j, k;
+	unsigned int order[ARRAY_SIZE(cases)];
 
+	for (i = 0; i < count; i++) {
+		j = get_random_u32_inclusive(0, i);
+		order[i] = order[j];
+		order[j] = i;
+	}
 	for (i = 0; i < count; i++) {
 		if (is_repeated(i))
 			continue;
 		for (j = 0; cases[i].params[j]; j++) {
+			/* What others have deferred and freed must not be a burden. */
+			if (cases[i].times > 1) {
+				rcu_barrier();
+				kvfree_rcu_barrier();
+			}
 			for (k = 0; k < count; k++) {
-				const struct bench_case *this = &cases[(round * 7 + k) % count];
+				const struct bench_case *this = &cases[order[k]];
 				int ret;
 
 				if (strcmp(this->name, cases[i].name))
@@ -939,9 +971,6 @@ static int take_round(unsigned int round, bool irqs_off)
 			}
 		}
 	}
-	/* What was deferred and what was freed must not be a burden to the next round. */
-	rcu_barrier();
-	kvfree_rcu_barrier();
 	return 0;
 }
 
