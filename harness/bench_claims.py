@@ -13,6 +13,15 @@ TOLERANCE = 0.02
 CALLBACKS, PENDING, SPINS = (1, 8, 64), (1, 16, 256, 4096), (1, 10, 100, 1000)
 LOCK = Key("lock", "c")
 
+# What stops a target.
+HELPERS = "what are inline functions in C, such as those for references, are calls of helpers in Rust"
+RETEST = ("the signaled bit is tested before the lock is taken, as it tells whether an external lock is still there, and "
+          "again under it, as the contract asks for, in a function that is called")
+TRAMPOLINE = ("a callback is called by way of a function in the kernel image, since the module that has it may be unloaded "
+              f"as soon as it has returned; and {HELPERS}")
+RELEASE = ("that function notes that the callback has returned, so that the registration can be dropped without the lock. "
+           "That is a release, a plain store on x86_64 and a full fence on User-mode Linux")
+
 SIDES = {"out": "C, opted out", "in": "C, opted in", "full": "C, as the crate", "rust": "Rust",
          "deferred": "C, call_rcu()", "synchronize": "C, synchronize_rcu()"}
 
@@ -97,7 +106,8 @@ def _locked_polls(run: Run) -> List[Claim]:
     ours, most, found = run.ours, run.cpus()[-1], []
     for side in ("in", "rust"):
         found.append(_ratio(f"is_signaled() with the op, {SIDES[side]}, to opted out + one lock and unlock",
-                            ours.ratio([Key("poll", side)], [Key("poll", "out"), LOCK])))
+                            ours.ratio([Key("poll", side)], [Key("poll", "out"), LOCK]),
+                            why=RETEST if side == "in" else f"{RETEST}; and {HELPERS}"))
     for side in ("in", "rust"):
         found.append(_ratio(f"the same polled by {most} CPUs, {SIDES[side]}, to being polled by one",
                             ours.ratio([Key("poll", side, most)], [Key("poll", side)])))
@@ -113,9 +123,9 @@ def claims(run: Run) -> List[Claim]:
     at_once, deferred = (run.ours.histogram("destroyed", "single", side) for side in ("rust", "deferred"))
     middle, pairs = percentile(at_once, 0.5), {side: switches(run, side) for side in ("full", "rust")}
     found = [
-        _ratio("create + signal + destroy, Rust to C that does the same", versus(run, "create", "full")),
+        _ratio("create + signal + destroy, Rust to C that does the same", versus(run, "create", "full"), why=HELPERS),
         _ratio("is_signaled() on a signaled fence, Rust to C", versus(run, "test", "in")),
-        _ratio("signal + destroy, Rust to C that does the same", versus(run, "signal", "full")),
+        _ratio("signal + destroy, Rust to C that does the same", versus(run, "signal", "full"), why=HELPERS),
         _yes("signal + destroy: how often interrupts are switched, told by what it costs", "as often as in C",
              f"{pairs['rust']:.2f} times, C {pairs['full']:.2f}", pairs["rust"] <= pairs["full"] + 0.25),
         _yes("from signal() called to the payload destroyed, median", "below 2 µs, no grace period",
@@ -127,11 +137,12 @@ def claims(run: Run) -> List[Claim]:
         found.append(_ratio(f"{text}, opted out, our core to the unpatched one",
                             ratio_of_boots(run.ours, run.base, Key(case, "out")), boots="different"))
     found += _locked_polls(run)
-    for count in CALLBACKS:
-        found.append(_ratio(f"{count} callback{'s' * (count > 1)} + signal, Rust to C",
-                            versus(run, "callbacks", "in", count), 1.05))
+    for side, text, why in (("in", "C", f"{TRAMPOLINE}; and {RELEASE}"), ("full", "C that does the same", TRAMPOLINE)):
+        for count in CALLBACKS:
+            found.append(_ratio(f"{count} callback{'s' * (count > 1)} + signal, Rust to {text}",
+                                versus(run, "callbacks", side, count), 1.05, why))
     for count in PENDING:
-        found.append(_ratio(f"timeline with {count} pending, Rust to C", versus(run, "timeline", "in", count)))
+        found.append(_ratio(f"timeline with {count} pending, Rust to C", versus(run, "timeline", "in", count), why=HELPERS))
     most, beside = dma_fence_size(run) + 16, beside_payload(run)
     found.append(_yes("memory of a fence beside its payload", f"at most {most} bytes: a dma_fence and two pointers",
                       f"{beside} bytes" if beside else "not found", 0 < beside <= most))
