@@ -5,12 +5,12 @@ import importlib
 import signal
 import sys
 
-from harness import cache, knobs, proc, ui
+from harness import arch, cache, knobs, proc, ui
 
-# The order is the order of `make help`. evidence, format, clean, distclean and help need no lock on the cache.
+# The order is the order of `make help`.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
-    "test": "all KUnit suites, on UML with 2 CPUs and on QEMU x86_64 with lockdep, and the code of the hot paths",
+    "test": "all KUnit suites, on UML with 2 CPUs and on QEMU with lockdep, and the code of the hot paths",
     "demo": "a tour of a minute: the race on the base core, its absence on ours, the latency of destructors",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
@@ -31,6 +31,11 @@ TARGETS = {
     "clean": "delete out/ and the built kernels; downloads, tools and ccache stay",
     "distclean": "delete out/ and the whole cache",
 }
+
+# These need no lock on the cache, and have nothing to do with any architecture.
+UNLOCKED = ("evidence", "format", "clean", "distclean")
+# These know what to do with ARCH=.
+WITH_ARCH = ("run", "test", "shell", "setup")
 
 
 def print_help() -> None:
@@ -55,7 +60,9 @@ def main(argv: list) -> int:
         signal.signal(sig, signal.default_int_handler)
     try:
         knobs.check()
-        if name not in ("evidence", "format", "clean", "distclean"):
+        if name not in UNLOCKED:
+            if knobs.ARCH != arch.DEFAULT and name not in WITH_ARCH:
+                raise ui.Fail(f"make {name} knows no ARCH={knobs.ARCH}; {', '.join(WITH_ARCH)} do")
             cache.lock()
         importlib.import_module("harness.targets." + name.replace("-", "_")).main()
         return 0

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from harness import cache, proc, ui
-from harness.kernel import Kernel
+from harness import arch, cache, proc, ui
+from harness.kernel import KINDS, Kernel
 from harness.ui import Fail, Step
 
 
@@ -83,9 +83,7 @@ def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int 
         return _end(child, _watch(child, [log], limit, silence, step, enough=enough))
 
 
-# An interrupt in the middle of identify_cpu(), which clears what the CPU can do and then looks for it again, finds KASAN
-# not knowing of five levels of page tables for a moment, and so of a wild access.
-_CPU = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]}
+_ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
 _NOTE = cache.ROOT / "accelerator"
 
 # mov dx, 0xf4; mov al, 0x10; out dx, al; hlt: the debug-exit device turns it into exit code 33.
@@ -99,8 +97,8 @@ def _kvm_works() -> bool:
     disk = cache.temporary("probe") / "disk"
     disk.write_bytes(_PROBE.ljust(510, b"\0") + b"\x55\xAA")
     for _ in range(2):
-        child = proc.start(["qemu-system-x86_64", *_CPU["kvm"], "-smp", "2", "-display", "none", "-nodefaults", "-no-reboot",
-                            "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+        child = proc.start(["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-smp", "2", "-display", "none",
+                            "-nodefaults", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
                             "-drive", f"file={disk},format=raw,if=floppy"],
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -120,31 +118,39 @@ def _note(accelerator: str) -> str:
     return accelerator
 
 
-def _accelerator() -> str:
+def _accelerator(machine: arch.Arch) -> str:
     """kvm when it works, else tcg, QEMU's own translator."""
+    if "kvm" not in machine.cpu:
+        return "tcg"
     known = cache.read(_NOTE).split()
     if known[:1] == cache.read(Path("/proc/sys/kernel/random/boot_id")).split():
         return known[1]
     return _note("kvm" if _kvm_works() else "tcg")
 
 
-def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str], devices: Sequence[str] = ()) -> List:
-    return ["qemu-system-x86_64", *_CPU[_accelerator()], "-smp", "2", "-m", "1G", "-nodefaults", "-display", "none",
-            "-no-reboot", "-bios", "qboot.rom", "-kernel", kernel.image, "-initrd", initramfs,
-            "-append", " ".join(["console=ttyS0", "tsc=reliable", *arguments]),
+def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, terminal: str,
+          devices: Sequence[str] = ()) -> List:
+    """QEMU with the kernel's console in `log` and the guest program's output in what `terminal` says."""
+    machine = arch.ALL[KINDS[kernel.kind].arch]
+    accelerator = _accelerator(machine)
+    return [machine.qemu, *machine.machine, "-accel", _ACCELERATOR[accelerator], "-cpu", machine.cpu[accelerator],
+            "-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot",
+            "-kernel", kernel.image, "-initrd", initramfs,
+            "-append", " ".join([*machine.arguments, f"terminal={machine.terminal}", *arguments]),
+            "-serial", f"file:{log}", "-chardev", f"{terminal},id=terminal", *machine.terminal_options,
             *(word for device in devices for word in ("-device", device))]
 
 
 def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
          limit: int = 1500, silence: int = 300, show: bool = False, hold: Tuple[str, ...] = (),
          devices: Sequence[str] = ()) -> str:
-    """Boots QEMU: the kernel's console is one serial port, the guest program's output another."""
-    accelerator = _accelerator()
+    """Boots QEMU. Returns what is wrong with how it ended, or nothing."""
+    accelerator = _accelerator(arch.ALL[KINDS[kernel.kind].arch])
     step.note = accelerator.upper()
     for path in (log, program_log):
         path.write_bytes(b"")
-    child = proc.start([*_qemu(kernel, initramfs, arguments, devices), "-serial", f"file:{log}",
-                        "-serial", f"file:{program_log}"],
+    terminal = "file,path=" + str(program_log).replace(",", ",,")
+    child = proc.start(_qemu(kernel, initramfs, arguments, log, terminal, devices),
                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wrong = _end(child, _watch(child, [log, program_log], limit, silence, step, program_log if show else None, hold))
     said = child.stderr.read().decode(errors="replace").strip()
@@ -161,8 +167,8 @@ def interactive(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path
     else:
         saved = ""
     try:
-        return subprocess.call([str(c) for c in [*_qemu(kernel, initramfs, arguments), "-serial", f"file:{log}",
-                                                 "-serial", "mon:stdio"]], env=proc.environment())
+        command = _qemu(kernel, initramfs, arguments, log, "stdio,mux=on,signal=off") + ["-mon", "chardev=terminal"]
+        return subprocess.call([str(word) for word in command], env=proc.environment())
     finally:
         if saved:
             subprocess.call(["stty", saved])

@@ -20,6 +20,8 @@ from harness.ui import Fail, Step
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # In the order of preference. Only the first one is asked when it has what we want.
 SUITES = (["trixie-backports"], ["trixie-backports", "trixie", "forky", "sid"])
+# For programs that run by themselves.
+STABLE = ["trixie"]
 
 
 def have_apt() -> bool:
@@ -73,10 +75,11 @@ def _mirror() -> str:
 
 
 class Archive:
-    """Packages of Debian suites that are newer than the host."""
+    """Packages of Debian suites that are newer than the host, or for another architecture."""
 
-    def __init__(self, for_what: str, mend: str):
-        self.for_what, self.mend = for_what, mend
+    def __init__(self, for_what: str, mend: str, arch: str = ""):
+        self.for_what, self.mend, self.arch = for_what, mend, arch
+        self.home = cache.ROOT / "apt" / arch
         self.mirror = _mirror()
         if not self.mirror:
             raise Fail(f"{for_what} would come from Debian's archive, but this host has no Debian archive "
@@ -84,8 +87,7 @@ class Archive:
 
     def _apt(self, suites: List[str]) -> List[str]:
         """The private configuration, as options of any apt tool."""
-        base = cache.ROOT / "apt"
-        lists, store, sources = base / "lists", base / "cache", base / f"{suites[-1]}.list"
+        lists, store, sources = self.home / "lists", self.home / "cache", self.home / f"{suites[-1]}.list"
         for path in (lists / "partial", store / "archives" / "partial"):
             path.mkdir(parents=True, exist_ok=True)
         text = "".join(f"deb [signed-by={KEYRING}] {self.mirror} {suite} main\n" for suite in suites)
@@ -94,12 +96,13 @@ class Archive:
         options = {"Dir::Etc::SourceList": sources, "Dir::Etc::SourceParts": "/dev/null",
                    "Dir::Etc::Preferences": "/dev/null", "Dir::Etc::PreferencesParts": "/dev/null",
                    "Dir::State::Lists": lists, "Dir::Cache": store, "Acquire::Languages": "none",
+                   **({"APT::Architecture": self.arch, "APT::Architectures": self.arch} if self.arch else {}),
                    # The cache may lie where apt's own user cannot go.
                    **({"APT::Sandbox::User": "root"} if os.geteuid() == 0 else {})}
         return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
     def _update(self, suites: List[str], step: Step) -> None:
-        stamp = cache.ROOT / "apt" / f"{suites[-1]}.updated"
+        stamp = self.home / f"{suites[-1]}.updated"
         if not stamp.exists() or time.time() - stamp.stat().st_mtime > 6 * 3600:
             step.note = "package lists"
             proc.run(["apt-get", *self._apt(suites), "update"], cache.LOG / "apt.log", step,
@@ -166,10 +169,21 @@ def unpack(deb: Path) -> Path:
     return temp
 
 
+def _files(deb: Path) -> Dict[str, str]:
+    tree = unpack(deb)
+    return {str(p.relative_to(tree)): str(p) for p in tree.rglob("*") if p.is_file()}
+
+
 def host_download(package: str) -> Dict[str, str]:
     """Unpacks a package of the host's own release, without installing it."""
     temp = cache.temporary("deb")
     if not proc.ok(["apt-get", "-o", "APT::Sandbox::User=root", "download", package], cwd=temp):
         return {}
-    tree = unpack(next(temp.glob("*.deb")))
-    return {str(p.relative_to(tree)): str(p) for p in tree.rglob("*") if p.is_file()}
+    return _files(next(temp.glob("*.deb")))
+
+
+def foreign_download(package: str, arch: str, mend: str, step: Step) -> Dict[str, str]:
+    """Unpacks a package for another architecture."""
+    archive = Archive(f"{package} for {arch}", mend, arch)
+    versions = archive.versions(package, STABLE, step)
+    return _files(archive.fetch(package, versions[0], STABLE, step)) if versions else {}

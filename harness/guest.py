@@ -4,14 +4,13 @@ busybox, in an initramfs."""
 
 from pathlib import Path
 
-from harness import cache, kernel, proc, tools
+from harness import arch, cache, kernel, knobs, proc, tools
 from harness.ui import Fail, Step
 
 NAME = "softgpu"  # of the program and of its module
 MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
 OTHERS = ("tests/modules", "template")  # built out of tree
 INIT = Path(__file__).resolve().parent / "init"
-_TARGET = "x86_64-unknown-linux-gnu"
 
 
 def _crate() -> Path:
@@ -21,21 +20,28 @@ def _crate() -> Path:
     return crate
 
 
+def _cargo(command: str, log: Path, step: Step, what: str, *more: str) -> Path:
+    """Runs cargo for the machine that is booted. Returns where it builds for that."""
+    machine, target = arch.ALL[knobs.ARCH], cache.ROOT / "guest"
+    env = {"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-C target-feature=+crt-static"}
+    if machine.cargo:  # for -Z, and where the source of the library is if rustc does not have it
+        env.update(RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=tools.rust_src())
+    proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], log, step, what,
+             cwd=_crate(), env=env)
+    return target / machine.target
+
+
 def fetch(log: Path, step: Step) -> None:
     """Fetches the crates that the program uses."""
-    proc.run(["cargo", "fetch", "--locked"], log, step, "fetching crates", cwd=_crate())
+    _cargo("fetch", log, step, "fetching crates")
 
 
 def _program(step: Step) -> Path:
     """Builds the program, statically linked."""
-    crate = _crate()
     step.note = "cargo build"
-    target = cache.ROOT / "guest"
-    proc.run(["cargo", "build", "--release", "--locked", "--target", _TARGET], cache.LOG / "guest.log", step,
-             "building the guest program", cwd=crate,
-             env={"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-C target-feature=+crt-static"})
+    target = _cargo("build", cache.LOG / "guest.log", step, "building the guest program", "--release")
     step.note = ""
-    return target / _TARGET / "release" / NAME
+    return target / "release" / NAME
 
 
 def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:

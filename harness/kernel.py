@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-from harness import cache, git, knobs, proc, tools
+from harness import arch, cache, git, knobs, proc, tools
 from harness.series import Source, lineage
 from harness.ui import Step
 
@@ -28,13 +28,15 @@ def _um(*more: str, flags: str = "", rust_flags: str = "") -> Kind:
     return Kind("um", ["common", *more], ["all"], "linux", flags, rust_flags)
 
 
-def _qemu(*more: str) -> Kind:
-    return Kind("x86_64", ["common", "suites", "doctests", "qemu", *more], ["bzImage", "modules"], "arch/x86/boot/bzImage")
+def _qemu(*more: str, machine: str = arch.DEFAULT) -> Kind:
+    image = arch.ALL[machine].image
+    return Kind(machine, ["common", "suites", "doctests", "qemu", machine, *more], [Path(image).name, "modules"], image)
 
 
 KINDS: Dict[str, Kind] = {
     "um": _um("suites", "doctests", "um"),
     "qemu": _qemu("lockdep"),
+    "arm64": _qemu("lockdep", machine="arm64"),
     "races": _um("races"),
     # What is disassembled.
     "plain": Kind("x86_64", ["common", "plain"], ["drivers/dma-buf/dma-fence.o"], "drivers/dma-buf/dma-fence.o"),
@@ -110,9 +112,9 @@ def configure(source: Source, kind: str, build: Path, step: Step, **more: str) -
     # mrproper state or not: this target needs no configuration
     proc.run([*make(source, kind, build, **more), "rustavailable"], log, step, "the kernel's check of the Rust tools",
              "make setup, or install what the kernel asks for", env=env)
-    arch = [] if KINDS[kind].arch == "um" else [f"--arch={KINDS[kind].arch}"]
+    machine = [] if KINDS[kind].arch == "um" else [f"--arch={KINDS[kind].arch}"]
     (build / ".config").unlink(missing_ok=True)
-    proc.run([sys.executable, source.path / "tools/testing/kunit/kunit.py", "config", f"--build_dir={build}", *arch,
+    proc.run([sys.executable, source.path / "tools/testing/kunit/kunit.py", "config", f"--build_dir={build}", *machine,
               *(f"--kunitconfig={path}" for path in fragments(source, kind)),
               *(f"--make_options={option}" for option in options(kind, **more))],
              log, step, f"configuring the {kind} kernel", env=env, append=True, cwd=source.path)

@@ -4,11 +4,13 @@
 import os
 import re
 
+from harness import arch
 from harness.ui import Fail
 
 HELP = {
     "SERIES": "core (default: our opt-in C core and the crate), full (core, and every backend in the tree) or rust (the "
               "crate on an unmodified core)",
+    "ARCH": "run, test, shell and setup: the machine that QEMU is, x86_64 (default) or arm64",
     "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
@@ -29,6 +31,7 @@ def get(name: str, default: str = "") -> str:
 
 
 SERIES = get("SERIES", "core")
+ARCH = get("ARCH", arch.DEFAULT)
 KDIR = get("KDIR")
 ROUNDS = get("ROUNDS")
 ONLY = get("ONLY")
@@ -41,7 +44,14 @@ VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 
 
+def with_arch(name: str) -> str:
+    """What a result or a log is called under ARCH=."""
+    return name if ARCH == arch.DEFAULT else f"{name}-{ARCH}"
+
+
 def check() -> None:
+    if ARCH not in arch.ALL:
+        raise Fail(f"ARCH={ARCH}: there is no such machine; it is " + " or ".join(arch.ALL))
     if SERIES not in ("core", "full", "rust"):
         raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default), full or rust")
     for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1"), ("SECONDS", SECONDS), ("SEED", SEED or "1")):

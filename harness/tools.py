@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from harness import cache, debian, knobs, proc
+from harness import arch, cache, debian, knobs, proc
 from harness.ui import Fail, Step
 
 DEFAULT_LLVM = "19"
@@ -25,7 +25,6 @@ NEEDS = SOURCE + [
     ("flex", "flex"), ("perl", "perl"), ("ccache", "ccache"), ("/usr/include/libelf.h", "libelf-dev"),
     ("/usr/include/openssl/opensslv.h", "libssl-dev"),
 ]
-QEMU = [("qemu-system-x86_64", "qemu-system-x86")]
 DOCS = [("sphinx-build", "python3-sphinx"), ("/usr/lib/python3/dist-packages/yaml", "python3-yaml")]
 LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
 
@@ -167,33 +166,43 @@ def _fetch_rust_src(step: Step) -> None:
     step.note = ""
 
 
-def _fetch_busybox() -> None:
+def _fetch_busybox(step: Step) -> None:
     if busybox():
         return
-    for name, path in debian.host_download("busybox-static").items():
+    package = "busybox-static"
+    if knobs.ARCH == arch.DEFAULT:
+        files, mend = debian.host_download(package), f"apt-get update && apt-get install {package}"
+    else:
+        mend = f"put one for {knobs.ARCH} into {_busybox()}"
+        files = debian.foreign_download(package, knobs.ARCH, mend, step)
+    for name, path in files.items():
         if name.endswith("bin/busybox"):
             BIN.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, BIN / ".busybox")
-            (BIN / ".busybox").replace(BIN / "busybox")
+            (BIN / ".busybox").replace(_busybox())
     busybox.cache_clear()
     if not busybox():
-        raise Fail("there is no static busybox for the guest", "apt-get update && apt-get install busybox-static")
+        raise Fail("there is no static busybox for the guest", mend)
 
 
 def static(path: str) -> bool:
-    """Is this an x86_64 program that needs no dynamic loader?"""
+    """Is this a program for the machine that is booted, which needs no dynamic loader?"""
     with open(path, "rb") as file:
         data = file.read(4096)
-    if data[:5] != b"\x7fELF\x02" or data[18:20] != b"\x3e\x00":
+    if data[:5] != b"\x7fELF\x02" or int.from_bytes(data[18:20], "little") != arch.ALL[knobs.ARCH].machine_number:
         return False
     start, size, count = (int.from_bytes(data[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
     kinds = [int.from_bytes(data[start + i * size:][:4], "little") for i in range(count)]
     return 3 not in kinds  # PT_INTERP
 
 
+def _busybox() -> Path:
+    return BIN / ("busybox" if knobs.ARCH == arch.DEFAULT else f"busybox-{knobs.ARCH}")
+
+
 @lru_cache(maxsize=None)
 def busybox() -> str:
-    for path in (str(BIN / "busybox"), shutil.which("busybox")):
+    for path in (str(_busybox()), shutil.which("busybox")):
         if path and os.path.exists(path) and static(path):
             return path
     return ""
@@ -231,12 +240,12 @@ def prepare(qemu: bool = True, rust: bool = True) -> None:
                        "use an x86_64 host or VM")
         if rust:
             rustc_version()
-        want(NEEDS + _llvm_needs() + (QEMU if qemu else []), step)
+        want(NEEDS + _llvm_needs() + (arch.ALL[knobs.ARCH].needs if qemu else []), step)
         if rust:
             _fetch_rust_src(step)
             _install_bindgen(step)
         if qemu:
-            _fetch_busybox()
+            _fetch_busybox(step)
         clang = _version(proc.output([llvm_tool("clang"), "--version"]))
         step.note = f"clang {'.'.join(map(str, clang))}" + (
             f", rustc {rustc_version()}, {proc.output([bindgen(), '--version']).strip()}" if rust else "")

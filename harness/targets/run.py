@@ -5,7 +5,7 @@ import re
 import sys
 import time
 
-from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness import arch, base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
 from harness.ui import Fail, Step
 
 _LAST = re.compile(r"run: (\d+) jobs, (\d+) signaled, (\d+) errors, (\d+) ops after signal$")
@@ -13,13 +13,14 @@ _LAST = re.compile(r"run: (\d+) jobs, (\d+) signaled, (\d+) errors, (\d+) ops af
 
 def main() -> None:
     begin = time.monotonic()
-    cache.forget_result("run")
+    name = knobs.with_arch("run")
+    cache.forget_result(name)
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
-    built = kernel.build(source, "qemu")
+    built = kernel.build(source, arch.ALL[knobs.ARCH].kind)
     initramfs = guest.initramfs(built)
-    log, program_log = cache.LOG / "run.log", cache.LOG / "run-program.log"
+    log, program_log = cache.LOG / f"{name}.log", cache.LOG / f"{name}-program.log"
     with Step("boot QEMU") as step:
         wrong = boot.qemu(built, initramfs, ["guest=run", "kunit.enable=0"], log, program_log, step,
                           limit=600, show=True, hold=("run: ", "guest: "))
@@ -32,7 +33,7 @@ def main() -> None:
                    lines=problems or said[-5:])
     jobs, signaled, errors, late = map(int, _LAST.match(last).groups())
     problems += [f"{late} ops ran after signal() had returned"] if late else []
-    cache.result("run", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
+    cache.result(name, ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
                  seconds=round(time.monotonic() - begin), jobs=jobs, signaled=signaled, errors=errors,
                  ops_after_signal=late, problems=problems)
     for problem in problems:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """make shell: a prompt in the booted VM, with the sample driver loaded."""
 
-from harness import base, boot, cache, guest, kernel, knobs, series, tools, ui
+from harness import arch, base, boot, cache, guest, kernel, knobs, series, tools, ui
 
 
 def main() -> None:
     ui.plan(5)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
-    built = kernel.build(source, "qemu")
+    built = kernel.build(source, arch.ALL[knobs.ARCH].kind)
     initramfs = guest.initramfs(built)
     print("The driver is loaded; try `softgpu run` or `dmesg`, and look below /sys/kernel/debug.\n"
           "Leave with `exit`, or Ctrl-A X to stop the machine.", flush=True)
-    log = cache.LOG / "shell.log"
+    log = cache.LOG / f"{knobs.with_arch('shell')}.log"
     cache.unlock()
     boot.interactive(built, initramfs, ["guest=shell", "kunit.enable=0"], log)
     print(f"shell: ended; the kernel's log is {log}")
