@@ -6,10 +6,13 @@ import re
 
 from harness.ui import Fail
 
+RELEASES = ("7.2", "7.3")  # that the series is made for
+
 HELP = {
     "SERIES": "core (default: our opt-in C core and the crate), full (core, and every backend in the tree) or rust (the "
               "crate on an unmodified core)",
-    "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
+    "BASE": "7.3 (default) or 7.2: the release that the series is put on",
+    "KDIR": "a Linux tree of such a release to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: 34000, more than a million in all)",
@@ -29,6 +32,7 @@ def get(name: str, default: str = "") -> str:
 
 
 SERIES = get("SERIES", "core")
+BASE = get("BASE")
 KDIR = get("KDIR")
 ROUNDS = get("ROUNDS")
 ONLY = get("ONLY")
@@ -44,6 +48,8 @@ JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 def check() -> None:
     if SERIES not in ("core", "full", "rust"):
         raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default), full or rust")
+    if BASE not in ("", *RELEASES):
+        raise Fail(f"BASE={BASE}: the series is made for Linux {' and '.join(RELEASES)}", f"BASE={RELEASES[-1]} (the default)")
     for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1"), ("SECONDS", SECONDS), ("SEED", SEED or "1")):
         if not re.fullmatch("[1-9][0-9]*", value):
             raise Fail(f"{name}={value}: not a positive number")

@@ -7,6 +7,9 @@ the kernel; with a slash at its end, every file below it. Variants are `core` (t
 crate), `full` (what is in `core`, and every backend in the tree), `rust` (the crate alone) and `base` (the unpatched core
 with only the race suites added, and the crate made to call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
+
+What another release than the newest needs is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
+only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.
 """
 
 import os
@@ -14,8 +17,8 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-from harness import cache, git, proc
-from harness.base import Base
+from harness import cache, git, knobs, proc
+from harness.base import Base, our_release
 from harness.ui import Fail, Step
 
 PATCHES = cache.TOP / "patches"
@@ -33,7 +36,8 @@ class Entry(NamedTuple):
     variants: List[str]
     files: List[str]
     message: str
-    diff: str
+    diff: str   # of files that exist before
+    after: str  # of the new ones
 
 
 def _below(folder: str) -> List[str]:
@@ -60,8 +64,23 @@ def _patch(path: Path, where: str) -> List[str]:
     return [f"{subject}\n\n{found.group(2).strip()}\n", diff]
 
 
-def read() -> List[Entry]:
-    """The whole series."""
+def by_file(diff: str) -> Dict[str, str]:
+    """The parts of a diff."""
+    parts = re.split(r"(?m)^(?=diff --git a/)", diff)
+    return {part.split(" ", 3)[2][2:]: part for part in parts if part.startswith("diff --git ")}
+
+
+def _adapted(entry: Entry, release: str) -> Entry:
+    """An entry as a release needs it."""
+    other = by_file(cache.read(PATCHES / release / entry.name))
+    after = {name: part for name, part in other.items() if name in entry.files}
+    diff = {**by_file(entry.diff), **{name: part for name, part in other.items() if name not in after}}
+    return entry._replace(diff="".join(diff.values()), after="".join(after.values())) if other else entry
+
+
+def read(release: str = "") -> List[Entry]:
+    """The whole series, for the release at hand or another one."""
+    release = release or our_release()
     text = cache.read(SERIES)
     if not text:
         raise Fail(f"there is no {SERIES.relative_to(cache.TOP)}")
@@ -73,7 +92,7 @@ def read() -> List[Entry]:
         if not line[0].isspace():
             if set(words[1:]) - set(VARIANTS) or len(words) < 2:
                 raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}")
-            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where)))
+            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where), ""))
             continue
         if not entries or len(words) != 1:
             raise Fail(f"{where}: an indented line names one file of the commit above it")
@@ -82,7 +101,7 @@ def read() -> List[Entry]:
         if missing or not files:
             raise Fail(f"{where}: there is no file {words[0]}")
         entries[-1].files.extend(files)
-    return entries
+    return [_adapted(entry, release) for entry in entries if entry.name.rpartition("/")[0] in ("", release)]
 
 
 def of(variant: str) -> List[Entry]:
@@ -94,20 +113,27 @@ def overlay() -> List[str]:
     return sorted({f for entry in read() for f in entry.files})
 
 
-def _apply(entry: Entry, index: Path, base: Base) -> None:
-    if "diff --git" in entry.diff or re.search(r"(?m)^--- ", entry.diff):
-        try:
-            git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=entry.diff)
-        except Fail as err:
-            raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
-                       "either the patch is wrong, or the base is another version than it was made for (or has the "
-                       "series already)", lines=err.lines)
+def _write(entry: Entry, index: Path) -> None:
+    """The new files of a commit."""
     rows = []
     for name in entry.files:
-        blob = git.git("hash-object", "-w", "--no-filters", cache.TOP / name)
-        mode = "100755" if os.access(cache.TOP / name, os.X_OK) else "100644"
-        rows.append(f"{mode} {blob}\t{name}\n")
+        path = cache.TOP / name
+        blob = git.git("hash-object", "-w", "--no-filters", path)
+        rows.append(f"{'100755' if os.access(path, os.X_OK) else '100644'} {blob}\t{name}\n")
     git.git("update-index", "--add", "--index-info", index=index, input="".join(rows))
+
+
+def _apply(entry: Entry, index: Path, base: Base) -> None:
+    for diff, write in ((entry.diff, True), (entry.after, False)):
+        if "diff --git" in diff:
+            try:
+                git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=diff)
+            except Fail as err:
+                raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
+                           "either the patch is wrong, or the base is another version than it was made for (or has "
+                           "the series already)", lines=err.lines)
+        if write:
+            _write(entry, index)
 
 
 def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None) -> List[str]:
@@ -158,7 +184,8 @@ def checkout(variant: str, base: Base, upto: int = 0) -> Source:
     """
     with Step(f"series ({variant}{f', first {upto}' if upto else ''})") as step:
         made = commits(variant, base)[:upto or None]
-        home = cache.ROOT / "tree" / (f"{variant}-bisect" if upto else variant)
+        other = "" if our_release() == knobs.RELEASES[-1] else f"-{our_release()}"
+        home = cache.ROOT / "tree" / f"{variant}{other}{'-bisect' if upto else ''}"
         source = place(variant, base, made[-1] if made else base.commit, home, step)
         step.note = f"{len(made)} commits"
     return source
