@@ -8,6 +8,8 @@ crate), `full` (what is in `core`, and every backend in the tree), `rust` (the c
 with only the race suites added, and the crate made to call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
 
+A Rust file that several commits name is written by each, without those of its modules that are not there yet.
+
 What another release than the newest needs is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
 only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.
 """
@@ -15,7 +17,7 @@ only, and a diff with the name of a patch replaces that patch's diff, file by fi
 import os
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Set
 
 from harness import cache, git, knobs, proc
 from harness.base import Base, our_release
@@ -113,12 +115,33 @@ def overlay() -> List[str]:
     return sorted({f for entry in read() for f in entry.files})
 
 
+def modules(name: str) -> List[str]:
+    """The files of the modules that a Rust file of ours names, in the folder of its name."""
+    found = re.findall(r"(?m)^(?:pub )?mod (\w+);$", cache.read(cache.TOP / name)) if name.endswith(".rs") else []
+    files = (f"{name[:-len('.rs')]}/{module}.rs" for module in found)
+    return [file for file in files if (cache.TOP / file).is_file()]
+
+
+def _so_far(name: str, there: Set[str]) -> str:
+    """A Rust file of ours without those of its modules that are not there yet."""
+    text = (cache.TOP / name).read_text()
+    later = "|".join(Path(file).stem for file in modules(name) if file not in there)
+    if later:
+        text = re.sub(rf"(?m)^(#\[cfg.*\]\n)?(pub )?(mod ({later});|use ({later})::[^;]*;)\n", "", text)
+        text = re.sub(r"(?m)^\n(//(?![/!]).*\n)+(?=\n)", "", text)  # what headed them
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text
+
+
 def _write(entry: Entry, index: Path) -> None:
     """The new files of a commit."""
-    rows = []
+    there, rows = set(git.git("ls-files", index=index).splitlines()) | set(entry.files), []
     for name in entry.files:
         path = cache.TOP / name
-        blob = git.git("hash-object", "-w", "--no-filters", path)
+        if modules(name):
+            blob = git.git("hash-object", "-w", "--no-filters", "--stdin", input=_so_far(name, there))
+        else:
+            blob = git.git("hash-object", "-w", "--no-filters", path)
         rows.append(f"{'100755' if os.access(path, os.X_OK) else '100644'} {blob}\t{name}\n")
     git.git("update-index", "--add", "--index-info", index=index, input="".join(rows))
 
@@ -141,12 +164,14 @@ def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None) -> L
     index = cache.temporary("index") / "index"
     git.git("read-tree", base.commit, index=index)
     made: List[str] = []
+    ours: Set[str] = set()
     for entry in of(variant):
-        taken = [f for f in entry.files if git.git("ls-files", "--", f, index=index)]
+        taken = [f for f in entry.files if f not in ours and git.git("ls-files", "--", f, index=index)]
         if taken:
             raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",
                        "KDIR= must name a tree without it")
         _apply(entry, index, base)
+        ours.update(entry.files)
         tree = git.git("write-tree", index=index)
         parent = made[-1] if made else base.commit
         made.append(git.commit(tree, entry.message, [parent], env))

@@ -191,13 +191,14 @@ def listed(ctx: Context, step: Step) -> Findings:
     for variant in series.VARIANTS:
         names = [name for entry in series.of(variant) for name in entry.files]
         found += [f"patches/series:1: {name} is in two commits of {variant}" for name in sorted(set(names))
-                  if names.count(name) > 1]
+                  if names.count(name) > 1 and not series.modules(name)]
     # What is written from results is no part of the series.
     written = (evidence.TEMPLATE, evidence.PAGE, bench.PAGE, *bench.PAGE.parent.glob("dma-fence-bench-*.svg"))
     ours = {str(path.relative_to(cache.TOP)) for path in written}
     found += [f"{name}:1: not named in patches/series" for name in ctx.files
               if name.startswith(rooms) and name not in ctx.overlay and name not in ours]
-    patches = {entry.name for entry in series.read()}
+    patches = {entry.name for release in knobs.RELEASES for entry in series.read(release)}
+    patches |= {f"{release}/{name}" for release in knobs.RELEASES for name in patches}
     return found + [f"{name}:1: not named in patches/series" for name in ctx.files
                     if re.fullmatch(r"patches/.*\.patch", name) and name[8:] not in patches]
 
