@@ -48,9 +48,10 @@ def _cover(text: str, variant: str, base: Base) -> str:
     words = re.sub(r"\A(?:#.*\n|\s*\n)+", "", words) or f"dma-fence: {variant} series\n\n(No cover letter was written.)\n"
     words = re.sub(r"\{\{([\w.]+)\}\}", _figure, words)
     subject, _, body = words.partition("\n")
-    body = f"{body.strip()}\n\nThe series is made for Linux {base.version}.\n"
+    body = f"{body.strip()}\n"
     subject = re.sub("^Subject: ", "", subject).strip()
-    return text.replace("*** SUBJECT HERE ***", subject).replace("*** BLURB HERE ***\n", body)
+    text = text.replace("*** SUBJECT HERE ***", subject).replace("*** BLURB HERE ***\n", body)
+    return f"{text.rstrip()}\n\n{base.information}\n"
 
 
 def write(variant: str, base: Base, folder: Path) -> Tuple[List[str], List[Path]]:
