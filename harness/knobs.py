@@ -22,6 +22,7 @@ HELP = {
     "QUICK": "bench: 1 takes fewer samples, for a first look",
     "PAGE": "bench: 1 also writes the page and the plots to Documentation/",
     "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
+    "GCC": "series, with BUILD=1: 1 or a gcc to build with instead of clang",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
 }
@@ -41,6 +42,7 @@ SEED = get("SEED")
 QUICK = get("QUICK") not in ("", "0")
 PAGE = get("PAGE") not in ("", "0")
 BUILD = get("BUILD") not in ("", "0")
+GCC = {"0": "", "1": "gcc"}.get(get("GCC"), get("GCC"))
 VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 

@@ -231,7 +231,7 @@ def prepare(qemu: bool = True, rust: bool = True) -> None:
                        "use an x86_64 host or VM")
         if rust:
             rustc_version()
-        want(NEEDS + _llvm_needs() + (QEMU if qemu else []), step)
+        want(NEEDS + _llvm_needs() + (QEMU if qemu else []) + ([(knobs.GCC, knobs.GCC)] if knobs.GCC else []), step)
         if rust:
             _fetch_rust_src(step)
             _install_bindgen(step)
