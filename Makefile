@@ -6,7 +6,7 @@
 TARGETS := setup run test demo races sanitize fuzz drivers litmus audit mutants bench evidence docs series check format shell \
 	   rust-analyzer clean distclean
 
-export KDIR LLVM JOBS ARCH SERIES CACHE ROUNDS ONLY SECONDS SEED QUICK PAGE BUILD
+export BASE KDIR LLVM JOBS ARCH SERIES CACHE ROUNDS ONLY SECONDS SEED QUICK PAGE BUILD GCC
 # Not V: kbuild would take it from the environment of everything below.
 export HARNESS_VERBOSE := $(V)
 export PYTHONDONTWRITEBYTECODE := 1

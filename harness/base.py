@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The base kernel as a commit in our repository: from KDIR=, else from Debian's linux-source package."""
+"""The base kernel as a commit in our repository: from KDIR=, else from Debian's linux-source package for BASE=."""
 
 import hashlib
 import re
 import subprocess
 import tarfile
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple
 
 from harness import cache, debian, git, knobs, proc
 from harness.ui import Fail, Step
-
-SERIES = "7.3"
-MEND = f"KDIR=/path/to/a/linux-{SERIES}-tree"
 
 # Large "blobs" go into one pack instead of 90000 loose objects.
 _ONE_PACK = ("-c", "core.bigFileThreshold=1", "-c", "core.bare=false")
@@ -21,16 +19,37 @@ _ONE_PACK = ("-c", "core.bigFileThreshold=1", "-c", "core.bare=false")
 class Base(NamedTuple):
     version: str
     commit: str
+    information: str = ""  # what reviewers are told about it
 
 
-def _version(makefile: str, where: str, any_version: bool = False) -> str:
+def _mend() -> str:
+    return f"KDIR=/path/to/a/linux-{our_release()}-tree"
+
+
+def _version(makefile: str, where: str) -> str:
     found = dict(re.findall(r"(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", makefile))
     if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= set(found):
-        raise Fail(f"{where} is not a Linux kernel tree (no version in its Makefile)", MEND)
-    version = "{VERSION}.{PATCHLEVEL}.{SUBLEVEL}".format(**found) + found.get("EXTRAVERSION", "")
-    if not any_version and f"{found['VERSION']}.{found['PATCHLEVEL']}" != SERIES:
-        raise Fail(f"{where} is Linux {version}; this series is made for {SERIES}", MEND)
-    return version
+        raise Fail(f"{where} is not a Linux kernel tree (no version in its Makefile)",
+                   f"KDIR=/path/to/a/linux-{knobs.RELEASES[-1]}-tree")
+    return "{VERSION}.{PATCHLEVEL}.{SUBLEVEL}".format(**found) + found.get("EXTRAVERSION", "")
+
+
+def _number(version: str) -> Tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _kdir() -> Path:
+    return Path(knobs.KDIR).expanduser().resolve()
+
+
+@lru_cache(maxsize=None)
+def our_release() -> str:
+    """The release whose patches are taken: BASE=, else the one that is next to the tree in KDIR=, else the newest."""
+    if knobs.BASE or not knobs.KDIR:
+        return knobs.BASE or knobs.RELEASES[-1]
+    number = _number(_version(cache.read(_kdir() / "Makefile"), f"KDIR={knobs.KDIR}"))
+    return ([name for name in knobs.RELEASES if _number(name) <= number] or [knobs.RELEASES[0]])[-1]
 
 
 def _files(tree: Path) -> str:
@@ -49,10 +68,13 @@ def _files(tree: Path) -> str:
 
 def _from_kdir(step: Step, any_version: bool) -> Base:
     """Imports a tree as it is now, edits included. Nothing is written to it."""
-    tree = Path(knobs.KDIR).expanduser().resolve()
+    tree = _kdir()
     if not (tree / "Kbuild").is_file() or not (tree / "MAINTAINERS").is_file():
-        raise Fail(f"KDIR={knobs.KDIR} is not a Linux kernel tree", MEND)
-    version = _version(cache.read(tree / "Makefile"), f"KDIR={knobs.KDIR}", any_version)
+        raise Fail(f"KDIR={knobs.KDIR} is not a Linux kernel tree", f"KDIR=/path/to/a/linux-{knobs.RELEASES[-1]}-tree")
+    version = _version(cache.read(tree / "Makefile"), f"KDIR={knobs.KDIR}")
+    if not any_version and _number(version) != _number(our_release()):
+        wanted = f"BASE is {knobs.BASE}" if knobs.BASE else f"this series is made for {' and '.join(knobs.RELEASES)}"
+        raise Fail(f"KDIR={knobs.KDIR} is Linux {version}; {wanted}", _mend())
     step.note = str(tree)
     step.tick()
     # The index is kept, so that next time git looks only at files that changed.
@@ -64,20 +86,32 @@ def _from_kdir(step: Step, any_version: bool) -> Base:
     gone = set(git.git("ls-files", "-z", index=index).split("\0")) - set(files.split("\0")) - {""}
     if gone:
         git.git("update-index", "-z", "--force-remove", "--stdin", index=index, input="\0".join(gone) + "\0")
-    return Base(version, git.commit(git.git("write-tree", index=index), f"Linux {version} (KDIR)\n", []))
+    content = git.git("write-tree", index=index)
+    return Base(version, git.commit(content, f"Linux {version} (KDIR)\n", []), _information(tree, version, content))
+
+
+def _information(tree: Path, version: str, content: str) -> str:
+    """As git format-patch --base gives it, if the tree is a commit."""
+    known = ["git", "-c", "safe.directory=*", "-C", tree, "rev-parse"]
+    head, theirs = (proc.output([*known, name], check=False).strip() for name in ("HEAD", "HEAD^{tree}"))
+    if not head or not (tree / ".git").exists():
+        return f"base: Linux {version}, a tree without git"
+    if theirs != content:
+        return f"base: Linux {version}, {head} with changes that are in no commit"
+    return f"base-commit: {head}"
 
 
 def _download(step: Step) -> Path:
     """The newest linux-source .deb of our kernel series."""
-    package = f"linux-source-{SERIES}"
+    package = f"linux-source-{our_release()}"
     found = debian.cached(f"{package}_*.deb")
     if found:
         return found[-1]
-    archive = debian.Archive(f"the kernel source ({package})", MEND)
-    version, suites = archive.find(package, re.escape(SERIES), step)
+    archive = debian.Archive(f"the kernel source ({package})", _mend())
+    version, suites = archive.find(package, re.escape(our_release()), step)
     if not version:
         others = ", ".join(archive.names(r"linux-source-\d+\.\d+")) or "none at all"
-        raise Fail(f"Debian's archive no longer has {package} (it has: {others})", MEND)
+        raise Fail(f"Debian's archive no longer has {package} (it has: {others})", _mend())
     return archive.fetch(package, version, suites, step)
 
 
@@ -113,19 +147,29 @@ def _import_tar(tar: Path, step: Step) -> Base:
     version = _version(makefile, tar.name)
     git.git("tag", f"base/{version}", "refs/import")  # from here on it is complete
     git.git("update-ref", "-d", "refs/import")
-    return Base(version, git.git("rev-parse", f"base/{version}"))
+    return imported()
+
+
+def imported() -> Optional[Base]:
+    """What there is of Debian's."""
+    tags = git.git("tag", "-l", f"base/{our_release()}.*", "--sort=-version:refname").split()
+    if not tags:
+        return None
+    version = tags[0][len("base/"):]
+    return Base(version, git.git("rev-parse", tags[0]),
+                f"base: Linux {version} as in Debian's linux-source-{our_release()}, which is no git tree")
 
 
 def _from_debian(step: Step) -> Base:
-    tags = git.git("tag", "-l", f"base/{SERIES}.*", "--sort=-version:refname").split()
-    if tags:
-        return Base(tags[0][len("base/"):], git.git("rev-parse", tags[0]))
+    found = imported()
+    if found:
+        return found
     deb = _download(step)
     step.note = "unpacking"
     step.tick()
-    tar = next(debian.unpack(deb).glob(f"usr/src/linux-source-{SERIES}.tar.xz"), None)
+    tar = next(debian.unpack(deb).glob(f"usr/src/linux-source-{our_release()}.tar.xz"), None)
     if not tar:
-        raise Fail(f"{deb.name} has no source inside", MEND)
+        raise Fail(f"{deb.name} has no source inside", _mend())
     return _import_tar(tar, step)
 
 

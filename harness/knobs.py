@@ -7,11 +7,14 @@ import re
 from harness import arch
 from harness.ui import Fail
 
+RELEASES = ("7.2", "7.3")  # that the series is made for
+
 HELP = {
     "SERIES": "core (default: our opt-in C core and the crate), full (core, and every backend in the tree) or rust (the "
               "crate on an unmodified core)",
     "ARCH": "run, test, shell and setup: the machine that QEMU is, x86_64 (default) or arm64",
-    "KDIR": "a Linux 7.3 tree to use instead of Debian's; it is only read",
+    "BASE": "7.3 (default) or 7.2: the release that the series is put on",
+    "KDIR": "a Linux tree of such a release to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: 34000, more than a million in all)",
@@ -21,6 +24,7 @@ HELP = {
     "QUICK": "bench: 1 takes fewer samples, for a first look",
     "PAGE": "bench: 1 also writes the page and the plots to Documentation/",
     "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
+    "GCC": "series, with BUILD=1: 1 or a gcc to build with instead of clang",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
 }
@@ -32,6 +36,7 @@ def get(name: str, default: str = "") -> str:
 
 SERIES = get("SERIES", "core")
 ARCH = get("ARCH", arch.DEFAULT)
+BASE = get("BASE")
 KDIR = get("KDIR")
 ROUNDS = get("ROUNDS")
 ONLY = get("ONLY")
@@ -40,6 +45,7 @@ SEED = get("SEED")
 QUICK = get("QUICK") not in ("", "0")
 PAGE = get("PAGE") not in ("", "0")
 BUILD = get("BUILD") not in ("", "0")
+GCC = {"0": "", "1": "gcc"}.get(get("GCC"), get("GCC"))
 VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 
@@ -54,6 +60,8 @@ def check() -> None:
         raise Fail(f"ARCH={ARCH}: there is no such machine; it is " + " or ".join(arch.ALL))
     if SERIES not in ("core", "full", "rust"):
         raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default), full or rust")
+    if BASE not in ("", *RELEASES):
+        raise Fail(f"BASE={BASE}: the series is made for Linux {' and '.join(RELEASES)}", f"BASE={RELEASES[-1]} (the default)")
     for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1"), ("SECONDS", SECONDS), ("SEED", SEED or "1")):
         if not re.fullmatch("[1-9][0-9]*", value):
             raise Fail(f"{name}={value}: not a positive number")

@@ -7,15 +7,20 @@ the kernel; with a slash at its end, every file below it. Variants are `core` (t
 crate), `full` (what is in `core`, and every backend in the tree), `rust` (the crate alone) and `base` (the unpatched core
 with only the race suites added, and the crate made to call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
+
+A Rust file that several commits name is written by each, without those of its modules that are not there yet.
+
+What another release than the newest needs is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
+only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.
 """
 
 import os
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
-from harness import cache, git, proc
-from harness.base import Base
+from harness import cache, git, knobs, proc
+from harness.base import Base, our_release
 from harness.ui import Fail, Step
 
 PATCHES = cache.TOP / "patches"
@@ -33,7 +38,8 @@ class Entry(NamedTuple):
     variants: List[str]
     files: List[str]
     message: str
-    diff: str
+    diff: str   # of files that exist before
+    after: str  # of the new ones
 
 
 def _below(folder: str) -> List[str]:
@@ -60,8 +66,23 @@ def _patch(path: Path, where: str) -> List[str]:
     return [f"{subject}\n\n{found.group(2).strip()}\n", diff]
 
 
-def read() -> List[Entry]:
-    """The whole series."""
+def by_file(diff: str) -> Dict[str, str]:
+    """The parts of a diff."""
+    parts = re.split(r"(?m)^(?=diff --git a/)", diff)
+    return {part.split(" ", 3)[2][2:]: part for part in parts if part.startswith("diff --git ")}
+
+
+def _adapted(entry: Entry, release: str) -> Entry:
+    """An entry as a release needs it."""
+    other = by_file(cache.read(PATCHES / release / entry.name))
+    after = {name: part for name, part in other.items() if name in entry.files}
+    diff = {**by_file(entry.diff), **{name: part for name, part in other.items() if name not in after}}
+    return entry._replace(diff="".join(diff.values()), after="".join(after.values())) if other else entry
+
+
+def read(release: str = "") -> List[Entry]:
+    """The whole series, for the release at hand or another one."""
+    release = release or our_release()
     text = cache.read(SERIES)
     if not text:
         raise Fail(f"there is no {SERIES.relative_to(cache.TOP)}")
@@ -73,7 +94,7 @@ def read() -> List[Entry]:
         if not line[0].isspace():
             if set(words[1:]) - set(VARIANTS) or len(words) < 2:
                 raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}")
-            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where)))
+            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where), ""))
             continue
         if not entries or len(words) != 1:
             raise Fail(f"{where}: an indented line names one file of the commit above it")
@@ -82,7 +103,7 @@ def read() -> List[Entry]:
         if missing or not files:
             raise Fail(f"{where}: there is no file {words[0]}")
         entries[-1].files.extend(files)
-    return entries
+    return [_adapted(entry, release) for entry in entries if entry.name.rpartition("/")[0] in ("", release)]
 
 
 def of(variant: str) -> List[Entry]:
@@ -94,33 +115,69 @@ def overlay() -> List[str]:
     return sorted({f for entry in read() for f in entry.files})
 
 
-def _apply(entry: Entry, index: Path, base: Base) -> None:
-    if "diff --git" in entry.diff or re.search(r"(?m)^--- ", entry.diff):
-        try:
-            git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=entry.diff)
-        except Fail as err:
-            raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
-                       "either the patch is wrong, or the base is another version than it was made for (or has the "
-                       "series already)", lines=err.lines)
-    rows = []
+def modules(name: str) -> List[str]:
+    """The files of the modules that a Rust file of ours names, in the folder of its name."""
+    found = re.findall(r"(?m)^(?:pub )?mod (\w+);$", cache.read(cache.TOP / name)) if name.endswith(".rs") else []
+    files = (f"{name[:-len('.rs')]}/{module}.rs" for module in found)
+    return [file for file in files if (cache.TOP / file).is_file()]
+
+
+def _so_far(name: str, there: Set[str]) -> str:
+    """A Rust file of ours without those of its modules that are not there yet."""
+    text = (cache.TOP / name).read_text()
+    later = "|".join(Path(file).stem for file in modules(name) if file not in there)
+    if later:
+        text = re.sub(rf"(?m)^(#\[cfg.*\]\n)?(pub )?(mod ({later});|use ({later})::[^;]*;)\n", "", text)
+        text = re.sub(r"(?m)^\n(//(?![/!]).*\n)+(?=\n)", "", text)  # what headed them
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text
+
+
+def write(entry: Entry, index: Path) -> None:
+    """The new files of a commit."""
+    there, rows = set(git.git("ls-files", index=index).splitlines()) | set(entry.files), []
     for name in entry.files:
-        blob = git.git("hash-object", "-w", "--no-filters", cache.TOP / name)
-        mode = "100755" if os.access(cache.TOP / name, os.X_OK) else "100644"
-        rows.append(f"{mode} {blob}\t{name}\n")
+        path = cache.TOP / name
+        if modules(name):
+            blob = git.git("hash-object", "-w", "--no-filters", "--stdin", input=_so_far(name, there))
+        else:
+            blob = git.git("hash-object", "-w", "--no-filters", path)
+        rows.append(f"{'100755' if os.access(path, os.X_OK) else '100644'} {blob}\t{name}\n")
     git.git("update-index", "--add", "--index-info", index=index, input="".join(rows))
 
 
-def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None) -> List[str]:
+def _change(diff: str, entry: Entry, index: Path, base: Base) -> None:
+    if "diff --git" not in diff:
+        return
+    try:
+        git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=diff)
+    except Fail as err:
+        raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
+                   "either the patch is wrong, or the base is another version than it was made for (or has the "
+                   "series already)", lines=err.lines)
+
+
+def put(entry: Entry, index: Path, base: Base) -> None:
+    """Makes the changes of a commit."""
+    _change(entry.diff, entry, index, base)
+    write(entry, index)
+    _change(entry.after, entry, index, base)
+
+
+def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None,
+            how: Callable[[Entry, Path, Base], None] = put) -> List[str]:
     """The commits of a variant on the base, oldest first. The same content gives the same commits."""
     index = cache.temporary("index") / "index"
     git.git("read-tree", base.commit, index=index)
     made: List[str] = []
+    ours: Set[str] = set()
     for entry in of(variant):
-        taken = [f for f in entry.files if git.git("ls-files", "--", f, index=index)]
+        taken = [f for f in entry.files if f not in ours and git.git("ls-files", "--", f, index=index)]
         if taken:
             raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",
                        "KDIR= must name a tree without it")
-        _apply(entry, index, base)
+        how(entry, index, base)
+        ours.update(entry.files)
         tree = git.git("write-tree", index=index)
         parent = made[-1] if made else base.commit
         made.append(git.commit(tree, entry.message, [parent], env))
@@ -151,14 +208,15 @@ def place(variant: str, base: Base, commit: str, home: Path, step: Step) -> Sour
     return Source(variant, base, commit, git.git("rev-parse", commit + "^{tree}"), home, path)
 
 
-def checkout(variant: str, base: Base, upto: int = 0) -> Source:
+def checkout(variant: str, base: Base, upto: Sequence[str] = ()) -> Source:
     """The variant's worktree, so that kbuild rebuilds only what changed.
 
-    With `upto`, only so many commits of it, in a worktree of its own.
+    With `upto`, the last of these commits of it, in a worktree of its own.
     """
-    with Step(f"series ({variant}{f', first {upto}' if upto else ''})") as step:
-        made = commits(variant, base)[:upto or None]
-        home = cache.ROOT / "tree" / (f"{variant}-bisect" if upto else variant)
+    with Step(f"series ({variant}{f', first {len(upto)}' if upto else ''})") as step:
+        made = upto or commits(variant, base)
+        other = "" if our_release() == knobs.RELEASES[-1] else f"-{our_release()}"
+        home = cache.ROOT / "tree" / f"{variant}{other}{'-bisect' if upto else ''}"
         source = place(variant, base, made[-1] if made else base.commit, home, step)
         step.note = f"{len(made)} commits"
     return source

@@ -240,7 +240,8 @@ def prepare(qemu: bool = True, rust: bool = True) -> None:
                        "use an x86_64 host or VM")
         if rust:
             rustc_version()
-        want(NEEDS + _llvm_needs() + (arch.ALL[knobs.ARCH].needs if qemu else []), step)
+        want(NEEDS + _llvm_needs() + (arch.ALL[knobs.ARCH].needs if qemu else []) +
+             ([(knobs.GCC, knobs.GCC)] if knobs.GCC else []), step)
         if rust:
             _fetch_rust_src(step)
             _install_bindgen(step)
