@@ -3,11 +3,11 @@
 
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Set
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Set
 
 from harness import backends, cache, kernel, knobs, proc, series, tools
 from harness.base import Base
-from harness.ui import Step
+from harness.ui import Fail, Step
 
 ARCHITECTURES = ("x86_64", "arm64")
 STEPS = 2 + 3 * len(ARCHITECTURES)
@@ -32,13 +32,19 @@ class Built(NamedTuple):
         return {"archs": self.archs, "warnings": self.warnings, "problems": self.problems}
 
 
+def _objects(files: Iterable[str]) -> Set[str]:
+    return {_PARTS.get(name, name)[:-1] + "o" for name in files if name.startswith("drivers/") and name.endswith(".c")}
+
+
+def touched(entry: series.Entry) -> Set[str]:
+    """The objects of drivers that a commit touches."""
+    return _objects(re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff) + entry.files)
+
+
 def names() -> List[str]:
     """The objects of all backends, of all files of drivers that the series touches, and of users of its headers."""
-    files = {backend.file for backend in backends.read().values()}
-    for entry in series.of("full"):
-        touched = re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff) + entry.files
-        files |= {name for name in touched if name.startswith("drivers/") and name.endswith(".c")}
-    return sorted({_PARTS.get(name, name)[:-1] + "o" for name in files} | set(_USERS))
+    return sorted(_objects(backend.file for backend in backends.read().values()).union(
+        _USERS, *(touched(entry) for entry in series.of("full"))))
 
 
 def _make(path: Path, arch: str, build: Path) -> List:
@@ -60,14 +66,32 @@ def _configure(path: Path, arch: str, build: Path, log: Path, step: Step) -> Non
              count="objects")
 
 
-def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, step: Step) -> Set[str]:
+def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, step: Step,
+             flags: Sequence[str] = ("W=1", "C=1", "CHECK=sparse")) -> Set[str]:
     """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers."""
     for name in wanted:
         (build / name).unlink(missing_ok=True)
-    proc.run([*_make(path, arch, build), "-k", "W=1", "C=1", "CHECK=sparse", *wanted], log, step, f"compiling for {arch}",
+    proc.run([*_make(path, arch, build), "-k", *flags, *wanted], log, step, f"compiling for {arch}",
              env=tools.kernel_environment(), count="objects", check=False)
-    return {f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[3]}"
+    return {f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[2]}: {match[3]}"
             for match in map(_WARNING.search, log.read_text(errors="replace").splitlines()) if match}
+
+
+def build_loose(source: series.Source, wanted: Set[str], step: Step) -> None:
+    """Builds objects of a part of the series, each for the first architecture that has it."""
+    left = sorted(wanted)
+    for arch in ARCHITECTURES:
+        if left:
+            build_folder, log = source.home / f"objects-{arch}", cache.LOG / f"objects-{source.home.name}-{arch}.log"
+            _configure(source.path, arch, build_folder, log, step)
+            errors = [text for text in _compile(source.path, arch, build_folder, left, log, step, flags=())
+                      if text.partition(": ")[2].startswith("error")]
+            if errors:
+                raise Fail(f"compiling for {arch} failed", log=log, lines=errors)
+            left = [name for name in left if not (build_folder / name).exists()]
+    if left:
+        raise Fail(f"{left[0]} is built for no architecture")
+    step.note = f"{len(wanted)} objects"
 
 
 def build(found: Base) -> Built:

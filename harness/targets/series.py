@@ -7,7 +7,7 @@ On a tree of the user's, what does not apply as it is is merged, and what cannot
 import shutil
 from typing import List
 
-from harness import base, cache, formatted, kernel, knobs, rebase, series, tools, ui
+from harness import base, cache, formatted, kernel, knobs, objects, rebase, series, tools, ui
 from harness.ui import Fail, Step
 
 
@@ -32,8 +32,10 @@ def _rebased(variant: str, found: base.Base) -> List[str]:
 def main() -> None:
     cache.forget_result("series")
     variant = knobs.SERIES
-    entries = len(series.of(variant))
-    ui.plan(3 + bool(knobs.KDIR) + (1 + 2 * entries if knobs.BUILD else 0))
+    # User-mode Linux has the core and the crate. What commits touch of other drivers is compiled beside it.
+    drivers = [{name for name in objects.touched(entry) if not name.startswith("drivers/dma-buf/")}
+               for entry in series.of(variant)]
+    ui.plan(3 + bool(knobs.KDIR) + (1 + 2 * len(drivers) + sum(map(bool, drivers)) if knobs.BUILD else 0))
     if knobs.BUILD:
         tools.prepare(qemu=False)
     found = base.get(any_version=True)
@@ -46,9 +48,12 @@ def main() -> None:
     with Step("git am on a pristine tree"):
         formatted.prove(found, commits[-1], patches)
     if knobs.BUILD:
-        for number in range(1, entries + 1):
+        for number, touched in enumerate(drivers, 1):
             source = series.checkout(variant, found, commits[:number])
             kernel.build_loose(source, "um", f"patch {number}")
+            if touched:
+                with Step(f"build drivers of patch {number}") as step:
+                    objects.build_loose(source, touched, step)
     folder = cache.OUT / "series"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))

@@ -51,9 +51,12 @@
  *   at most one of them ahead,
  * * one poll out of those that meet gets the lock, asks the op, and signals the
  *   fence for the others. A fence which is signaled by nothing but polls depends
- *   on no other,
+ *   on no other. If fences share an external lock, polls of all of them meet, and
+ *   those that lose have to come again,
  * * whoever must know, rather than poll again, calls dma_fence_get_status(). It
- *   waits for the lock and always asks.
+ *   waits for the lock and always asks. That is a worker which looks once for
+ *   each interrupt what has finished, or code that resets the hardware or submits
+ *   a job again unless it has finished.
  *
  * On PREEMPT_RT a poll waits, too: it may have preempted the one that has the
  * lock, and must then lend it its priority.
