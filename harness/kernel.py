@@ -21,10 +21,11 @@ class Kind(NamedTuple):
     targets: List[str]
     image: str
     flags: str = ""
+    rust_flags: str = ""
 
 
-def _um(*more: str, flags: str = "") -> Kind:
-    return Kind("um", ["common", *more], ["all"], "linux", flags)
+def _um(*more: str, flags: str = "", rust_flags: str = "") -> Kind:
+    return Kind("um", ["common", *more], ["all"], "linux", flags, rust_flags)
 
 
 def _qemu(*more: str) -> Kind:
@@ -39,7 +40,9 @@ KINDS: Dict[str, Kind] = {
     "plain": Kind("x86_64", ["common", "plain"], ["drivers/dma-buf/dma-fence.o"], "drivers/dma-buf/dma-fence.o"),
     # Where the races end in a use after free.
     "races-kasan": _um("races", "kasan"),
-    "bench": _um("bench"),
+    # kbuild aligns functions in C only, and loops in neither language.
+    "bench": _um("bench", flags="-falign-loops=32",
+                 rust_flags="-Zmin-function-alignment=64 -Cllvm-args=-align-loops=32"),
     # What make sanitize boots ...
     "kasan": _qemu("lockdep", "kasan"),
     "kcsan": _qemu("kcsan"),
@@ -76,6 +79,8 @@ def options(kind: str, **more: str) -> List[str]:
               "BINDGEN": tools.bindgen()}
     if KINDS[kind].flags:
         values["KCFLAGS"] = KINDS[kind].flags
+    if KINDS[kind].rust_flags:
+        values["KRUSTFLAGS"] = KINDS[kind].rust_flags
     values.update(more)
     return [f"{name}={value}" for name, value in values.items()]
 

@@ -26,6 +26,7 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/moduleparam.h>
+#include <linux/random.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
@@ -430,64 +431,32 @@ static int clock_case(const struct bench_case *this, unsigned int param,
 	return 0;
 }
 
-static int plain_create_case(const struct bench_case *this, unsigned int param,
-			     unsigned int n)
-{
-	struct plain_fence *fence;
-	unsigned int i;
-
-	dma_fence_bench_begin();
-	for (i = 0; i < n; i++) {
-		fence = plain_create(this->ops, i, GFP_ATOMIC);
-		if (!fence)
-			break;
-		plain_signal(fence);
-	}
-	dma_fence_bench_end(i);
-	return i == n ? 0 : -ENOMEM;
+/* Creates fences and signals each at once. */
+#define CREATE_CASE(kind, create)						\
+static int kind##_create_case(const struct bench_case *this,			\
+			      unsigned int param, unsigned int n)		\
+{										\
+	struct context *context = context_create();				\
+	struct kind##_fence *fence;						\
+	unsigned int i;								\
+										\
+	if (!context)								\
+		return -ENOMEM;							\
+	dma_fence_bench_begin();						\
+	for (i = 0; i < n; i++) {						\
+		fence = create;							\
+		if (!fence)							\
+			break;							\
+		kind##_signal(fence);						\
+	}									\
+	dma_fence_bench_end(i);							\
+	context_put(context);							\
+	return i == n ? 0 : -ENOMEM;						\
 }
 
-static int full_create_case(const struct bench_case *this, unsigned int param,
-			    unsigned int n)
-{
-	struct context *context = context_create();
-	struct full_fence *fence;
-	unsigned int i;
-
-	if (!context)
-		return -ENOMEM;
-	dma_fence_bench_begin();
-	for (i = 0; i < n; i++) {
-		fence = full_create(context, this->ops, i, GFP_ATOMIC);
-		if (!fence)
-			break;
-		full_signal(fence);
-	}
-	dma_fence_bench_end(i);
-	context_put(context);
-	return i == n ? 0 : -ENOMEM;
-}
-
-static int deferred_create_case(const struct bench_case *this, unsigned int param,
-				unsigned int n)
-{
-	struct context *context = context_create();
-	struct deferred_fence *fence;
-	unsigned int i;
-
-	if (!context)
-		return -ENOMEM;
-	dma_fence_bench_begin();
-	for (i = 0; i < n; i++) {
-		fence = deferred_create(context, i, GFP_ATOMIC);
-		if (!fence)
-			break;
-		deferred_signal(fence);
-	}
-	dma_fence_bench_end(i);
-	context_put(context);
-	return i == n ? 0 : -ENOMEM;
-}
+CREATE_CASE(plain, plain_create(this->ops, i, GFP_ATOMIC))
+CREATE_CASE(full, full_create(context, this->ops, i, GFP_ATOMIC))
+CREATE_CASE(deferred, deferred_create(context, i, GFP_ATOMIC))
 
 /* Signals fences that were there before. */
 #define SIGNAL_CASE(kind, create)						\
@@ -708,13 +677,15 @@ static int callbacks_case(const struct bench_case *this, unsigned int param,
 	unsigned int num_fences = n / param, count, i, j;
 	struct full_fence **fences = kmalloc_objs(*fences, num_fences);
 	struct bench_cb **cbs = kmalloc_objs(*cbs, n);
+	struct bench_cb **registered = kmalloc_objs(*registered, n);
 	struct context *context = context_create();
 	u64 calls = 0;
 
-	if (!fences || !cbs || !context)
+	if (!fences || !cbs || !registered || !context)
 		return -ENOMEM;
+	/* Memory as it comes, as in Rust. */
 	for (i = 0; i < n; i++) {
-		cbs[i] = kzalloc_obj(**cbs);
+		cbs[i] = kmalloc_obj(**cbs);
 		if (!cbs[i])
 			return -ENOMEM;
 	}
@@ -731,20 +702,23 @@ static int callbacks_case(const struct bench_case *this, unsigned int param,
 		for (j = 0; j < param; j++) {
 			struct bench_cb *cb = cbs[i * param + j];
 
+			cb->calls = 0;
 			cb->fence = dma_fence_get(fence);
 			if (dma_fence_add_callback(fence, &cb->cb, bench_cb_func))
-				dma_fence_put(fence);
+				return -EINVAL;
+			registered[i * param + j] = cb;
 		}
 		full_signal(fences[i]);
 	}
 	dma_fence_bench_end(num_fences);
 
 	for (i = 0; i < n; i++) {
-		calls += cbs[i]->calls;
-		dma_fence_put(cbs[i]->fence);
-		kfree(cbs[i]);
+		calls += registered[i]->calls;
+		dma_fence_put(registered[i]->fence);
+		kfree(registered[i]);
 	}
 	context_put(context);
+	kfree(registered);
 	kfree(cbs);
 	kfree(fences);
 	return calls == n ? 0 : -EINVAL;
@@ -915,20 +889,35 @@ static bool is_repeated(unsigned int index)
 	return false;
 }
 
+/* What was deferred and what was freed must not be a burden to what follows. */
+static void settle(void)
+{
+	rcu_barrier();
+	kvfree_rcu_barrier();
+}
+
 /*
  * All samples of a round. The sides of a case come one shortly after the other,
- * in another order each time.
+ * in an order that chance has chosen: what one leaves behind, in caches and in
+ * the allocator, must not always be found by the same other one.
  */
 static int take_round(unsigned int round, bool irqs_off)
 {
 	unsigned int count = ARRAY_SIZE(cases), i, j, k;
+	unsigned int order[ARRAY_SIZE(cases)];
 
+	for (i = 0; i < count; i++) {
+		j = get_random_u32_inclusive(0, i);
+		order[i] = order[j];
+		order[j] = i;
+	}
 	for (i = 0; i < count; i++) {
 		if (is_repeated(i))
 			continue;
 		for (j = 0; cases[i].params[j]; j++) {
+			settle();
 			for (k = 0; k < count; k++) {
-				const struct bench_case *this = &cases[(round * 7 + k) % count];
+				const struct bench_case *this = &cases[order[k]];
 				int ret;
 
 				if (strcmp(this->name, cases[i].name))
@@ -939,9 +928,7 @@ static int take_round(unsigned int round, bool irqs_off)
 			}
 		}
 	}
-	/* What was deferred and what was freed must not be a burden to the next round. */
-	rcu_barrier();
-	kvfree_rcu_barrier();
+	settle();
 	return 0;
 }
 

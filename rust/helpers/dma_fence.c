@@ -9,6 +9,11 @@ __rust_helper struct dma_fence *rust_helper_dma_fence_get(struct dma_fence *fenc
 	return dma_fence_get(fence);
 }
 
+__rust_helper struct dma_fence *rust_helper_dma_fence_get_rcu(struct dma_fence *fence)
+{
+	return dma_fence_get_rcu(fence);
+}
+
 __rust_helper void rust_helper_dma_fence_put(struct dma_fence *fence)
 {
 	dma_fence_put(fence);

@@ -9,7 +9,8 @@
 //! # Locking
 //!
 //! The lock of the list is held to link and to unlink fences. Nothing of the driver runs under it,
-//! and no fence is signaled.
+//! and no fence is signaled. To signal takes it once, for however many fences: the pointer to the
+//! fence that was submitted last is cleared without it, and read under RCU.
 
 use super::{
     context::ContextRef,
@@ -31,7 +32,14 @@ use crate::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
         new_spinlock_irq,
+        rcu,
         Arc,
         SpinLockIrq, //
     },
@@ -50,13 +58,10 @@ use core::{
 /// # Invariants
 ///
 /// Each fence in the list is owned by it: `first`, and what follows through `next`, up to `end`.
-/// If `first` is null the list is empty and `end` means nothing. `last` is null or a fence that is
-/// in the list or that the signaler has taken from it, and not released yet.
+/// If `first` is null the list is empty and `end` means nothing.
 struct Pending {
     first: *mut FenceHeader,
     end: *mut FenceHeader,
-    /// The fence that was submitted last, unless it has been signaled.
-    last: *mut FenceHeader,
     /// Whether the signaler has gone.
     closed: bool,
 }
@@ -65,10 +70,17 @@ struct Pending {
 unsafe impl Send for Pending {}
 
 /// What the two handles share.
+///
+/// # Invariants
+///
+/// `last` is null, or a fence that is in the list, or that the signaler has taken from it and has
+/// not released yet. So who reads it under RCU may look at it for as long.
 #[pin_data]
 struct Shared {
     #[pin]
     pending: SpinLockIrq<Pending>,
+    /// The fence that was submitted last, unless it has been signaled.
+    last: Atomic<*mut FenceHeader>,
     context: ContextRef,
 }
 
@@ -81,9 +93,9 @@ impl Shared {
                 pending <- new_spinlock_irq!(Pending {
                     first: ptr::null_mut(),
                     end: ptr::null_mut(),
-                    last: ptr::null_mut(),
                     closed: false,
                 }, "dma_fence::Timeline"),
+                last: Atomic::new(ptr::null_mut()),
                 context,
             }),
             flags,
@@ -117,23 +129,31 @@ impl Shared {
         first
     }
 
-    /// Forgets a fence that was taken and has been signaled.
+    /// Forgets a fence that was taken and has been signaled, and is yet to be released.
     fn forget(&self, fence: &FenceHeader) {
         // Only a fence without a next one can be the last. It gets none once it was taken.
         if fence.next.get().is_null() {
-            let mut pending = self.pending.lock();
-            if ptr::eq(pending.last, fence) {
-                pending.last = ptr::null_mut();
-            }
+            // INVARIANT: If it is another one by now, that is not ours to forget.
+            //
+            // Nothing to order: that it is released comes after this, and those who have still
+            // found it before that are waited for by RCU.
+            let _ = self
+                .last
+                .cmpxchg(ptr::from_ref(fence).cast_mut(), ptr::null_mut(), Relaxed);
         }
     }
 
-    /// Returns a fence if it has not signaled, given one that stays while the lock is held.
-    fn consumer(fence: *mut FenceHeader) -> Option<ARef<DmaFence>> {
-        // SAFETY: By the invariants of `Pending`, which the caller holds the lock of.
-        let fence = unsafe { fence.as_ref() }?.as_dma_fence();
+    /// Returns the fence that was submitted last, if it has not signaled.
+    fn last(&self) -> Option<ARef<DmaFence>> {
+        let _rcu = rcu::read_lock();
 
-        (!fence.has_signaled()).then(|| fence.into())
+        // SAFETY: By the type invariants it has not been released yet, or was after the RCU read
+        // lock was taken. Either way the memory is there.
+        let last = unsafe { self.last.load(Acquire).as_ref() }?;
+        // SAFETY: As above.
+        let fence = unsafe { DmaFence::get_rcu(last.as_raw()) }?;
+
+        (!fence.has_signaled()).then_some(fence)
     }
 }
 
@@ -266,7 +286,8 @@ impl<T: FenceOps> Timeline<T> {
             unsafe { (*pending.end).next.set(fence) };
         }
         pending.end = fence;
-        pending.last = fence;
+        // INVARIANT: It is in the list.
+        self.shared.last.store(fence, Release);
 
         consumer
     }
@@ -339,9 +360,7 @@ impl<T> Timeline<T> {
     ///
     /// See [`Timeline`].
     pub fn last(&self) -> Option<ARef<DmaFence>> {
-        let pending = self.shared.pending.lock();
-
-        Shared::consumer(pending.last)
+        self.shared.last()
     }
 }
 
@@ -475,14 +494,13 @@ impl<T> TimelineSignaler<T> {
         result: Result,
         mut release: impl FnMut(&Fence<T>),
     ) -> usize {
-        self.done = seqno.min(self.shared.context.last_seqno()).max(self.done);
-
         let mut count = 0;
         let mut next = self.shared.take(seqno);
         while let Some(header) = NonNull::new(next) {
             // SAFETY: It was taken from the list, so it is valid and ours.
             let fence = unsafe { header.as_ref() };
             next = fence.next.get();
+            self.done = fence.seqno();
 
             fence.complete(result);
             self.shared.forget(fence);
