@@ -9,6 +9,7 @@ from typing import Dict, List, Tuple
 from harness import plot
 from harness.bench_claims import (LOCK, PENDING, SIDES, SPINS, TOLERANCE, Claim, Run, claims, dma_fence_size,
                                   interval, ratios)
+from harness.hot_paths import Report, listing
 from harness.page import Page
 from harness.plot import Line, nanoseconds
 from harness.samples import Boots, Key, percentile
@@ -78,7 +79,7 @@ def _plots(run: Run) -> Dict[str, str]:
 
 def _method(page: Page, run: Run) -> None:
     page.text(f"What this page says was measured on {run.date} by")
-    page.command(run.command)
+    page.code(run.command)
     page.text(f"""on User-mode Linux {run.version} with {run.cpus()[-1]} CPUs, on a machine with {run.machine}. The
         load of the machine, other work included, was up to {run.load:.1f}. Absolute times are those of this machine;
         what matters is how they compare.""")
@@ -204,7 +205,24 @@ def _answers(page: Page, run: Run) -> None:
             {buffers('deferred')}, while 32 are in use.""")
 
 
-def write(run: Run, folder: Path) -> Tuple[Page, List[Claim], List[Path]]:
+def _counted(page: Page, counted: Report) -> None:
+    page.section("Counted")
+    page.text(f"""What does not depend on the machine: the code of x86_64 as in a release, without mitigations of the
+        CPU's faults, by {counted.compilers}. `make test` fails if a function gets more of it than the file
+        `harness/hot-paths` allows, or calls something new beneath it, such as an allocator. The shortest way is the one
+        without a call and without an atomic read-modify-write, which are what `atomics` counts.""")
+    page.table(["", "instructions", "the shortest way", "atomics", "calls"],
+               [[name, cost.count.instructions, cost.count.fast or "", cost.count.atomics, sum(cost.count.calls.values())]
+                for name, cost in counted.costs.items() if not name.startswith("planted")])
+    same = [name for name, verdict in counted.as_in_base.items() if verdict == "the same code"]
+    page.text(f"""Of {len(counted.as_in_base)} functions that backends which ask for nothing and their consumers use,
+        {len(same)} have the same code as on the unpatched core, but for the names of registers. In the others each way
+        that calls no op is the same: {', '.join(sorted(set(counted.as_in_base) - set(same)))}.""")
+    page.text("`DmaFence::is_signaled()`: on a signaled fence, one load and a branch.")
+    page.code(listing(counted.code, ["rust_is_signaled"]).strip())
+
+
+def write(run: Run, counted: Report, folder: Path) -> Tuple[Page, List[Claim], List[Path]]:
     """Writes report.md and the plots. Returns the page, to be written elsewhere, the targets, and the plots' files."""
     folder.mkdir(parents=True)
     found, plots = claims(run), {}
@@ -242,6 +260,7 @@ def write(run: Run, folder: Path) -> Tuple[Page, List[Claim], List[Path]]:
     page.image(plots["timeline"].name, "Time for each fence by the number of fences that are pending on the timeline")
 
     _memory(page, run)
+    _counted(page, counted)
     _stream(page, run)
     _answers(page, run)
     (folder / "report.md").write_text(page.markdown())

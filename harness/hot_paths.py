@@ -25,7 +25,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from harness import base, cache, kernel, ktap, series, tools
+from harness import cache, kernel, ktap, series, tools
 from harness.disassembly import POINTER, Count, Function, beneath, together
 from harness.ui import Fail, Step
 
@@ -82,6 +82,15 @@ class Cost(NamedTuple):
         return found
 
 
+class Report(NamedTuple):
+    """What was found."""
+    results: ktap.Results
+    compilers: str
+    costs: Dict[str, Cost]
+    as_in_base: Dict[str, str]  # how each function compares
+    code: Dict[str, Function]
+
+
 class Budgets(NamedTuple):
     """The file."""
     compilers: str
@@ -133,7 +142,7 @@ def _compare(name: str, theirs: Dict[str, Function], ours: Dict[str, Function]) 
     return f"the same {len(without_op)} ways without an op", ""
 
 
-def _listing(functions: Dict[str, Function], names: List[str]) -> str:
+def listing(functions: Dict[str, Function], names: List[str]) -> str:
     """The code of some functions, to be read."""
     lines = []
     for name in names:
@@ -143,10 +152,9 @@ def _listing(functions: Dict[str, Function], names: List[str]) -> str:
     return "\n".join(lines)
 
 
-def run(ours: series.Source, found: base.Base, log: Path) -> ktap.Results:
-    """Builds, disassembles and judges all of them. Takes two steps."""
+def run(theirs: series.Source, ours: series.Source, log: Path) -> Report:
+    """Builds, disassembles and judges all of them."""
     budgets, results = read(), ktap.Results()
-    theirs = series.checkout("base", found)
     functions = {}
     with Step("hot paths") as step:
         for source in (theirs, ours):
@@ -180,10 +188,10 @@ def run(ours: series.Source, found: base.Base, log: Path) -> ktap.Results:
         step.note = f"{len(costs)} functions, {len(compared)} compared with base" + ("" if exact else
                     f"; instructions are not judged: {made_by}, and not {budgets.compilers}")
     cache.write(log, "\n".join(["compilers: " + made_by, *(costs[name].line(name) for name in sorted(costs)),
-                                "\nOURS", _listing(core, sorted({*costs, *compared})),
-                                "\nBASE", _listing(unpatched, list(compared)), ""]))
-    cache.result(NAME, ok=not results.failed, compilers=made_by, judged_instructions=exact, base=found.version,
-                 tree=ours.tree, failures=results.failed,
+                                "\nOURS", listing(core, sorted({*costs, *compared})),
+                                "\nBASE", listing(unpatched, list(compared)), ""]))
+    report = Report(results, made_by, costs, {name: verdict for name, (verdict, _) in compared.items()}, core)
+    cache.result(NAME, ok=not results.failed, compilers=made_by, judged_instructions=exact, tree=ours.tree, failures=results.failed,
                  functions={name: {**cost.count._asdict(), "beneath": cost.beneath} for name, cost in costs.items()},
-                 as_in_base={name: verdict for name, (verdict, _) in compared.items()})
-    return results
+                 as_in_base=report.as_in_base)
+    return report

@@ -42,7 +42,7 @@ KINDS: Dict[str, Kind] = {
     "races-kasan": _um("races", "kasan"),
     # kbuild aligns functions in C only, and loops in neither language.
     "bench": _um("bench", flags="-falign-loops=32",
-                 rust_flags="-Zmin-function-alignment=64 -Cllvm-args=-align-loops=32"),
+                 rust_flags="-Cllvm-args=-align-all-functions=6 -Cllvm-args=-align-loops=32"),
     # What make sanitize boots ...
     "kasan": _qemu("lockdep", "kasan"),
     "kcsan": _qemu("kcsan"),

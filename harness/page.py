@@ -26,8 +26,8 @@ class Page:
     def items(self, *lines: str) -> None:
         self.blocks.append(("items", [" ".join(line.split()) for line in lines]))
 
-    def command(self, line: str) -> None:
-        self.blocks.append(("command", line))
+    def code(self, text: str) -> None:
+        self.blocks.append(("code", text))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         self.blocks.append(("table", Table(header, rows)))
@@ -61,8 +61,8 @@ def _markdown(kind: str, what) -> str:
     if kind == "items":
         return "\n".join(textwrap.fill("- " + line, 120, subsequent_indent="  ", break_on_hyphens=False,
                                        break_long_words=False) for line in what)
-    if kind == "command":
-        return "    " + what
+    if kind == "code":
+        return textwrap.indent(what, "    ")
     if kind == "image":
         return f"![{what[1]}]({what[0]})"
     rows = [what.header, ["---"] + ["---:"] * (len(what.header) - 1), *what.rows]
@@ -86,8 +86,8 @@ def _restructured(kind: str, what) -> str:
         return _fill(what)
     if kind == "items":
         return "\n".join(_fill(line, "- ", "  ") for line in what)
-    if kind == "command":
-        return f"::\n\n  {what}"
+    if kind == "code":
+        return "::\n\n" + textwrap.indent(what, "  ")
     if kind == "image":
         return f".. image:: {what[0]}\n   :alt: {what[1]}"
     return simple_table([[_code(str(cell)) for cell in row] for row in [what.header, *what.rows]])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make bench: what fences cost, on User-mode Linux with two CPUs: without locked ops, with them, and in Rust.
+"""make bench: what fences cost, on User-mode Linux with two CPUs: without locked ops, with them, and in Rust. And what
+does not depend on the machine: the code of the hot paths, counted.
 
 All of these are measured in the same boots, their samples one shortly after the other. The unpatched core, on which
 only C can be measured, is booted in turns with ours. The result is a page with verdicts, tables and plots in
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from harness import base, boot, cache, kernel, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, hot_paths, kernel, knobs, ktap, series, tools, ui
 from harness.bench_claims import Run
 from harness.bench_page import write
 from harness.samples import Boot, Boots
@@ -25,7 +26,7 @@ PAGE = cache.TOP / "Documentation/driver-api/dma-fence/bench.rst"
 
 # How often each kernel is booted, and the arguments of the suite.
 BOOTS, QUICK_BOOTS = 3, 2
-ROUNDS = {"rounds": 161, "latency_rounds": 20, "stream_rounds": 4, "stream_ms": 1000}
+ROUNDS = {"rounds": 101, "latency_rounds": 20, "stream_rounds": 4, "stream_ms": 1000}
 QUICK_ROUNDS = {"rounds": 33, "latency_rounds": 4, "stream_rounds": 2, "stream_ms": 300}
 
 
@@ -61,10 +62,12 @@ def main() -> None:
         raise Fail(f"SERIES={knobs.SERIES}: the benchmark compares the core of our series with the unpatched one")
     cache.forget_result("bench")
     boots = QUICK_BOOTS if knobs.QUICK else BOOTS
-    ui.plan(6 + 2 * boots)
+    ui.plan(7 + 2 * boots)
     tools.prepare(qemu=False)
     found = base.get()
-    kernels = [kernel.build(series.checkout(variant, found), "bench") for variant in ("base", "core")]
+    sources = [series.checkout(variant, found) for variant in ("base", "core")]
+    counted = hot_paths.run(*sources, cache.LOG / "hot-paths.log")
+    kernels = [kernel.build(source, "bench") for source in sources]
     load = [os.getloadavg()[0]]
     sides: List[List[Boot]] = [[], []]
     for number in range(1, boots + 1):
@@ -76,7 +79,7 @@ def main() -> None:
               command=command, machine=_machine(), version=found.version, load=max(load),
               rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"])
     shutil.rmtree(FOLDER, ignore_errors=True)
-    page, claims, plots = write(run, FOLDER)
+    page, claims, plots = write(run, counted, FOLDER)
     cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
                  quick=knobs.QUICK, boots=boots, machine=run.machine, load=run.load,
                  targets=[claim._asdict() for claim in claims], figures=run.figures())

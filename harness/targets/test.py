@@ -60,7 +60,7 @@ def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
 
 def _hot_paths(source: series.Source, found: base.Base) -> ktap.Results:
     log = cache.LOG / "hot-paths.log"
-    results = hot_paths.run(source, found, log)
+    results = hot_paths.run(series.checkout("base", found), source, log).results
     results.failed += ktap.missing(hot_paths.NAME, source.variant, results)
     ktap.report(hot_paths.NAME, results, log)
     return results

@@ -268,7 +268,10 @@ impl ContextRef {
     /// Returns the sequence number of a new fence.
     #[inline]
     pub(super) fn next_seqno(&self) -> u64 {
-        self.shared().last_seqno.fetch_add(1, Relaxed) + 1
+        self.shared()
+            .last_seqno
+            .fetch_add(1, Relaxed)
+            .wrapping_add(1)
     }
 
     /// Returns the sequence number of the last fence.

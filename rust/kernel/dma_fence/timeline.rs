@@ -494,7 +494,7 @@ impl<T> TimelineSignaler<T> {
         result: Result,
         mut release: impl FnMut(&Fence<T>),
     ) -> usize {
-        let mut count = 0;
+        let mut count = 0_usize;
         let mut next = self.shared.take(seqno);
         while let Some(header) = NonNull::new(next) {
             // SAFETY: It was taken from the list, so it is valid and ours.
@@ -507,7 +507,8 @@ impl<T> TimelineSignaler<T> {
             // SAFETY: As above, and the list has got it from a `Fence<T>`. It is not dropped, since
             // `release` does that.
             release(&ManuallyDrop::new(unsafe { Fence::from_header(header) }));
-            count += 1;
+            // So many fences do not fit into memory that this overflows.
+            count = count.wrapping_add(1);
         }
         count
     }
