@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Dict, List, Tuple
 
-from harness import plot
+from harness import job_stream, plot
 from harness.bench_claims import (LOCK, PENDING, SIDES, SPINS, TOLERANCE, Claim, Run, claims, dma_fence_size,
                                   interval, ratios)
 from harness.hot_paths import Report, listing
@@ -161,8 +161,8 @@ def _stream(page: Page, run: Run) -> None:
     page.section("A stream of jobs")
     page.text("""What it is like in real life: a driver with 32 jobs in flight, each with a fence and a buffer of 4
         KiB, which is freed with the payload. On another CPU, two compositors poll all fences 2000 times a second, two
-        threads wait for the latest one over and over, and every fourth fence has a callback. It runs in the kernel, as
-        User-mode Linux has native speed, and QEMU, which the program of the sample driver needs, has not.""")
+        threads wait for the latest one over and over, and every fourth fence has a callback. All of these run in the
+        kernel.""")
     rows = []
     for mode, name in (("paced", "30000 jobs/s"), ("flat", "as many as possible")):
         for side in ("deferred", "in", "rust"):
@@ -226,7 +226,7 @@ def _counted(page: Page, counted: Report) -> None:
     page.code(listing(counted.code, ["rust_is_signaled"]).strip())
 
 
-def write(run: Run, counted: Report, folder: Path) -> Tuple[Page, List[Claim], List[Path]]:
+def write(run: Run, counted: Report, streams: List[job_stream.Stream], folder: Path) -> Tuple[Page, List[Claim], List[Path]]:
     """Writes report.md and the plots. Returns the page, to be written elsewhere, the targets, and the plots' files."""
     folder.mkdir(parents=True)
     found, plots = claims(run), {}
@@ -266,6 +266,7 @@ def write(run: Run, counted: Report, folder: Path) -> Tuple[Page, List[Claim], L
     _memory(page, run)
     _counted(page, counted)
     _stream(page, run)
+    job_stream.section(page, streams)
     _answers(page, run)
     (folder / "report.md").write_text(page.markdown())
     return page, found, list(plots.values())

@@ -75,12 +75,27 @@ def _memory_folder(size: int) -> str:
 def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int = 900, silence: int = 180,
         enough: Callable[[], bool] = bool) -> str:
     """Boots User-mode Linux with two CPUs. Returns what is wrong with how it ended, or nothing."""
+    return _uml(kernel, ["kunit_shutdown=halt", *arguments], log, [log], step, limit, silence, enough)
+
+
+def uml_guest(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
+              limit: int = 900, silence: int = 180) -> str:
+    """The same with a guest program and without the suites. Its output goes to a serial line, as on QEMU."""
+    with open(program_log, "wb") as sink:
+        line = sink.fileno()
+        return _uml(kernel, [f"initrd={initramfs}", f"ssl1=null,fd:{line}", "terminal=ttyS1", "kunit.enable=0", "noreboot",
+                             *arguments], log, [log, program_log], step, limit, silence, pass_fds=(line,))
+
+
+def _uml(kernel: Kernel, arguments: List[str], log: Path, logs: Sequence[Path], step: Step, limit: int, silence: int,
+         enough: Callable[[], bool] = bool, pass_fds: Tuple[int, ...] = ()) -> str:
     folder = _memory_folder(1 << 30)
     with open(log, "wb") as sink:
-        child = proc.start([kernel.image, "mem=1G", "seccomp=on", "ncpus=2", "console=tty", "kunit_shutdown=halt",
+        child = proc.start([kernel.image, "mem=1G", "seccomp=on", "ncpus=2", "console=tty",
                             f"umid=dma-fence-{os.getpid()}", f"uml_dir={cache.TMP}/", *arguments],
-                           stdout=sink, stderr=subprocess.STDOUT, env=proc.environment({"TMPDIR": folder}), cwd="/")
-        return _end(child, _watch(child, [log], limit, silence, step, enough=enough))
+                           stdout=sink, stderr=subprocess.STDOUT, env=proc.environment({"TMPDIR": folder}), cwd="/",
+                           pass_fds=pass_fds)
+        return _end(child, _watch(child, logs, limit, silence, step, enough=enough))
 
 
 _ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,thread=multi"}

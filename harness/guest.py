@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs inside QEMU: the program tools/softgpu, the sample drivers' modules, those of the tests, the template and
-busybox, in an initramfs."""
+"""What runs inside QEMU and User-mode Linux: the program tools/softgpu, the sample drivers' modules, those of the tests,
+the template and busybox, in an initramfs."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from harness import base, boot, cache, hot_paths, kernel, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, hot_paths, job_stream, kernel, knobs, ktap, series, tools, ui
 from harness.bench_claims import Run
 from harness.bench_page import write
 from harness.samples import Boot, Boots
@@ -62,7 +62,7 @@ def main() -> None:
         raise Fail(f"SERIES={knobs.SERIES}: the benchmark compares the core of our series with the unpatched one")
     cache.forget_result("bench")
     boots = QUICK_BOOTS if knobs.QUICK else BOOTS
-    ui.plan(7 + 2 * boots)
+    ui.plan(9 + 2 * boots)
     tools.prepare(qemu=False)
     found = base.get()
     sources = [series.checkout(variant, found) for variant in ("base", "core")]
@@ -74,15 +74,17 @@ def main() -> None:
         for side, built in zip(sides, kernels):
             side.append(_boot(built, number, boots))
             load.append(os.getloadavg()[0])
+    streams = job_stream.run(kernels[1])
     command = "make bench" + " QUICK=1" * knobs.QUICK + " PAGE=1" * knobs.PAGE
     run = Run(base=Boots(sides[0]), ours=Boots(sides[1]), date=time.strftime("%Y-%m-%d", time.gmtime()),
               command=command, machine=_machine(), version=found.version, load=max(load),
               rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"])
     shutil.rmtree(FOLDER, ignore_errors=True)
-    page, claims, plots = write(run, counted, FOLDER)
+    page, claims, plots = write(run, counted, streams, FOLDER)
     cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
                  quick=knobs.QUICK, boots=boots, machine=run.machine, load=run.load,
-                 targets=[claim._asdict() for claim in claims], figures=run.figures())
+                 targets=[claim._asdict() for claim in claims], figures=run.figures(),
+                 streams=[stream.figures() for stream in streams])
     if knobs.PAGE:
         cache.write(PAGE, page.restructured())
         for plot in plots:

@@ -63,6 +63,9 @@ use kernel::{
     },
 };
 
+/// The size of the buffer of a job.
+const BUFFER_SIZE: usize = 4096;
+
 /// The number of channels that have been opened so far, for their names.
 static OPENED: Atomic<u32> = Atomic::new(0);
 
@@ -86,6 +89,7 @@ type InFence = Pin<KBox<FenceCallbackRegistration<Kick>>>;
 pub(crate) struct Submission {
     desc: JobDesc,
     in_fence: Option<InFence>,
+    buffer: KVec<u8>,
     fence: FenceAllocation<Job>,
 }
 
@@ -99,6 +103,7 @@ impl Submission {
         in_fence: Option<ARef<DmaFence>>,
     ) -> Result<Self> {
         let fence = FenceAllocation::new(GFP_KERNEL)?;
+        let buffer = KVec::zeroed(BUFFER_SIZE, GFP_KERNEL)?;
 
         let in_fence = match in_fence {
             None => None,
@@ -119,6 +124,7 @@ impl Submission {
         Ok(Self {
             desc,
             in_fence,
+            buffer,
             fence,
         })
     }
@@ -203,6 +209,9 @@ impl Channel {
         // This removes all callbacks that could queue the work item.
         self.reset();
         self.kick.flush();
+        if let Some(deferred) = &self.engine.timeline.deferred {
+            deferred.flush();
+        }
     }
 
     /// Submits a job.
@@ -220,6 +229,7 @@ impl Channel {
         let Submission {
             desc,
             in_fence,
+            buffer,
             fence,
         } = submission;
 
@@ -229,7 +239,11 @@ impl Channel {
         }
 
         let timeline = &self.engine.timeline;
-        let fence = fence.init(&context, Job::new(timeline.clone(), desc.result));
+        if let Some(deferred) = &timeline.deferred {
+            deferred.make_room();
+        }
+        let job = Job::new(timeline.clone(), desc.result, buffer);
+        let fence = fence.init(&context, job);
         let published = match publish(fence.as_dma_fence()) {
             Ok(published) => published,
             Err(error) => {

@@ -72,7 +72,7 @@ impl_has_hr_timer! {
 impl Engine {
     /// Creates an engine that has nothing to do.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let timeline = Arc::new(Timeline::new(), GFP_KERNEL)?;
+        let timeline = Arc::new(Timeline::new()?, GFP_KERNEL)?;
         // Nothing can be allocated later on, so there is room for all jobs of a channel.
         let jobs = KVec::with_capacity(MAX_PENDING as usize, GFP_KERNEL)?;
 

@@ -3,6 +3,10 @@
 //! Jobs, and what their fences have to say while they are pending.
 
 use crate::{
+    deferred::{
+        self,
+        Deferred, //
+    },
     stats::{
         self,
         Stats, //
@@ -74,17 +78,23 @@ pub(crate) struct Timeline {
     epoch: Instant<Monotonic>,
     /// The counters of the channel.
     pub(crate) stats: Stats,
+    /// Where payloads wait for a grace period, if they do.
+    pub(crate) deferred: Option<Arc<Deferred>>,
 }
 
 impl Timeline {
     /// Creates a timeline on which nothing has happened.
-    pub(crate) fn new() -> Self {
-        Self {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
             completed: Atomic::new(0),
             signaled: Atomic::new(0),
             epoch: Instant::now(),
             stats: Stats::new(),
-        }
+            deferred: match deferred::ENABLED.load(Relaxed) {
+                0 => None,
+                _ => Some(Deferred::new()?),
+            },
+        })
     }
 
     /// Returns the time since the channel was opened.
@@ -119,9 +129,14 @@ impl Timeline {
     /// hard interrupt context, because this calls the callbacks of the fence.
     pub(crate) fn signal(&self, fence: Fence<Job>, result: Result) {
         let seqno = fence.as_dma_fence().seqno();
-        let missed = fence.deadline.load(Relaxed) < self.now().as_nanos();
+        let now = self.now().as_nanos();
+        let missed = fence.deadline.load(Relaxed) < now;
 
-        fence.signal(result);
+        fence.signaled_at.store(now, Relaxed);
+        match &self.deferred {
+            None => fence.signal(result),
+            Some(deferred) => deferred.drop_later(fence.signal_and_take(result)),
+        }
         // From here on no op of the fence must be running, and what it used is gone. Let the ops
         // find out if one is.
         self.signaled.store(seqno, Release);
@@ -146,15 +161,24 @@ pub(crate) struct Job {
     result: Atomic<i32>,
     /// The soonest deadline, in nanoseconds since the channel was opened.
     deadline: Atomic<i64>,
+    /// When the fence was signaled, likewise. Until then, when it was created.
+    signaled_at: Atomic<i64>,
+    /// What the job works on, as long as the hardware may.
+    _buffer: KVec<u8>,
 }
 
 impl Job {
     /// Creates the payload for the fence of a job that ends with `result`.
-    pub(crate) fn new(timeline: Arc<Timeline>, result: Result) -> Self {
+    pub(crate) fn new(timeline: Arc<Timeline>, result: Result, buffer: KVec<u8>) -> Self {
+        for stats in [&timeline.stats, &stats::DEVICE] {
+            stats.count_payload();
+        }
         let job = Self {
+            signaled_at: Atomic::new(timeline.now().as_nanos()),
             timeline,
             result: Atomic::new(0),
             deadline: Atomic::new(i64::MAX),
+            _buffer: buffer,
         };
         job.set_result(result);
         job
@@ -186,6 +210,17 @@ impl Job {
         // This never goes back, so it also finds an op that was called too late.
         if self.timeline.signaled.load(Acquire) >= fence.seqno() {
             self.timeline.count(|stats| &stats.ops_after_signal);
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let nanoseconds = self.timeline.now().as_nanos() - self.signaled_at.load(Relaxed);
+
+        for stats in [&self.timeline.stats, &stats::DEVICE] {
+            // CAST: Time does not go back.
+            stats.count_destroyed(nanoseconds as u64);
         }
     }
 }

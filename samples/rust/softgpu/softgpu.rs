@@ -15,6 +15,7 @@
 //! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals fences.
 //! - [`job`]: what a fence carries, and its ops.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
+//! - [`deferred`]: what drivers had to do so far, to compare with. It is off.
 //!
 //! There is no `unsafe` in here.
 
@@ -31,6 +32,7 @@ use kernel::{
 
 mod channel;
 mod client;
+mod deferred;
 mod engine;
 mod job;
 mod stats;

@@ -2,9 +2,13 @@
 
 //! Counters.
 
+use crate::deferred;
 use kernel::{
     debugfs::ScopedDir,
-    sync::atomic::Atomic, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
 };
 
 /// The counters of the device, in debugfs.
@@ -34,6 +38,13 @@ pub(crate) struct Stats {
     pub(crate) deadlines_missed: Atomic<u64>,
     /// Ops that were running after the signaling of their fence had returned. Must be 0.
     pub(crate) ops_after_signal: Atomic<u64>,
+    /// Payloads of fences that exist.
+    pub(crate) payloads: Atomic<u64>,
+    /// The most of them that have existed at a time.
+    pub(crate) most_payloads: Atomic<u64>,
+    /// Payloads by the time from the call that signaled their fence to their destruction. The one
+    /// at index `n` counts times below `2^n` nanoseconds that are too long for the one before it.
+    pub(crate) destroyed_after: [Atomic<u64>; 40],
 }
 
 impl Stats {
@@ -49,7 +60,28 @@ impl Stats {
             deadlines: Atomic::new(0),
             deadlines_missed: Atomic::new(0),
             ops_after_signal: Atomic::new(0),
+            payloads: Atomic::new(0),
+            most_payloads: Atomic::new(0),
+            destroyed_after: [const { Atomic::new(0) }; 40],
         }
+    }
+
+    /// Counts a new payload.
+    pub(crate) fn count_payload(&self) {
+        let count = self.payloads.fetch_add(1, Relaxed) + 1;
+
+        // If two CPUs do this at the same time the larger count may get lost, which is no harm.
+        if count > self.most_payloads.load(Relaxed) {
+            self.most_payloads.store(count, Relaxed);
+        }
+    }
+
+    /// Counts a payload that is destroyed so many nanoseconds after its fence was signaled.
+    pub(crate) fn count_destroyed(&self, nanoseconds: u64) {
+        let bits = (u64::BITS - nanoseconds.leading_zeros()) as usize;
+
+        self.payloads.fetch_sub(1, Relaxed);
+        self.destroyed_after[bits.min(self.destroyed_after.len() - 1)].add(1, Relaxed);
     }
 
     /// Creates a file for each counter.
@@ -63,5 +95,11 @@ impl Stats {
         dir.read_only_file(c"deadlines", &self.deadlines);
         dir.read_only_file(c"deadlines_missed", &self.deadlines_missed);
         dir.read_only_file(c"ops_after_signal", &self.ops_after_signal);
+
+        let payloads = dir.dir(c"payloads");
+        payloads.read_only_file(c"now", &self.payloads);
+        payloads.read_write_file(c"most", &self.most_payloads);
+        payloads.read_only_file(c"destroyed_after", &self.destroyed_after);
+        payloads.read_write_file(c"deferred", &deferred::ENABLED);
     }
 }

@@ -5,7 +5,9 @@
 use crate::{
     channel::Submission,
     client::Client,
+    deferred,
     job::JobDesc,
+    stats::Stats,
     uapi, //
 };
 use kernel::{
@@ -28,6 +30,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        rcu,
         Arc,
         SpinLock, //
     },
@@ -175,6 +178,45 @@ fn query(client: &Client) -> Result<uapi::Query> {
 
 fn ops_after_signal(client: &Client) -> u64 {
     client.engine.timeline.stats.ops_after_signal.load(Relaxed)
+}
+
+/// A client whose payloads are dropped a grace period after their fences have signaled.
+fn deferring_client() -> Result<Client> {
+    deferred::ENABLED.store(1, Relaxed);
+    let client = Client::new();
+    deferred::ENABLED.store(0, Relaxed);
+    client
+}
+
+fn payloads(client: &Client) -> u64 {
+    client.engine.timeline.stats.payloads.load(Relaxed)
+}
+
+/// The number of payloads that have been destroyed.
+fn destroyed(client: &Client) -> u64 {
+    let counters = &client.engine.timeline.stats.destroyed_after;
+    counters.iter().map(|counter| counter.load(Relaxed)).sum()
+}
+
+/// Runs a job, and returns the number of payloads after that, before any grace period could end.
+fn payloads_after_signal(client: &Client) -> Result<u64> {
+    submit(client, job(Delta::from_millis(20), Ok(())), None)?;
+    let signaled = &client.engine.timeline.stats.signaled;
+
+    let _guard = rcu::read_lock();
+    let start = Instant::<Monotonic>::now();
+    while signaled.load(Relaxed) == 0 {
+        if start.elapsed() > FOREVER {
+            return Err(ETIMEDOUT);
+        }
+        core::hint::spin_loop();
+    }
+    // Some time in which it would be destroyed if nobody had to wait.
+    let end = start.elapsed() + Delta::from_millis(20);
+    while start.elapsed() < end {
+        core::hint::spin_loop();
+    }
+    Ok(payloads(client))
 }
 
 #[kunit_tests(rust_softgpu)]
@@ -525,6 +567,72 @@ mod cases {
         // This has tested something.
         assert!(met > rounds / 2);
         Ok(())
+    }
+
+    #[test]
+    fn payload_is_gone_after_signal() -> Result {
+        let client = Client::new()?;
+        let stats = &client.engine.timeline.stats;
+
+        assert_eq!(payloads_after_signal(&client)?, 0);
+        assert_eq!(stats.most_payloads.load(Relaxed), 1);
+        assert_eq!(destroyed(&client), 1);
+
+        for _ in 0..5 {
+            submit(&client, job(FOREVER, Ok(())), None)?;
+        }
+        assert_eq!(payloads(&client), 5);
+        client.reset();
+        assert_eq!(payloads(&client), 0);
+        assert_eq!(stats.most_payloads.load(Relaxed), 5);
+        assert_eq!(destroyed(&client), 6);
+        Ok(())
+    }
+
+    #[test]
+    fn deferred_payload_waits_for_grace_period() -> Result {
+        let client = deferring_client()?;
+
+        assert_eq!(payloads_after_signal(&client)?, 1);
+        client.close();
+        assert_eq!((payloads(&client), destroyed(&client)), (0, 1));
+        // Only those clients defer that are asked to.
+        assert_eq!(payloads_after_signal(&Client::new()?)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn deferred_payloads_have_room() -> Result {
+        let client = deferring_client()?;
+        let batches = deferred::ROOM as u64 / u64::from(uapi::MAX_PENDING) + 1;
+
+        for _ in 0..batches {
+            for _ in 0..uapi::MAX_PENDING {
+                submit(&client, job(FOREVER, Ok(())), None)?;
+            }
+            client.reset();
+        }
+        client.close();
+        assert_eq!(payloads(&client), 0);
+        assert_eq!(destroyed(&client), batches * u64::from(uapi::MAX_PENDING));
+        assert_eq!(ops_after_signal(&client), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn payload_times_are_counted() {
+        let stats = Stats::new();
+        let times = [0, 1, 2, 3, 4, 1023, 1024, u64::MAX];
+
+        for nanoseconds in times {
+            stats.count_payload();
+            stats.count_destroyed(nanoseconds);
+        }
+        for (index, count) in [(0, 1), (1, 1), (2, 2), (3, 1), (10, 1), (11, 1), (39, 1)] {
+            assert_eq!(stats.destroyed_after[index].load(Relaxed), count);
+        }
+        assert_eq!(stats.payloads.load(Relaxed), 0);
+        assert_eq!(stats.most_payloads.load(Relaxed), 1);
     }
 
     #[test]

@@ -109,30 +109,54 @@ impl AsFd for Channel {
     }
 }
 
-/// Reads a counter of the driver.
-pub fn counter(name: &str) -> io::Result<u64> {
+/// Does something with a file of the driver's, and says what to do if there is none.
+fn debugfs<T>(name: &str, act: impl FnOnce(&str) -> io::Result<T>) -> io::Result<T> {
     let path = format!("{DEBUGFS}/{name}");
-    let text = fs::read_to_string(&path).map_err(|error| {
+
+    act(&path).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => ": mount -t debugfs none /sys/kernel/debug",
             _ => "",
         };
         io::Error::new(error.kind(), format!("{path}: {error}{hint}"))
-    })?;
-
-    text.trim()
-        .parse()
-        .map_err(|_| io::Error::other(format!("{path}: not a number: {text:?}")))
+    })
 }
 
-/// Reads all counters of the driver.
+fn parse(name: &str, text: &str) -> io::Result<u64> {
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::other(format!("{name}: not a number: {text:?}")))
+}
+
+/// Reads a counter of the driver.
+pub fn counter(name: &str) -> io::Result<u64> {
+    parse(name, &debugfs(name, |path| fs::read_to_string(path))?)
+}
+
+/// Writes a counter of the driver.
+pub fn set_counter(name: &str, value: u64) -> io::Result<()> {
+    debugfs(name, |path| fs::write(path, value.to_string()))
+}
+
+/// Reads an array of counters of the driver.
+pub fn histogram(name: &str) -> io::Result<Vec<u64>> {
+    let text = debugfs(name, |path| fs::read_to_string(path))?;
+    let numbers = text.trim().trim_matches(['[', ']']).split(',');
+    numbers.map(|number| parse(name, number)).collect()
+}
+
+/// Reads all counters of the driver, but for those of payloads.
 pub fn counters() -> io::Result<Vec<(String, u64)>> {
     // Report a missing directory as `counter` does.
     counter("submitted")?;
 
     let mut counters = Vec::new();
     for entry in fs::read_dir(DEBUGFS)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
         let value = counter(&name)?;
         counters.push((name, value));
     }

@@ -5,6 +5,7 @@
 //! The driver and what it agrees on with this program are in `samples/rust/softgpu`.
 
 use channel::{Channel, Job};
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 use sync_file::{now_ns, status_name, SyncFile};
@@ -16,12 +17,14 @@ mod faults;
 mod fuzz;
 mod ioctl;
 mod ktap;
+mod latency;
 mod leak;
 mod module;
 mod process;
 mod random;
 mod reload;
 mod run;
+mod stream;
 mod sw_sync;
 mod sync_file;
 mod test;
@@ -35,6 +38,7 @@ Usage: softgpu COMMAND [OPTION...]
 
 Commands:
   run      run a load of jobs from several threads, and print a table
+  stream   run a stream of jobs for some seconds, and print how fast it was
   test     run the tests, and print the results as KTAP
   reload   unload and load the driver while its fences are still there
   faults   make each allocation fail in turn
@@ -58,6 +62,34 @@ Usage: softgpu run [--jobs N] [--threads N]
 
   --jobs N      the number of jobs, 3000 by default
   --threads N   the number of threads, 4 by default
+
+Exits with 0 if all jobs have signaled as they should, and no op of the driver
+was running after the signaling of its fence had returned.
+";
+
+const HELP_STREAM: &str = "\
+Runs a stream of jobs for some seconds: submitters that each keep some jobs in
+flight on a channel of their own and wait for the older ones, every fourth job
+coming after the newest one of the next channel; waiters, for the newest fence; and
+compositors, which poll all fences in each frame, merge the newest ones, and set a
+deadline. Each of these is a process. Prints how much was done in a second, and how
+times are distributed: from submission to signaling, from there until somebody runs
+who has waited, and from signaling to the destruction of what the fence carried.
+Must be run as root, and by nobody else at the same time.
+
+Usage: softgpu stream [OPTION...]
+
+  --ms N            for how long, 3000 by default
+  --submitters N    the number of submitters, 2 by default
+  --in-flight N     the jobs that each of them keeps in flight, 16 by default
+  --duration-us N   for how long a job runs, 100 by default. It limits how many jobs
+                    there are in a second, as those of a channel run in turn
+  --waiters N       the number of waiters, 1 by default
+  --compositors N   the number of compositors, 1 by default
+  --frame-us N      the time of a frame, 2000 by default
+  --deferred        have the driver destroy what fences carried after a grace
+                    period, as it would have to if ops could run after signaling
+  --json            print a line for programs as well
 
 Exits with 0 if all jobs have signaled as they should, and no op of the driver
 was running after the signaling of its fence had returned.
@@ -238,6 +270,71 @@ fn cmd_run(args: &[String]) -> CommandResult {
     Ok(run::run(&options)?)
 }
 
+/// Returns the option if it is in the range.
+fn ranged(
+    options: &Options,
+    name: &str,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64, Failure> {
+    let number = options.number(name, default);
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let (least, most) = range.into_inner();
+    Err(Failure::Usage(format!("{name} must be {least} to {most}")))
+}
+
+fn cmd_stream(args: &[String]) -> CommandResult {
+    let numbers = [
+        "--ms",
+        "--submitters",
+        "--in-flight",
+        "--duration-us",
+        "--waiters",
+        "--compositors",
+        "--frame-us",
+    ];
+    let options = Options::parse(args, &numbers, &["--deferred", "--json"])?;
+    let default = stream::Options::default();
+    let time = |name, default: Duration, unit: Duration, most| {
+        let count = (default.as_nanos() / unit.as_nanos()) as u64;
+        let least = u64::from(name != "--duration-us");
+        Ok::<_, Failure>(unit * ranged(&options, name, count, least..=most)? as u32)
+    };
+    let count = |name, default, range| -> Result<usize, Failure> {
+        Ok(ranged(&options, name, default as u64, range)? as usize)
+    };
+    let (ms, us) = (Duration::from_millis(1), Duration::from_micros(1));
+    let stream = stream::Options {
+        time: time("--ms", default.time, ms, 3_600_000)?,
+        submitters: count(
+            "--submitters",
+            default.submitters,
+            1..=stream::MAX_SUBMITTERS as u64,
+        )?,
+        in_flight: count(
+            "--in-flight",
+            default.in_flight,
+            1..=uapi::MAX_PENDING.into(),
+        )?,
+        duration: time("--duration-us", default.duration, us, 1_000_000)?,
+        waiters: count("--waiters", default.waiters, 0..=64)?,
+        compositors: count("--compositors", default.compositors, 0..=64)?,
+        frame: time("--frame-us", default.frame, us, 1_000_000)?,
+        deferred: options.flag("--deferred"),
+    };
+
+    // Without this there is no use in starting.
+    drop(Channel::open()?);
+    let report = stream::run(&stream)?;
+    report.print(&stream);
+    if options.flag("--json") {
+        report.print_json(&stream);
+    }
+    Ok(report.is_good())
+}
+
 fn cmd_test(args: &[String]) -> CommandResult {
     let mut parts = args.splitn(2, |arg| arg == "--without");
     let (with, without) = (
@@ -377,6 +474,7 @@ fn main() -> ExitCode {
     };
     let (help, command): (_, fn(&[String]) -> CommandResult) = match name.as_str() {
         "run" => (HELP_RUN, cmd_run),
+        "stream" => (HELP_STREAM, cmd_stream),
         "test" => (HELP_TEST, cmd_test),
         "reload" => (HELP_RELOAD, cmd_reload),
         "faults" => (HELP_FAULTS, cmd_faults),

@@ -23,7 +23,20 @@ impl Child {
     /// There must be no other threads when this is called.
     pub fn fork(run: impl FnOnce() -> u8) -> io::Result<Self> {
         // SAFETY: There are no other threads, so the child finds everything as it is now.
-        match unsafe { libc::fork() } {
+        Self::start(unsafe { libc::fork() }, run)
+    }
+
+    /// The same with a child that has its files in common with us, as threads do. What it has open
+    /// when it exits stays open.
+    pub fn fork_with_files(run: impl FnOnce() -> u8) -> io::Result<Self> {
+        let flags = libc::CLONE_FILES | libc::SIGCHLD;
+        // SAFETY: As above. The memory is copied, as there is no `CLONE_VM`.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        Self::start(pid as libc::pid_t, run)
+    }
+
+    fn start(forked: libc::pid_t, run: impl FnOnce() -> u8) -> io::Result<Self> {
+        match forked {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 // SAFETY: There are no requirements on calling this.
@@ -99,6 +112,32 @@ pub fn pipe() -> io::Result<(File, File)> {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: The descriptors are new and ours.
         _ => Ok(fds.map(|fd| unsafe { File::from_raw_fd(fd) }).into()),
+    }
+}
+
+/// Returns memory that is shared with all children. It is never freed.
+///
+/// # Safety
+///
+/// All zeroes must be a valid value.
+pub unsafe fn shared<T: Sync>() -> io::Result<&'static T> {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+
+    // SAFETY: This is new memory.
+    match unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size_of::<T>(),
+            protection,
+            flags,
+            -1,
+            0,
+        )
+    } {
+        libc::MAP_FAILED => Err(io::Error::last_os_error()),
+        // SAFETY: It is large enough and aligned to a page, and zeroes are valid.
+        memory => Ok(unsafe { &*memory.cast() }),
     }
 }
 

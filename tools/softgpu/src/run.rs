@@ -3,6 +3,7 @@
 //! `softgpu run`: a load of jobs, from several threads at once.
 
 use crate::channel::{self, Channel, Job};
+use crate::latency::{self, Counts};
 use crate::sync_file::{errno_name, now_ns, poll, status_name, SyncFile};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
@@ -37,8 +38,8 @@ struct Tally {
     signaled: usize,
     chained: usize,
     errors: BTreeMap<i32, usize>,
-    /// From submission to signaling, in nanoseconds.
-    latencies: Vec<u64>,
+    /// From submission to signaling.
+    latencies: Counts,
     file_infos: usize,
     deadlines: usize,
     merges: usize,
@@ -53,7 +54,9 @@ impl Tally {
         for (errno, count) in other.errors {
             *self.errors.entry(errno).or_default() += count;
         }
-        self.latencies.extend(other.latencies);
+        for (ns, count) in other.latencies {
+            *self.latencies.entry(ns).or_default() += count;
+        }
         self.file_infos += other.file_infos;
         self.deadlines += other.deadlines;
         self.merges += other.merges;
@@ -266,9 +269,8 @@ impl Worker<'_> {
         if info.status < 0 {
             *self.tally.errors.entry(-info.status).or_default() += 1;
         }
-        self.tally
-            .latencies
-            .push(info.timestamp_ns().saturating_sub(job.submitted_ns));
+        let ns = info.timestamp_ns().saturating_sub(job.submitted_ns);
+        *self.tally.latencies.entry(ns).or_default() += 1;
         Ok(())
     }
 }
@@ -327,7 +329,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let late = counted.get("ops_after_signal").copied();
     let late = late.ok_or("the driver has no counter ops_after_signal")?;
 
-    print_table(&mut total, elapsed, &counted);
+    print_table(&total, elapsed, &counted);
     for failure in &failures {
         println!("  FAILED: {failure}");
     }
@@ -346,7 +348,7 @@ fn counters() -> Result<BTreeMap<String, u64>, String> {
     Ok(counters.into_iter().collect())
 }
 
-fn print_table(total: &mut Tally, elapsed: Duration, counted: &BTreeMap<String, u64>) {
+fn print_table(total: &Tally, elapsed: Duration, counted: &BTreeMap<String, u64>) {
     let row = |name: &str, value: &dyn std::fmt::Display| println!("  {name:<26} {value:>9}");
 
     println!();
@@ -359,14 +361,14 @@ fn print_table(total: &mut Tally, elapsed: Duration, counted: &BTreeMap<String, 
         row(&format!("    {}", errno_name(*errno)), count);
     }
 
-    total.latencies.sort_unstable();
-    if let (Some(min), Some(max)) = (total.latencies.first(), total.latencies.last()) {
-        let at = |percent: usize| total.latencies[(total.latencies.len() - 1) * percent / 100];
+    if let Some(latencies) = latency::at(&total.latencies, [0, 500, 990, 1000]) {
         println!("  latency from submission to signaling (us)");
-        row("    minimum", &(min / 1000));
-        row("    median", &(at(50) / 1000));
-        row("    99 %", &(at(99) / 1000));
-        row("    maximum", &(max / 1000));
+        for (name, ns) in ["minimum", "median", "99 %", "maximum"]
+            .iter()
+            .zip(latencies)
+        {
+            row(&format!("    {name}"), &(ns / 1000));
+        }
     }
 
     row("SYNC_IOC_FILE_INFO", &total.file_infos);

@@ -9,7 +9,7 @@ use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, Query, Reset, Submit};
-use crate::{check, check_eq, check_errno, ioctl, leak, module, sync_file, tests};
+use crate::{check, check_eq, check_errno, ioctl, leak, module, stream, sync_file, tests};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -49,6 +49,7 @@ const TESTS: &[Test] = &tests![
     close_cancels_pending_jobs,
     killed_client,
     many_pollers,
+    stream_of_jobs,
     unload_refused_while_open,
     unload_with_signaled_fences,
     unload_right_after_close,
@@ -749,6 +750,20 @@ fn many_pollers() -> TestResult {
         }
     }
     check_eq!(counter("ops_after_signal")?, late);
+    Ok(())
+}
+
+fn stream_of_jobs() -> TestResult {
+    for deferred in [false, true] {
+        let report = stream::run(&stream::Options {
+            time: Duration::from_millis(300),
+            deferred,
+            ..Default::default()
+        })?;
+        check!(report.is_good());
+        check_eq!(counter("payloads/now")?, 0);
+        check_eq!(counter("payloads/deferred")?, 0);
+    }
     Ok(())
 }
 

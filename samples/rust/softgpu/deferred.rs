@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a driver must do if ops may still be running when its fence has been signaled: keep what
+//! they use until a grace period has passed.
+//!
+//! It is here to be compared with, and off unless `payloads/deferred` in debugfs is set to 1. With
+//! [`Fence::signal`] nobody needs it.
+//!
+//! [`Fence::signal`]: kernel::dma_fence::Fence::signal
+
+use crate::{
+    job::Job,
+    uapi::MAX_PENDING, //
+};
+use kernel::{
+    new_mutex, new_spinlock_irq,
+    prelude::*,
+    sync::{
+        atomic::Atomic,
+        rcu,
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// Whether the channels that are opened from now on defer, 0 or 1.
+pub(crate) static ENABLED: Atomic<u32> = Atomic::new(0);
+
+/// The most payloads of a channel that wait for the same grace period.
+pub(crate) const ROOM: usize = 2048;
+
+/// The payloads of signaled fences of a channel.
+#[pin_data]
+pub(crate) struct Deferred {
+    /// Those that wait for the next grace period. Taken in hard interrupt context.
+    #[pin]
+    next: SpinLockIrq<KVVec<Job>>,
+    /// Those that wait for the current one. Only the work item uses this.
+    #[pin]
+    current: Mutex<KVVec<Job>>,
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Deferred { self.work }
+}
+
+impl Deferred {
+    /// Creates a list that is empty. Nothing is allocated later on.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let next = KVVec::with_capacity(ROOM, GFP_KERNEL)?;
+        let current = KVVec::with_capacity(ROOM, GFP_KERNEL)?;
+
+        Arc::pin_init(
+            pin_init!(Self {
+                next <- new_spinlock_irq!(next, "Deferred::next"),
+                current <- new_mutex!(current, "Deferred::current"),
+                work <- new_work!("Deferred::work"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Drops a payload after a grace period.
+    pub(crate) fn drop_later(self: &Arc<Self>, job: Job) {
+        // There is room, as whoever submits sees to.
+        let _ = self.next.lock().push_within_capacity(job);
+        let _ = workqueue::system_unbound().enqueue(self.clone());
+    }
+
+    /// Makes room for the payloads of all jobs that can be pending, maybe by waiting.
+    pub(crate) fn make_room(&self) {
+        if self.next.lock().len() + MAX_PENDING as usize > ROOM {
+            self.flush();
+        }
+    }
+
+    /// Waits until all payloads have been dropped.
+    pub(crate) fn flush(&self) {
+        self.work.flush();
+    }
+}
+
+impl WorkItem for Deferred {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let mut current = this.current.lock();
+
+        core::mem::swap(&mut *this.next.lock(), &mut *current);
+        rcu::synchronize_rcu();
+        current.clear();
+    }
+}
