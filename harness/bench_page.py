@@ -112,10 +112,13 @@ def _method(page: Page, run: Run) -> None:
 def _targets(page: Page, found: List[Claim], run: Run) -> None:
     page.section("Targets")
     page.table(["", "target", "measured", "verdict", "boots"], [[*claim[:5]] for claim in found])
-    limits = [f"{claim.what}: {claim.limit}." for claim in found if claim.limit and claim.verdict != "holds"]
-    if limits:
+    stopped: Dict[str, List[str]] = {}
+    for claim in found:
+        if claim.limit and claim.verdict != "holds":
+            stopped.setdefault(claim.limit, []).append(claim.what)
+    if stopped:
         page.text("What stops those that do not hold:")
-        page.items(*limits)
+        page.items(*(f"{'; '.join(names)}: {limit}." for limit, names in stopped.items()))
     page.text(f"The same C code measured against itself gives {interval(ratios(run)[0][1], '{:.3f}'.format)}.")
 
 
