@@ -417,7 +417,7 @@ struct bench_case {
 	const char *side;
 	/* Up to a 0. */
 	const unsigned int *params;
-	/* How much of it, which fits into the caches, so that these do not matter; and how often. */
+	/* How much of it, which fits into the caches, and how often. */
 	unsigned int n;
 	unsigned int times;
 	int (*c)(const struct bench_case *this, unsigned int param, unsigned int n);
@@ -690,6 +690,7 @@ static void full_cb_func(struct dma_fence *fence, struct dma_fence_cb *cb)
 	struct bench_cb *this = container_of(cb, struct bench_cb, cb);
 
 	this->calls++;
+	/* What was done comes before this, for whoever loads it to acquire. Here nobody does. */
 	smp_store_release(&this->called, true);
 }
 

@@ -215,9 +215,9 @@ impl DmaFence {
     ///
     /// That it has does not mean that its callbacks have finished, see
     /// [`DmaFence::is_signaled_sync`]. Unless somebody waits for the fence, or has called
-    /// [`DmaFence::enable_signaling`], some issuers may not notice that it is done. If somebody else
-    /// has the lock of the fence, this need not wait: the issuer is not asked then, and it takes
-    /// another poll to know.
+    /// [`DmaFence::enable_signaling`], some issuers may not notice that it is done. If somebody
+    /// else has the lock of the fence, this need not wait: the issuer is not asked then, and it
+    /// takes another poll to know.
     ///
     /// As in C, this orders nothing: on a weakly ordered machine, what was written before the fence
     /// was signaled need not be seen by what is read after this has returned true. Use
