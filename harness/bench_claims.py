@@ -159,7 +159,7 @@ def ratios(run: Run) -> Sequence:
                               ("poll-no-op", "is_signaled(), no op", ("in",)),
                               ("poll", "is_signaled(), op says no", ("in",))):
         rows += [(f"{name}: Rust / {SIDES[side]}", versus(run, case, side)) for side in sides]
-    rows += [(f"{count} callback{'s' * (count > 1)} + signal: Rust / C", versus(run, "callbacks", "in", count))
-             for count in CALLBACKS]
+    rows += [(f"{count} callback{'s' * (count > 1)} + signal: Rust / {SIDES[side]}", versus(run, "callbacks", side, count))
+             for side in ("full", "in") for count in CALLBACKS]
     rows += [(f"timeline, {count} pending: Rust / C", versus(run, "timeline", "in", count)) for count in PENDING]
     return rows
