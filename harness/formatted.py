@@ -6,7 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List
 
 from harness import cache, git, proc, series
 from harness.base import Base
@@ -54,17 +54,20 @@ def _cover(text: str, variant: str, base: Base) -> str:
     return f"{text.rstrip()}\n\n{base.information}\n"
 
 
-def write(variant: str, base: Base, folder: Path) -> Tuple[List[str], List[Path]]:
-    """Formats the variant's commits into an empty folder. Returns the commits, and the patches without the cover."""
-    env = _identity()
-    made = series.commits(variant, base, env)
+def commits(variant: str, base: Base, how: Callable[[series.Entry, Path, Base], None] = series.put) -> List[str]:
+    """The variant's commits, by whoever sends them."""
+    return series.commits(variant, base, _identity(), how)
+
+
+def write(variant: str, base: Base, folder: Path, made: List[str]) -> List[Path]:
+    """Formats the variant's commits into an empty folder. Returns the patches without the cover."""
     if not made:
         raise Fail(f"patches/series has no commit for {variant}")
     git.git("format-patch", "-q", "--cover-letter", "--signoff", "--no-signature", "-o", folder,
-            f"{base.commit}..{made[-1]}", env=env)
+            f"{base.commit}..{made[-1]}", env=_identity())
     cover, *patches = sorted(folder.glob("*.patch"))
     cover.write_text(_cover(cover.read_text(), variant, base))
-    return made, patches
+    return patches
 
 
 def prove(base: Base, commit: str, patches: List[Path]) -> None:

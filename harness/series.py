@@ -17,7 +17,7 @@ only, and a diff with the name of a patch replaces that patch's diff, file by fi
 import os
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from harness import cache, git, knobs, proc
 from harness.base import Base, our_release
@@ -133,7 +133,7 @@ def _so_far(name: str, there: Set[str]) -> str:
     return text
 
 
-def _write(entry: Entry, index: Path) -> None:
+def write(entry: Entry, index: Path) -> None:
     """The new files of a commit."""
     there, rows = set(git.git("ls-files", index=index).splitlines()) | set(entry.files), []
     for name in entry.files:
@@ -146,20 +146,26 @@ def _write(entry: Entry, index: Path) -> None:
     git.git("update-index", "--add", "--index-info", index=index, input="".join(rows))
 
 
-def _apply(entry: Entry, index: Path, base: Base) -> None:
-    for diff, write in ((entry.diff, True), (entry.after, False)):
-        if "diff --git" in diff:
-            try:
-                git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=diff)
-            except Fail as err:
-                raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
-                           "either the patch is wrong, or the base is another version than it was made for (or has "
-                           "the series already)", lines=err.lines)
-        if write:
-            _write(entry, index)
+def _change(diff: str, entry: Entry, index: Path, base: Base) -> None:
+    if "diff --git" not in diff:
+        return
+    try:
+        git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=diff)
+    except Fail as err:
+        raise Fail(f"patches/{entry.name} does not apply to Linux {base.version}",
+                   "either the patch is wrong, or the base is another version than it was made for (or has the "
+                   "series already)", lines=err.lines)
 
 
-def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None) -> List[str]:
+def put(entry: Entry, index: Path, base: Base) -> None:
+    """Makes the changes of a commit."""
+    _change(entry.diff, entry, index, base)
+    write(entry, index)
+    _change(entry.after, entry, index, base)
+
+
+def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None,
+            how: Callable[[Entry, Path, Base], None] = put) -> List[str]:
     """The commits of a variant on the base, oldest first. The same content gives the same commits."""
     index = cache.temporary("index") / "index"
     git.git("read-tree", base.commit, index=index)
@@ -170,7 +176,7 @@ def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None) -> L
         if taken:
             raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",
                        "KDIR= must name a tree without it")
-        _apply(entry, index, base)
+        how(entry, index, base)
         ours.update(entry.files)
         tree = git.git("write-tree", index=index)
         parent = made[-1] if made else base.commit
@@ -202,13 +208,13 @@ def place(variant: str, base: Base, commit: str, home: Path, step: Step) -> Sour
     return Source(variant, base, commit, git.git("rev-parse", commit + "^{tree}"), home, path)
 
 
-def checkout(variant: str, base: Base, upto: int = 0) -> Source:
+def checkout(variant: str, base: Base, upto: Sequence[str] = ()) -> Source:
     """The variant's worktree, so that kbuild rebuilds only what changed.
 
-    With `upto`, only so many commits of it, in a worktree of its own.
+    With `upto`, the last of these commits of it, in a worktree of its own.
     """
-    with Step(f"series ({variant}{f', first {upto}' if upto else ''})") as step:
-        made = commits(variant, base)[:upto or None]
+    with Step(f"series ({variant}{f', first {len(upto)}' if upto else ''})") as step:
+        made = upto or commits(variant, base)
         other = "" if our_release() == knobs.RELEASES[-1] else f"-{our_release()}"
         home = cache.ROOT / "tree" / f"{variant}{other}{'-bisect' if upto else ''}"
         source = place(variant, base, made[-1] if made else base.commit, home, step)

@@ -148,7 +148,8 @@ def sparse(ctx: Context, step: Step) -> Findings:
 def checkpatch(ctx: Context, step: Step) -> Findings:
     """Of each commit of the series."""
     folder, found = cache.temporary("checkpatch"), []
-    _, patches = formatted.write(ctx.source.variant, ctx.source.base, folder)
+    variant, theirs = ctx.source.variant, ctx.source.base
+    patches = formatted.write(variant, theirs, folder, formatted.commits(variant, theirs))
     for patch in patches:
         step.tick()
         _, text = _run([ctx.source.path / "scripts/checkpatch.pl", f"--root={ctx.source.path}", "--strict", "--terse",

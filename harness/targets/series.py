@@ -1,32 +1,57 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make series: the git am-able patch series in out/series/, proven to apply, with BUILD=1 also to build."""
+"""make series: the git am-able patch series in out/series/, proven to apply, with BUILD=1 also to build.
+
+On a tree of the user's, what does not apply as it is is merged, and what cannot be is reported.
+"""
 
 import shutil
+from typing import List
 
-from harness import base, cache, formatted, kernel, knobs, series, tools, ui
-from harness.ui import Step
+from harness import base, cache, formatted, kernel, knobs, rebase, series, tools, ui
+from harness.ui import Fail, Step
+
+
+def _rebased(variant: str, found: base.Base) -> List[str]:
+    """The commits on the tree in KDIR."""
+    with Step("rebase onto KDIR") as step:
+        work = rebase.Rebase(variant)
+        commits = formatted.commits(variant, found, work.put)
+        step.note = f"{len(work.merged)} files merged, {len(work.refused)} changes do not apply"
+    for text in work.merged:
+        print(f"      merged, so look at it: {text}")
+    for text in work.refused:
+        print(f"FAIL {text}")
+    if work.refused:
+        names = {text.split(":")[0] for text in work.refused}
+        raise Fail(f"{len(names)} of {len(commits)} patches do not apply to Linux {found.version} in {knobs.KDIR}; all were "
+                   "tried, and nothing was written", "change what these hunks are about, in patches/ or in the tree" if work.can_merge
+                   else f"call make series BASE={base.our_release()} once, so that git can merge")
+    return commits
 
 
 def main() -> None:
     cache.forget_result("series")
     variant = knobs.SERIES
     entries = len(series.of(variant))
-    ui.plan(3 + (1 + 2 * entries if knobs.BUILD else 0))
+    ui.plan(3 + bool(knobs.KDIR) + (1 + 2 * entries if knobs.BUILD else 0))
     if knobs.BUILD:
         tools.prepare(qemu=False)
-    found = base.get()
+    found = base.get(any_version=True)
+    if knobs.KDIR:
+        commits = _rebased(variant, found)
     with Step("format the patches"):
         fresh = cache.temporary("series")
-        commits, patches = formatted.write(variant, found, fresh)
+        commits = commits if knobs.KDIR else formatted.commits(variant, found)
+        patches = formatted.write(variant, found, fresh, commits)
     with Step("git am on a pristine tree"):
         formatted.prove(found, commits[-1], patches)
     if knobs.BUILD:
         for number in range(1, entries + 1):
-            source = series.checkout(variant, found, upto=number)
+            source = series.checkout(variant, found, commits[:number])
             kernel.build_loose(source, "um", f"patch {number}")
     folder = cache.OUT / "series"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))
     cache.result("series", ok=True, series=variant, base=found.version, patches=[path.name for path in patches],
-                 built=knobs.BUILD)
+                 built=(knobs.GCC or "clang") if knobs.BUILD else "")
     print(f"series: {len(patches)} patches, applies to {found.version}")
