@@ -196,9 +196,9 @@ impl DmaFence {
     ///
     /// That it has does not mean that its callbacks have finished, see
     /// [`DmaFence::is_signaled_sync`]. Unless somebody waits for the fence, or has called
-    /// [`DmaFence::enable_signaling`], some issuers may not notice that it is done. If
-    /// somebody else has the lock of the fence, this need not wait: the issuer is not asked then, and
-    /// it takes another poll to know.
+    /// [`DmaFence::enable_signaling`], some issuers may not notice that it is done. If somebody else
+    /// has the lock of the fence, this need not wait: the issuer is not asked then, and it takes
+    /// another poll to know.
     ///
     /// As in C, this orders nothing: on a weakly ordered machine, what was written before the fence
     /// was signaled need not be seen by what is read after this has returned true. Use
@@ -207,7 +207,8 @@ impl DmaFence {
     /// # Context
     ///
     /// Any, except within an op of the same fence. Lockless if the fence has signaled or its issuer
-    /// has no [`signaled`](super::FenceOps::signaled) op. Does not wait for a lock but on PREEMPT_RT.
+    /// has no [`signaled`](super::FenceOps::signaled) op. Does not wait for a lock but on
+    /// PREEMPT_RT.
     #[inline]
     pub fn is_signaled(&self) -> bool {
         // SAFETY: The fence is valid by the type invariants.
