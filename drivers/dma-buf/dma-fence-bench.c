@@ -566,20 +566,6 @@ static int poll_case(const struct bench_case *this, unsigned int param,
 	return signaled ? -EINVAL : 0;
 }
 
-/* Polls a fence without a signaled op. The same, but for what is called. */
-static int poll_no_op_case(const struct bench_case *this, unsigned int param,
-			   unsigned int n)
-{
-	struct plain_fence *fence = plain_create(this->ops, 0, GFP_KERNEL);
-	unsigned int signaled;
-
-	if (!fence)
-		return -ENOMEM;
-	signaled = poll_n(&fence->base, n);
-	plain_signal(fence);
-	return signaled ? -EINVAL : 0;
-}
-
 /* Polls a fence whose op takes some time. */
 static int poll_slow_case(const struct bench_case *this, unsigned int param,
 			  unsigned int n)
@@ -859,7 +845,7 @@ static const struct bench_case cases[] = {
 	C("signal", once, 256, 8, plain_signal_case, &out_ops, "out"),
 	C("signal", once, 256, 8, deferred_signal_case, NULL, "deferred"),
 	C("test", once, 131072, 1, test_case, &out_poll_ops, "out"),
-	C("poll-no-op", once, 65536, 1, poll_no_op_case, &out_ops, "out"),
+	C("poll-no-op", once, 65536, 1, poll_case, &out_ops, "out"),
 	C("poll", cpus, 8192, 1, poll_case, &out_poll_ops, "out"),
 	C("signal-polled", cpus, 64, 1, signal_polled_case, &out_poll_ops, "out"),
 	C("poll-slow", spins, 4096, 1, slow_op_case, NULL, "op"),
@@ -874,7 +860,7 @@ static const struct bench_case cases[] = {
 	C("signal", once, 256, 8, plain_signal_case, &in_ops, "in"),
 	C("signal", once, 256, 8, full_signal_case, &in_ops, "full"),
 	C("test", once, 131072, 1, test_case, &in_poll_ops, "in"),
-	C("poll-no-op", once, 65536, 1, poll_no_op_case, &in_ops, "in"),
+	C("poll-no-op", once, 65536, 1, poll_case, &in_ops, "in"),
 	C("poll", cpus, 8192, 1, poll_case, &in_poll_ops, "in"),
 	C("signal-polled", cpus, 64, 1, signal_polled_case, &in_poll_ops, "in"),
 	C("poll-slow", spins, 4096, 1, poll_slow_case, &in_slow_ops, "in"),

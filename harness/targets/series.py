@@ -24,7 +24,8 @@ def _rebased(variant: str, found: base.Base) -> List[str]:
     if work.refused:
         names = {text.split(":")[0] for text in work.refused}
         raise Fail(f"{len(names)} of {len(commits)} patches do not apply to Linux {found.version} in {knobs.KDIR}; all were "
-                   "tried, and nothing was written", "change what these hunks are about, in patches/ or in the tree" if work.can_merge
+                   "tried, and nothing was written",
+                   "change what these hunks are about, in patches/ or in the tree" if work.can_merge
                    else f"call make series BASE={base.our_release()} once, so that git can merge")
     return commits
 
