@@ -410,7 +410,10 @@ static __always_inline void deferred_signal(struct deferred_fence *fence)
 	call_rcu(&fence->rcu, deferred_destroy);
 }
 
-/* The cases. One that fails ends the benchmark, and does not clean up. */
+/*
+ * The cases. One that fails ends the benchmark, and does not clean up. Those that
+ * may be unused are for locked ops.
+ */
 
 struct bench_case {
 	const char *name;
@@ -440,7 +443,7 @@ static int clock_case(const struct bench_case *this, unsigned int param,
 
 /* Creates fences and signals each at once. */
 #define CREATE_CASE(kind, create)						\
-static int kind##_create_case(const struct bench_case *this,			\
+static int __maybe_unused kind##_create_case(const struct bench_case *this,	\
 			      unsigned int param, unsigned int n)		\
 {										\
 	struct context *context = context_create();				\
@@ -467,7 +470,7 @@ CREATE_CASE(deferred, deferred_create(context, i, GFP_ATOMIC))
 
 /* Signals fences that were there before. */
 #define SIGNAL_CASE(kind, create)						\
-static int kind##_signal_case(const struct bench_case *this,			\
+static int __maybe_unused kind##_signal_case(const struct bench_case *this,	\
 			      unsigned int param, unsigned int n)		\
 {										\
 	struct kind##_fence **fences = kmalloc_objs(*fences, n);		\
@@ -742,8 +745,8 @@ static int callbacks_case(const struct bench_case *this, unsigned int param,
 	return register_callbacks(this, param, n, bench_cb_func);
 }
 
-static int full_callbacks_case(const struct bench_case *this, unsigned int param,
-			       unsigned int n)
+static int __maybe_unused
+full_callbacks_case(const struct bench_case *this, unsigned int param, unsigned int n)
 {
 	return register_callbacks(this, param, n, full_cb_func);
 }
@@ -1012,7 +1015,7 @@ static int latency_deferred(unsigned int n, bool wait)
 	return i == n ? 0 : -ENOMEM;
 }
 
-static int latency_at_once(const struct dma_fence_ops *ops, unsigned int n)
+static int __maybe_unused latency_at_once(const struct dma_fence_ops *ops, unsigned int n)
 {
 	struct context *context = context_create();
 	struct full_fence *fence;
