@@ -6,6 +6,7 @@ use super::{
     context::ContextRef,
     flags,
     lock_class,
+    owner::Owner,
     set_result_locked,
     test_signaled_flag,
     DmaFence,
@@ -43,8 +44,9 @@ pub(super) struct FenceHeader {
     // This must be at the start of the allocation: with no `release` op, it is what
     // `dma_fence_free()` passes to `kfree_rcu()`.
     base: Opaque<bindings::dma_fence>,
-    /// Lives until the issuer has signaled the fence. It may still be read, but not changed, for a
-    /// grace period after that.
+    /// Lives until the issuer has signaled the fence, by a reference of the fence's own or by that
+    /// of its [`Timeline`](super::Timeline). It may still be read, but not changed, for a grace
+    /// period after that.
     context: ManuallyDrop<ContextRef>,
     /// The next fence of the same [`Timeline`](super::Timeline).
     pub(super) next: Cell<*mut FenceHeader>,
@@ -124,22 +126,15 @@ impl FenceHeader {
         unsafe { set_error(self.as_raw(), error) }
     }
 
-    /// Releases the references to the context, to the fence and to the module.
+    /// Releases the references to the fence and to the module, which is `owner`.
     ///
     /// # Safety
     ///
     /// [`Self::complete`] must have been called, the payload must be gone, and the caller must own
-    /// the issuer's reference, which must not be used again.
+    /// the issuer's reference, which must not be used again. `owner` must be that of the context.
     #[inline]
-    unsafe fn release(&self) {
+    unsafe fn release(&self, owner: Owner) {
         let fence = self.as_raw();
-        // The field stays as it is, since a name op that has found the fence unsignaled may still
-        // read it. So drop a copy.
-        //
-        // SAFETY: The reference is valid, and is not used as ours again.
-        let context = ManuallyDrop::into_inner(unsafe { ptr::read(&raw const self.context) });
-        let owner = context.owner();
-        drop(context);
 
         // SAFETY: The fence is valid.
         let holds_module = unsafe { flags(fence) } & HOLDS_MODULE != 0;
@@ -186,6 +181,44 @@ impl<T> FenceData<T> {
         unsafe { &(*fence.cast::<Self>()).payload }
     }
 
+    /// Drops the payload of a fence, and the issuer's reference to the fence.
+    ///
+    /// # Safety
+    ///
+    /// `fence` must be the header of a `FenceData<T>`, and be signaled by its issuer, who owns the
+    /// payload and a reference that are not used again. `owner` must be that of its context.
+    #[inline]
+    pub(super) unsafe fn destroy(fence: NonNull<FenceHeader>, owner: Owner) {
+        let data = fence.cast::<Self>().as_ptr();
+
+        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
+        // valid by the safety requirements, and not used again.
+        unsafe { ManuallyDrop::drop(&mut (*data).payload) };
+        // SAFETY: By the safety requirements.
+        unsafe { (*data).header.release(owner) };
+    }
+
+    /// Returns the payload of a fence, and drops the issuer's reference to the fence.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::destroy`].
+    #[inline]
+    pub(super) unsafe fn take(fence: NonNull<FenceHeader>, owner: Owner) -> T
+    where
+        T: Unpin,
+    {
+        let data = fence.cast::<Self>().as_ptr();
+
+        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
+        // valid by the safety requirements, may be moved, and is not used again.
+        let payload = unsafe { ptr::read(&raw const (*data).payload) };
+        // SAFETY: By the safety requirements.
+        unsafe { (*data).header.release(owner) };
+
+        ManuallyDrop::into_inner(payload)
+    }
+
     /// Returns the name of the timeline that a fence belongs to.
     ///
     /// # Safety
@@ -195,8 +228,8 @@ impl<T> FenceData<T> {
     #[inline]
     pub(super) unsafe fn timeline_name<'a>(fence: *mut bindings::dma_fence) -> &'a CStr {
         // SAFETY: `base` is the first field, and `context` is never written after initialization.
-        // The fence owns a reference to it until its issuer has signaled it, and what that
-        // refers to stays for a grace period.
+        // There is a reference to it until the issuer has signaled the fence, and what that refers
+        // to stays for a grace period.
         unsafe { (*fence.cast::<FenceHeader>()).context.name() }
     }
 }
@@ -275,7 +308,11 @@ impl<T: FenceOps> FenceAllocation<T> {
     /// Any.
     #[inline]
     pub fn init(self, context: &FenceContext<T>, payload: impl PinInit<T>) -> Fence<T> {
-        let (fence, live) = self.fill(payload).publish(context.shared());
+        let reference = ManuallyDrop::new(context.shared().clone());
+        let (header, live) = self.fill(payload).publish(reference);
+
+        // SAFETY: It has just been initialized, with a reference to the context of its own.
+        let fence = unsafe { Fence::<T>::from_header(header) };
         if !live {
             fence.header().complete(Err(ECANCELED));
         }
@@ -303,34 +340,30 @@ pub(super) struct FilledAllocation<T>(NonNull<FenceData<T>>);
 impl<T: FenceOps> FilledAllocation<T> {
     /// Makes a fence of it: the next one of `context`. This runs nothing of the driver.
     ///
-    /// Also returns whether the fence may live. Otherwise the module that has the ops is being
-    /// unloaded, and the caller must signal the fence.
+    /// The caller gets a reference to the fence, and sees to it that there is one to the context
+    /// for as long as [`FenceHeader::context`] says. Also returns whether the fence may live.
+    /// Otherwise the module that has the ops is being unloaded, and the caller must signal the
+    /// fence.
     #[inline]
-    pub(super) fn publish(self, context: &ContextRef) -> (Fence<T>, bool) {
+    pub(super) fn publish(self, context: ManuallyDrop<ContextRef>) -> (NonNull<FenceHeader>, bool) {
         let data = self.0.as_ptr();
         // SAFETY: `data` is valid for writes.
         let header = unsafe { &raw mut (*data).header };
         // SAFETY: As above.
         let base = Opaque::cast_into(unsafe { &raw const (*header).base });
 
+        let live = context.owner().try_get();
+        let (ops, number, seqno) = (context.ops(), context.context(), context.next_seqno());
+
         // SAFETY: As above.
         unsafe {
-            (&raw mut (*header).context).write(ManuallyDrop::new(context.clone()));
+            (&raw mut (*header).context).write(context);
             (&raw mut (*header).next).write(Cell::new(ptr::null_mut()));
         }
 
-        let live = context.owner().try_get();
         // SAFETY: `base` is valid for writes. The ops suit a `FenceData<T>` whose other fields are
         // initialized. Without a lock of its own, the fence uses the one inside of it.
-        unsafe {
-            bindings::dma_fence_init64(
-                base,
-                context.ops(),
-                ptr::null_mut(),
-                context.context(),
-                context.next_seqno(),
-            )
-        };
+        unsafe { bindings::dma_fence_init64(base, ops, ptr::null_mut(), number, seqno) };
         // SAFETY: The fence has just been initialized, with a lock of its own, and nobody else
         // knows of it.
         unsafe {
@@ -338,13 +371,7 @@ impl<T: FenceOps> FilledAllocation<T> {
             (*base).flags |= if live { HOLDS_MODULE } else { 0 };
         }
 
-        // INVARIANT: The fence has just been initialized, with one reference that is ours, and all
-        // other fields have been before.
-        let fence = Fence {
-            data: self.0,
-            _payload: PhantomData,
-        };
-        (fence, live)
+        (self.0.cast(), live)
     }
 }
 
@@ -415,9 +442,10 @@ impl<T> Fence<T> {
     pub fn signal(self, result: Result) {
         let this = ManuallyDrop::new(self);
 
-        this.header().complete(result);
-        // SAFETY: The fence is signaled and `this` is not used again.
-        unsafe { this.destroy() };
+        // SAFETY: `this` is not used again.
+        let owner = unsafe { this.finish(result) };
+        // SAFETY: As above, and the fence is signaled.
+        unsafe { FenceData::<T>::destroy(this.data.cast(), owner) };
     }
 
     /// Signals the fence like [`Fence::signal`], and returns the payload instead of destroying it.
@@ -449,9 +477,10 @@ impl<T> Fence<T> {
     {
         let this = ManuallyDrop::new(self);
 
-        this.header().complete(result);
-        // SAFETY: The fence is signaled and `this` is not used again.
-        unsafe { this.take() }
+        // SAFETY: `this` is not used again.
+        let owner = unsafe { this.finish(result) };
+        // SAFETY: As above, and the fence is signaled.
+        unsafe { FenceData::<T>::take(this.data.cast(), owner) }
     }
 
     /// Sets the error that the fence is signaled with later.
@@ -514,20 +543,14 @@ impl<T> Fence<T> {
         unsafe { &(*self.data.as_ptr()).header }
     }
 
-    /// Gives up the handle. The reference, the context and the payload belong to the caller.
-    #[inline]
-    pub(super) fn into_header(self) -> NonNull<FenceHeader> {
-        ManuallyDrop::new(self).data.cast()
-    }
-
     /// Returns the handle.
     ///
     /// # Safety
     ///
-    /// `header` must come from [`Self::into_header`] of the same `T`, and not have been used for
-    /// this since.
+    /// `header` must come from [`FilledAllocation::publish`] of the same `T`, with a reference to
+    /// the context that is the fence's own, and there must be no other handle that is used.
     #[inline]
-    pub(super) unsafe fn from_header(header: NonNull<FenceHeader>) -> Self {
+    unsafe fn from_header(header: NonNull<FenceHeader>) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             data: header.cast(),
@@ -535,37 +558,23 @@ impl<T> Fence<T> {
         }
     }
 
-    /// Drops the payload and releases everything else.
+    /// Signals the fence, and drops its reference to the context. Returns the module that has the
+    /// ops.
     ///
     /// # Safety
     ///
-    /// [`FenceHeader::complete`] must have been called, and `self` must not be used again.
+    /// This must be called once.
     #[inline]
-    pub(super) unsafe fn destroy(&self) {
-        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
-        // valid by the type invariants, and not used again.
-        unsafe { ManuallyDrop::drop(&mut (*self.data.as_ptr()).payload) };
-        // SAFETY: By the safety requirements.
-        unsafe { self.header().release() };
-    }
+    unsafe fn finish(&self, result: Result) -> Owner {
+        self.header().complete(result);
 
-    /// Returns the payload and releases everything else.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::destroy`].
-    #[inline]
-    pub(super) unsafe fn take(&self) -> T
-    where
-        T: Unpin,
-    {
-        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
-        // valid by the type invariants, may be moved, and is not used again.
-        let payload = unsafe { ptr::read(&raw const (*self.data.as_ptr()).payload) };
-        // SAFETY: By the safety requirements.
-        unsafe { self.header().release() };
-
-        ManuallyDrop::into_inner(payload)
+        // The field stays as it is, since a name op that has found the fence unsignaled may still
+        // read it. So drop a copy.
+        //
+        // SAFETY: By the type invariants the reference is ours, and by the safety requirements it
+        // is not used again.
+        let context = unsafe { ptr::read(&raw const self.header().context) };
+        ManuallyDrop::into_inner(context).owner()
     }
 }
 
@@ -653,7 +662,7 @@ unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
         Self: 'a;
 
     fn into_foreign(self) -> *mut c_void {
-        self.into_header().as_ptr().cast()
+        ManuallyDrop::new(self).data.as_ptr().cast()
     }
 
     unsafe fn from_foreign(ptr: *mut c_void) -> Self {
@@ -688,8 +697,9 @@ impl<T> Drop for Fence<T> {
                 fence.seqno()
             );
         }
-        self.header().complete(Err(ECANCELED));
-        // SAFETY: The fence is signaled, and `self` is being dropped.
-        unsafe { self.destroy() };
+        // SAFETY: `self` is being dropped.
+        let owner = unsafe { self.finish(Err(ECANCELED)) };
+        // SAFETY: As above, and the fence is signaled.
+        unsafe { FenceData::<T>::destroy(self.data.cast(), owner) };
     }
 }

@@ -9,8 +9,13 @@
 //! # Locking
 //!
 //! The lock of the list is held to link and to unlink fences. Nothing of the driver runs under it,
-//! and no fence is signaled. To signal takes it once, for however many fences: the pointer to the
-//! fence that was submitted last is cleared without it, and read under RCU.
+//! and no fence is signaled. To signal takes it once, for however many fences: those that have been
+//! taken from the list and are yet to be signaled can be found without it, under RCU.
+//!
+//! # References
+//!
+//! Until a fence has signaled, the list or the signaler has it, and both keep the context. So the
+//! fences have no reference to it of their own.
 
 use super::{
     context::ContextRef,
@@ -19,8 +24,8 @@ use super::{
         FenceData,
         FenceHeader, //
     },
+    owner::Owner,
     DmaFence,
-    Fence,
     FenceAllocation,
     FenceContext,
     FenceOps, //
@@ -33,10 +38,8 @@ use crate::{
     sync::{
         aref::ARef,
         atomic::{
-            Acquire,
             Atomic,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         new_spinlock_irq,
         rcu,
@@ -46,7 +49,6 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
     ptr::{
         self,
         NonNull, //
@@ -73,14 +75,14 @@ unsafe impl Send for Pending {}
 ///
 /// # Invariants
 ///
-/// `last` is null, or a fence that is in the list, or that the signaler has taken from it and has
-/// not released yet. So who reads it under RCU may look at it for as long.
+/// `signaling` is null, or a fence that the signaler has taken from the list and has not released
+/// yet. So who reads it under RCU may look at it for as long.
 #[pin_data]
 struct Shared {
     #[pin]
     pending: SpinLockIrq<Pending>,
-    /// The fence that was submitted last, unless it has been signaled.
-    last: Atomic<*mut FenceHeader>,
+    /// The last one of the fences that are being signaled. Only the signaler changes it.
+    signaling: Atomic<*mut FenceHeader>,
     context: ContextRef,
 }
 
@@ -95,7 +97,7 @@ impl Shared {
                     end: ptr::null_mut(),
                     closed: false,
                 }, "dma_fence::Timeline"),
-                last: Atomic::new(ptr::null_mut()),
+                signaling: Atomic::new(ptr::null_mut()),
                 context,
             }),
             flags,
@@ -126,33 +128,25 @@ impl Shared {
         // INVARIANT: The rest begins with `next`.
         pending.first = next;
         taken.next.set(ptr::null_mut());
+        // INVARIANT: It has just been taken. Those who look for it do so with the lock.
+        self.signaling
+            .store(ptr::from_ref(taken).cast_mut(), Relaxed);
         first
-    }
-
-    /// Forgets a fence that was taken and has been signaled, and is yet to be released.
-    #[inline]
-    fn forget(&self, fence: &FenceHeader) {
-        // Only a fence without a next one can be the last. It gets none once it was taken.
-        if fence.next.get().is_null() {
-            // INVARIANT: If it is another one by now, that is not ours to forget.
-            //
-            // Nothing to order: that it is released comes after this, and those who have still
-            // found it before that are waited for by RCU.
-            let _ = self
-                .last
-                .cmpxchg(ptr::from_ref(fence).cast_mut(), ptr::null_mut(), Relaxed);
-        }
     }
 
     /// Returns the fence that was submitted last, if it has not signaled.
     fn last(&self) -> Option<ARef<DmaFence>> {
         let _rcu = rcu::read_lock();
+        let pending = self.pending.lock();
+        let last = match pending.first.is_null() {
+            true => self.signaling.load(Relaxed),
+            false => pending.end,
+        };
+        drop(pending);
 
-        // SAFETY: By the type invariants it has not been released yet, or was after the RCU read
-        // lock was taken. Either way the memory is there.
-        let last = unsafe { self.last.load(Acquire).as_ref() }?;
-        // SAFETY: As above.
-        let fence = unsafe { DmaFence::get_rcu(last.as_raw()) }?;
+        // SAFETY: It was not released when we had the lock, or, if it comes from `signaling`, when
+        // that was read. So the memory is there: we have had the RCU read lock since before that.
+        let fence = unsafe { DmaFence::get_rcu(last.as_ref()?.as_raw()) }?;
 
         (!fence.has_signaled()).then_some(fence)
     }
@@ -269,26 +263,30 @@ impl<T: FenceOps> Timeline<T> {
 
         let mut pending = self.shared.pending.lock();
         // Under the lock, so that the list is in the order of the numbers.
-        let (fence, live) = filled.publish(&self.shared.context);
-        let consumer = fence.to_dma_fence();
+        //
+        // SAFETY: The context is there until the fence has been signaled. We have it for now, and
+        // once the fence is in the list, so has the signaler, which signals it before it goes.
+        let (header, live) = filled.publish(unsafe { self.shared.context.alias() });
+        // SAFETY: The fence is ours, as it is nowhere else yet.
+        let fence = unsafe { header.as_ref() };
+        let consumer = fence.as_dma_fence().into();
 
         if !live || pending.closed {
             drop(pending);
-            fence.signal(Err(ECANCELED));
+            fence.complete(Err(ECANCELED));
+            // SAFETY: We have just signaled it, and it is not used again.
+            unsafe { FenceData::<T>::destroy(header, self.shared.context.owner()) };
             return consumer;
         }
 
-        let fence = fence.into_header().as_ptr();
         // INVARIANT: The list owns the fence now.
         if pending.first.is_null() {
-            pending.first = fence;
+            pending.first = header.as_ptr();
         } else {
             // SAFETY: The list is not empty, so `end` is a fence in it.
-            unsafe { (*pending.end).next.set(fence) };
+            unsafe { (*pending.end).next.set(header.as_ptr()) };
         }
-        pending.end = fence;
-        // INVARIANT: It is in the list.
-        self.shared.last.store(fence, Release);
+        pending.end = header.as_ptr();
 
         consumer
     }
@@ -433,7 +431,8 @@ impl<T> TimelineSignaler<T> {
     #[inline]
     pub fn signal_up_to(&mut self, seqno: u64, result: Result) -> usize {
         // SAFETY: This is called once for each fence, which has signaled.
-        self.for_each_up_to(seqno, result, |fence| unsafe { fence.destroy() })
+        let release = |fence, owner| unsafe { FenceData::<T>::destroy(fence, owner) };
+        self.for_each_up_to(seqno, result, release)
     }
 
     /// Signals like [`TimelineSignaler::signal_up_to`], and hands over the payloads instead of
@@ -468,7 +467,8 @@ impl<T> TimelineSignaler<T> {
         T: Unpin,
     {
         // SAFETY: This is called once for each fence, which has signaled.
-        self.for_each_up_to(seqno, result, |fence| taken(unsafe { fence.take() }))
+        let release = |fence, owner| taken(unsafe { FenceData::<T>::take(fence, owner) });
+        self.for_each_up_to(seqno, result, release)
     }
 
     /// Signals all pending fences with [`ECANCELED`], in order. Returns how many that were.
@@ -493,8 +493,9 @@ impl<T> TimelineSignaler<T> {
         &mut self,
         seqno: u64,
         result: Result,
-        mut release: impl FnMut(&Fence<T>),
+        mut release: impl FnMut(NonNull<FenceHeader>, Owner),
     ) -> usize {
+        let owner = self.shared.context.owner();
         let mut count = 0_usize;
         let mut next = self.shared.take(seqno);
         while let Some(header) = NonNull::new(next) {
@@ -504,10 +505,11 @@ impl<T> TimelineSignaler<T> {
             self.done = fence.seqno();
 
             fence.complete(result);
-            self.shared.forget(fence);
-            // SAFETY: As above, and the list has got it from a `Fence<T>`. It is not dropped, since
-            // `release` does that.
-            release(&ManuallyDrop::new(unsafe { Fence::from_header(header) }));
+            if next.is_null() {
+                // INVARIANT: It was that one. Who has still found it is waited for by RCU.
+                self.shared.signaling.store(ptr::null_mut(), Relaxed);
+            }
+            release(header, owner);
             // So many fences do not fit into memory that this overflows.
             count = count.wrapping_add(1);
         }
@@ -545,7 +547,7 @@ impl<T> TimelineSignaler<T> {
         // SAFETY: A fence in the list is valid, and only a method that needs `self` exclusively
         // takes it out.
         let fence = unsafe { first.as_ref() }?;
-        // SAFETY: As above. It comes from a `Fence<T>`.
+        // SAFETY: As above. It was submitted with a `T`.
         Some(unsafe { FenceData::<T>::payload(fence.as_raw()) })
     }
 

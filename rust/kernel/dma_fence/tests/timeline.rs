@@ -225,6 +225,28 @@ mod suite {
         Ok(())
     }
 
+    /// The last fence is still there while it waits for its turn to be signaled, and what is
+    /// submitted then comes after it.
+    #[test]
+    fn last_while_signaling() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        drop(submit_many(&timeline, 2)?);
+
+        let last = || timeline.last().map(|fence| fence.seqno());
+        let mut seen = KVec::new();
+        let mut later = None;
+        signaler.take_up_to(2, Ok(()), |Plain| {
+            let _ = seen.push(last(), GFP_ATOMIC);
+            if later.is_none() {
+                later = submit(&timeline).ok();
+            }
+            let _ = seen.push(last(), GFP_ATOMIC);
+        });
+        assert_eq!(seen[..], [Some(2), Some(3), Some(3), Some(3)]);
+        assert!(later == timeline.last());
+        Ok(())
+    }
+
     #[test]
     fn fences_signal_in_order() -> Result {
         let (timeline, mut signaler) = timeline(1)?;
