@@ -8,7 +8,7 @@ import sys
 import textwrap
 from typing import Callable, Iterable, List, Optional, Tuple
 
-from harness import base, cache, formatted, kernel, knobs, proc, series, tools, ui
+from harness import base, cache, formatted, kernel, knobs, mutants, proc, series, tools, ui
 from harness.targets import bench, evidence
 from harness.ui import Fail, Step
 
@@ -253,6 +253,17 @@ def no_unsafe(ctx: Context, step: Step) -> Findings:
     return found
 
 
+def mutants_apply(ctx: Context, step: Step) -> Findings:
+    """Each mistake of make mutants can still be made."""
+    found = []
+    for mutant in mutants.read():
+        try:
+            mutant.apply(lambda name: (ctx.source.path / name).read_text())
+        except Fail as err:
+            found.append(f"{err.what} ({mutant.name})")
+    return found
+
+
 def readme(ctx: Context, step: Step) -> Findings:
     """The examples in the README and in the guide are the one that is compiled and run as a doctest."""
     docs = (cache.TOP / "rust/kernel/dma_fence.rs").read_text()
@@ -269,7 +280,7 @@ def readme(ctx: Context, step: Step) -> Findings:
 
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
     ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("evidence", page),
-    ("no unsafe in drivers", no_unsafe), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
+    ("no unsafe in drivers", no_unsafe), ("mutants", mutants_apply), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
     ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),
     ("clippy", clippy), ("rustdoc", rustdoc), ("sparse", sparse),
 ]
