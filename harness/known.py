@@ -60,3 +60,9 @@ def split(configuration: str, log: List[str], bad: List[str]) -> Tuple[List[str]
         elif not (text.startswith(_REST) and last and number - last <= _REST_LINES):
             ours.append(line)
     return ours, counts
+
+
+def show(counts: Dict[str, int]) -> None:
+    """Names the known reports that came."""
+    for title, count in counts.items():
+        print(f"      known, {count} times: {title}")

@@ -9,7 +9,7 @@ the C core is unmodified, it tells what is not ours.
 import sys
 import time
 
-from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
+from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui
 from harness.ui import Step
 
 NAME = "drivers"
@@ -25,19 +25,21 @@ def main() -> None:
     source = series.checkout(knobs.SERIES, base.get())
     built = kernel.build(source, NAME)
     initramfs = guest.initramfs(built, modules=False)
-    results, reports = ktap.Results(), []
+    results, reports, accepted = ktap.Results(), [], {}
     for name, arguments in BOOTS.items():
         log, program_log = cache.LOG / f"{name}.log", cache.LOG / f"{name}-program.log"
         with Step(f"boot QEMU ({name})") as step:
             wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3600, silence=600,
                               devices=["virtio-gpu-pci"])
-            bad = ktap.bad_lines(log)
-            found = ktap.judge(name, source, log, wrong, bad, program_log)
+            ours, counts = known.split(name, ktap.read_log(log), ktap.bad_lines(log))
+            found = ktap.judge(name, source, log, wrong, ours, program_log)
             found.failed += ktap.missing(name, source.variant, found)
         ktap.report(name, found, log)
+        known.show(counts)
         results.add(found)
-        reports += bad
+        reports += ours
+        accepted.update(counts)
     cache.result(NAME, ok=not results.failed, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), reports=reports, **results.json())
+                 seconds=round(time.monotonic() - begin), reports=reports, known=accepted, **results.json())
     print(f"drivers: {results.line()}, {len(reports)} reports", flush=True)
     sys.exit(1 if results.failed else 0)

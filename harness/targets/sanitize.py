@@ -80,8 +80,7 @@ def _run(name: str, source: series.Source) -> Run:
         for leg in ("qemu", name):
             results.failed += ktap.missing(leg, source.variant, results)
     ktap.report(name, results, log)
-    for title, count in accepted.items():
-        print(f"      known, {count} times: {title}")
+    known.show(accepted)
     return Run(name, results, reports, accepted, round(time.monotonic() - begin))
 
 
