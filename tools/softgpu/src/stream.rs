@@ -106,7 +106,8 @@ fn foreign(fd: &AtomicI32) -> Option<Foreign> {
 /// Returns [`None`] if the file of another process is closed.
 fn unless_closed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
+        // ENOENT is what SYNC_IOC_MERGE says of the other file.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => Ok(None),
         result => result.map(Some),
     }
 }
