@@ -101,22 +101,6 @@ unsafe impl AlwaysRefCounted for DmaFence {
 }
 
 impl DmaFence {
-    /// Returns a counted reference to a fence that may be on its way out, unless its last one has
-    /// gone.
-    ///
-    /// # Safety
-    ///
-    /// `fence` must be a fence whose memory is valid: its last reference must not have gone before
-    /// the RCU read lock was taken that the caller holds.
-    #[inline]
-    pub(super) unsafe fn get_rcu(fence: *mut bindings::dma_fence) -> Option<ARef<Self>> {
-        // SAFETY: By the safety requirements.
-        let fence = NonNull::new(unsafe { bindings::dma_fence_get_rcu(fence) })?;
-
-        // SAFETY: The reference is ours. `DmaFence` is transparent.
-        Some(unsafe { ARef::from_raw(fence.cast()) })
-    }
-
     /// Returns a reference to a fence from other abstractions.
     ///
     /// # Safety

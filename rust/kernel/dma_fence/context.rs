@@ -27,7 +27,6 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 
@@ -246,18 +245,6 @@ impl ContextRef {
     fn shared(&self) -> &Shared {
         // SAFETY: By the type invariants.
         unsafe { self.0.as_ref() }
-    }
-
-    /// Returns another name for this reference.
-    ///
-    /// # Safety
-    ///
-    /// Until `self` is dropped the result can be used as such, and for a grace period after that it
-    /// can be read. It must never be dropped.
-    #[inline]
-    pub(super) unsafe fn alias(&self) -> ManuallyDrop<Self> {
-        // INVARIANT: By the safety requirements `self` owns the reference for as long.
-        ManuallyDrop::new(Self(self.0))
     }
 
     /// Returns the number of the context.

@@ -71,12 +71,6 @@ impl FenceHeader {
         self.base.get()
     }
 
-    #[inline]
-    pub(super) fn seqno(&self) -> u64 {
-        // SAFETY: A header is in an initialized fence; the field does not change.
-        unsafe { (*self.as_raw()).seqno }
-    }
-
     /// Returns the consumer's view of the fence.
     #[inline]
     pub(super) fn as_dma_fence(&self) -> &DmaFence {

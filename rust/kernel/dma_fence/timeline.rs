@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     alloc::AllocError,
+    bindings,
     error::Error,
     fmt,
     prelude::*,
@@ -49,6 +50,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ptr::{
         self,
         NonNull, //
@@ -114,7 +116,7 @@ impl Shared {
 
         // SAFETY: By the invariants of `Pending` the fences in the list are valid.
         while let Some(fence) = unsafe { next.as_ref() } {
-            if fence.seqno() > seqno {
+            if fence.as_dma_fence().seqno() > seqno {
                 break;
             }
             taken = next;
@@ -146,7 +148,9 @@ impl Shared {
 
         // SAFETY: It was not released when we had the lock, or, if it comes from `signaling`, when
         // that was read. So the memory is there: we have had the RCU read lock since before that.
-        let fence = unsafe { DmaFence::get_rcu(last.as_ref()?.as_raw()) }?;
+        let fence = unsafe { bindings::dma_fence_get_rcu(last.as_ref()?.as_raw()) };
+        // SAFETY: The reference is ours. `DmaFence` is transparent.
+        let fence = unsafe { ARef::<DmaFence>::from_raw(NonNull::new(fence)?.cast()) };
 
         (!fence.has_signaled()).then_some(fence)
     }
@@ -262,11 +266,12 @@ impl<T: FenceOps> Timeline<T> {
         let filled = allocation.fill(payload);
 
         let mut pending = self.shared.pending.lock();
+        // SAFETY: The copy is not dropped, and the context is there until the fence has been
+        // signaled. We have it for now, and once the fence is in the list, so has the signaler,
+        // which signals it before it goes.
+        let context = ManuallyDrop::new(unsafe { ptr::read(&raw const self.shared.context) });
         // Under the lock, so that the list is in the order of the numbers.
-        //
-        // SAFETY: The context is there until the fence has been signaled. We have it for now, and
-        // once the fence is in the list, so has the signaler, which signals it before it goes.
-        let (header, live) = filled.publish(unsafe { self.shared.context.alias() });
+        let (header, live) = filled.publish(context);
         // SAFETY: The fence is ours, as it is nowhere else yet.
         let fence = unsafe { header.as_ref() };
         let consumer = fence.as_dma_fence().into();
@@ -502,7 +507,7 @@ impl<T> TimelineSignaler<T> {
             // SAFETY: It was taken from the list, so it is valid and ours.
             let fence = unsafe { header.as_ref() };
             next = fence.next.get();
-            self.done = fence.seqno();
+            self.done = fence.as_dma_fence().seqno();
 
             fence.complete(result);
             if next.is_null() {
