@@ -45,14 +45,14 @@ KINDS: Dict[str, Kind] = {
     # kbuild aligns functions in C only, and loops in neither language.
     "bench": _um("bench", flags="-falign-loops=32",
                  rust_flags="-Cllvm-args=-align-all-functions=6 -Cllvm-args=-align-loops=32"),
-    # What make sanitize boots ...
+    # What make sanitize boots.
     "kasan": _qemu("lockdep", "kasan"),
     "kcsan": _qemu("kcsan"),
     "rt": _qemu("lockdep", "rt"),
     "leak": _qemu("leak"),
     # The kernel's own drivers, nothing in Rust.
     "drivers": Kind("x86_64", ["drivers", "lockdep", "kasan"], ["bzImage"], "arch/x86/boot/bzImage"),
-    # ... and what is quick to build and to boot and sees as much as possible.
+    # What make mutants boots: quick to build and to boot, it sees as much as possible.
     # User-mode Linux has the large code model, for which clang puts data where lockdep does not look for its keys.
     "um-kasan": _um("suites", "um", "lockdep", "kasan",
                     flags="-mlarge-data-threshold=0x7fffffff -Wno-unused-command-line-argument"),

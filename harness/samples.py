@@ -77,11 +77,6 @@ class Estimate(NamedTuple):
     upper: float
     count: int
 
-    @property
-    def spread(self) -> float:
-        """The half of the interval, in parts of the median."""
-        return (self.high - self.low) / 2 / abs(self.median) if self.median else math.inf
-
 
 def estimate(values: Sequence[float]) -> Estimate:
     """The interval comes from the order of the values alone, whatever their distribution is."""
@@ -107,9 +102,6 @@ class Boots:
 
     def __init__(self, boots: List[Boot]):
         self.boots = boots
-
-    def __bool__(self) -> bool:
-        return bool(self.boots)
 
     def has(self, key: Key) -> bool:
         return any(key in boot.samples for boot in self.boots)

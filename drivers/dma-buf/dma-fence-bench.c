@@ -751,34 +751,41 @@ full_callbacks_case(const struct bench_case *this, unsigned int param, unsigned 
 	return register_callbacks(this, param, n, full_cb_func);
 }
 
-/* Fences that are signaled in the order in which they were created. */
+/*
+ * Fences that are signaled in the order in which they were created. They need no
+ * reference to the context, which the timeline has.
+ */
 struct timeline {
 	spinlock_t lock;	/* of the list */
 	struct context *context;
 	struct full_fence *first;
 	struct full_fence *end;
-	struct full_fence *last;	/* unless it has been signaled; for readers under RCU */
+	struct full_fence *signaling;	/* the last of these; for readers under RCU */
 };
 
 static void timeline_signal(struct timeline *timeline, u64 seqno)
 {
-	struct full_fence *fence, *next, **end;
+	struct full_fence *first, *fence, *next, *last = NULL;
 	unsigned long flags;
 
 	spin_lock_irqsave(&timeline->lock, flags);
-	fence = timeline->first;
-	for (end = &timeline->first; *end && (*end)->base.seqno <= seqno; end = &(*end)->next)
-		;
-	timeline->first = *end;
-	*end = NULL;
+	first = timeline->first;
+	for (fence = first; fence && fence->base.seqno <= seqno; fence = fence->next)
+		last = fence;
+	if (last) {
+		timeline->first = fence;
+		last->next = NULL;
+		WRITE_ONCE(timeline->signaling, last);
+	}
 	spin_unlock_irqrestore(&timeline->lock, flags);
 
-	for (; fence; fence = next) {
+	for (fence = last ? first : NULL; fence; fence = next) {
 		next = fence->next;
 		dma_fence_signal(&fence->base);
 		if (!next)
-			cmpxchg_relaxed(&timeline->last, fence, NULL);
-		full_destroy(fence);
+			WRITE_ONCE(timeline->signaling, NULL);
+		payload_destroy(&fence->payload);
+		dma_fence_put(&fence->base);
 	}
 }
 
@@ -796,6 +803,7 @@ static int timeline_case(const struct bench_case *this, unsigned int param,
 
 		spin_lock_init(&timeline->lock);
 		timeline->first = NULL;
+		timeline->signaling = NULL;
 		timeline->context = context_create();
 		if (!timeline->context)
 			return -ENOMEM;
@@ -805,12 +813,12 @@ static int timeline_case(const struct bench_case *this, unsigned int param,
 			fence = full_create(timeline->context, this->ops, j, GFP_KERNEL);
 			if (!fence)
 				return -ENOMEM;
+			context_put(timeline->context);
 			if (timeline->first)
 				timeline->end->next = fence;
 			else
 				timeline->first = fence;
 			timeline->end = fence;
-			timeline->last = fence;
 		}
 	}
 

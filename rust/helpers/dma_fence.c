@@ -95,12 +95,6 @@ __rust_helper void rust_helper_dma_fence_chain_free(struct dma_fence_chain *chai
 	dma_fence_chain_free(chain);
 }
 
-__rust_helper
-struct dma_fence *rust_helper_dma_fence_chain_contained(struct dma_fence *fence)
-{
-	return dma_fence_chain_contained(fence);
-}
-
 #ifndef CONFIG_LOCKDEP
 __rust_helper bool rust_helper_dma_fence_begin_signalling(void)
 {

@@ -38,11 +38,11 @@
 //!
 //! # Modules and leaks
 //!
-//! The memory of a fence holds a reference to neither the driver nor the module once it has
-//! signaled, so it may outlive both.
+//! The memory of a fence holds a reference to neither the driver nor the module once its issuer has
+//! signaled it, so it may outlive both.
 //!
-//! Until then the core may call the ops, which are in the module that has issued the fence. So an
-//! unsignaled fence holds a reference to that module, and so does a callback that is yet to be
+//! Until then the core may call the ops, which are in the module that has issued the fence. So such
+//! a fence holds a reference to that module, and so does a callback that is yet to be
 //! called. As with an open file, the module cannot be unloaded in the meantime, and a driver whose
 //! work does not end by itself signals its fences when the device goes, not when the module does.
 //!
@@ -51,6 +51,9 @@
 //! [`FenceCallbackRegistration`] its callback registered, and the module stays. A leaked
 //! [`FenceContext`], [`Timeline`], [`FenceAllocation`], [`DmaFence`] or [`SyncFile`] is memory that
 //! is lost. No payload can refer to something that is gone before it: it is `'static`.
+//!
+//! The module loader makes one exception: it frees a module whose `init` has failed, whoever holds
+//! a reference to it. So nothing must be leaked there while it is pending.
 //!
 //! # Either core
 //!

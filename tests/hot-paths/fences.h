@@ -31,7 +31,6 @@ struct job {
 
 bool c_is_signaled(struct dma_fence *fence);
 bool c_is_signaled_locked(struct dma_fence *fence);
-int c_status(struct dma_fence *fence);
 struct dma_fence *c_get(struct dma_fence *fence);
 void c_put(struct dma_fence *fence);
 struct job *c_create(struct ring *ring, u32 payload);
@@ -40,7 +39,6 @@ void c_signal_error(struct job *job, int error);
 void c_signal_up_to(struct ring *ring, u64 seqno);
 int c_add_callback(struct dma_fence *fence, struct dma_fence_cb *cb);
 bool c_remove_callback(struct dma_fence *fence, struct dma_fence_cb *cb);
-void c_set_deadline(struct dma_fence *fence, ktime_t deadline);
 
 bool planted_atomic(struct dma_fence *fence);
 bool planted_call(struct dma_fence *fence);

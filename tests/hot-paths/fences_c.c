@@ -20,16 +20,6 @@ bool c_is_signaled_locked(struct dma_fence *fence)
 	return dma_fence_is_signaled_locked(fence);
 }
 
-int c_status(struct dma_fence *fence)
-{
-	if (!dma_fence_is_signaled(fence))
-		return 0;
-
-	/* Pairs with the atomic operation that signals. */
-	smp_rmb();
-	return fence->error ?: 1;
-}
-
 struct dma_fence *c_get(struct dma_fence *fence)
 {
 	return dma_fence_get(fence);
@@ -82,6 +72,7 @@ void c_signal_error(struct job *job, int error)
 	release(job);
 }
 
+/* The ring keeps itself until all of its fences are signaled, so they have no reference to it. */
 void c_signal_up_to(struct ring *ring, u64 seqno)
 {
 	struct job *job, *next;
@@ -95,8 +86,10 @@ void c_signal_up_to(struct ring *ring, u64 seqno)
 	list_cut_before(&done, &ring->pending, &job->node);
 	spin_unlock_irqrestore(&ring->lock, flags);
 
-	list_for_each_entry_safe(job, next, &done, node)
-		c_signal(job);
+	list_for_each_entry_safe(job, next, &done, node) {
+		dma_fence_signal(&job->base);
+		dma_fence_put(&job->base);
+	}
 }
 
 static void called(struct dma_fence *fence, struct dma_fence_cb *cb)
@@ -111,11 +104,6 @@ int c_add_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
 bool c_remove_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
 {
 	return dma_fence_remove_callback(fence, cb);
-}
-
-void c_set_deadline(struct dma_fence *fence, ktime_t deadline)
-{
-	dma_fence_set_deadline(fence, deadline);
 }
 
 /* c_is_signaled() with mistakes, each of which must be noticed. */

@@ -13,20 +13,12 @@ use kernel::{
         FenceCallbackRegistration,
         FenceContext,
         FenceOps,
-        FenceState,
-        LockedFence,
         SignaledFence,
         Timeline,
         TimelineSignaler, //
     },
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        }, //
-    },
+    sync::aref::ARef,
     time::{
         Instant,
         Monotonic, //
@@ -55,24 +47,6 @@ struct Job(u32);
 #[vtable]
 impl FenceOps for Job {
     const DRIVER_NAME: &'static CStr = c"hot_paths";
-}
-
-/// The payload of a fence that can be polled.
-struct Polled {
-    finished: Atomic<u64>,
-}
-
-#[vtable]
-impl FenceOps for Polled {
-    const DRIVER_NAME: &'static CStr = c"hot_paths";
-
-    fn signaled(&self, fence: &LockedFence<'_>) -> FenceState {
-        if self.finished.load(Relaxed) >= fence.seqno() {
-            FenceState::Done(Ok(()))
-        } else {
-            FenceState::Pending
-        }
-    }
 }
 
 /// A callback that does nothing.
@@ -105,13 +79,6 @@ fn rust_put(fence: ARef<DmaFence>) {
 #[no_mangle]
 fn rust_create(ring: &FenceContext<Job>, payload: u32) -> Option<Fence<Job>> {
     ring.new_fence(Job(payload), GFP_KERNEL).ok()
-}
-
-#[no_mangle]
-fn rust_create_polled(ring: &FenceContext<Polled>) -> Option<Fence<Polled>> {
-    let finished = Atomic::new(0);
-
-    ring.new_fence(Polled { finished }, GFP_KERNEL).ok()
 }
 
 #[no_mangle]

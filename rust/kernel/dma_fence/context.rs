@@ -208,8 +208,9 @@ struct Shared {
 ///
 /// # Invariants
 ///
-/// It owns a reference, so the [`Shared`] is valid for as long as this lives and for a grace period
-/// after that.
+/// It owns a reference, or is a copy, which is not dropped, of one that lives for as long as the
+/// copy is used. So the [`Shared`] is valid for as long as this lives and for a grace period after
+/// that.
 pub(super) struct ContextRef(NonNull<Shared>);
 
 // SAFETY: `Shared` is only read, but for its atomics, and can be freed on any thread.

@@ -84,8 +84,8 @@ impl FenceHeader {
     #[inline]
     pub(super) fn complete(&self, result: Result) {
         match result {
-            // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do
-            // not get what leads here.
+            // SAFETY: The fence is valid. With its lock held, against the documentation, this would
+            // wait for ever, but that is no undefined behaviour.
             Ok(()) => unsafe { bindings::dma_fence_signal(self.as_raw()) },
             Err(error) => self.complete_with_error(error),
         }
@@ -115,8 +115,7 @@ impl FenceHeader {
 
     /// Records an error for when the fence is signaled. Returns whether it has not been yet.
     pub(super) fn set_error(&self, error: Error) -> bool {
-        // SAFETY: The fence is valid, and its lock is not held by us: its ops and callbacks do not
-        // get what leads here.
+        // SAFETY: The fence is valid.
         unsafe { set_error(self.as_raw(), error) }
     }
 
@@ -145,9 +144,9 @@ impl FenceHeader {
 ///
 /// # Safety
 ///
-/// `fence` must be valid, and its lock must not be held by the caller.
+/// `fence` must be valid.
 pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) -> bool {
-    // SAFETY: By the safety requirements.
+    // SAFETY: By the safety requirements. See `FenceHeader::complete()` for who has the lock.
     let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
     // SAFETY: The fence is valid.
@@ -427,7 +426,7 @@ impl<T> Fence<T> {
     /// # Context
     ///
     /// Any, including hard interrupt context, if the payload may be dropped there. The lock of the
-    /// fence must not be held: neither its own ops nor its callbacks can do this.
+    /// fence must not be held, so a callback of it must not do this. Its ops have no way to.
     ///
     /// # Examples
     ///

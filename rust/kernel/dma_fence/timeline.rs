@@ -8,9 +8,10 @@
 //!
 //! # Locking
 //!
-//! The lock of the list is held to link and to unlink fences. Nothing of the driver runs under it,
-//! and no fence is signaled. To signal takes it once, for however many fences: those that have been
-//! taken from the list and are yet to be signaled can be found without it, under RCU.
+//! The lock of the list is held to link and to unlink fences, and to find the last one. Nothing of
+//! the driver runs under it, and no fence is signaled. To signal takes it once, for however many
+//! fences: that the last of them is about to be released is noted without it, and RCU keeps the
+//! memory for those who have just found it.
 //!
 //! # References
 //!
@@ -337,7 +338,7 @@ impl<T: FenceOps> Timeline<T> {
         if fence.context() != self.context() {
             return Err(EINVAL);
         }
-        // SAFETY: The fence is valid. Neither its ops nor its callbacks get a `DmaFence`.
+        // SAFETY: The fence is valid.
         match unsafe { set_error(fence.as_raw(), error) } {
             true => Ok(()),
             false => Err(EALREADY),
