@@ -7,7 +7,7 @@ from statistics import median
 from typing import Dict, List, Tuple
 
 from harness import job_stream, plot
-from harness.bench_claims import (LOCK, PENDING, SIDES, SPINS, TOLERANCE, Claim, Run, claims, dma_fence_size,
+from harness.bench_claims import (LOCK, PENDING, RESOLUTION, SIDES, SPINS, TOLERANCE, Claim, Run, claims, dma_fence_size,
                                   interval, ratios)
 from harness.hot_paths import Report, listing
 from harness.page import Page
@@ -89,8 +89,10 @@ def _method(page: Page, run: Run) -> None:
             rounds, with the interval that has the true median with a probability of 95 %.""",
         """The unpatched core was booted in turns with ours. What compares the two comes from different boots and is
             marked. Its interval is the whole range of all of these boots, each against each.""",
-        f"""A target holds if the whole interval is within it, or beyond it by no more than {TOLERANCE:.0%}. It does
-            not hold if the whole interval is beyond that. If the interval has both, there is no verdict: undecided.""",
+        f"""A target holds if the whole interval is within it, or beyond it by no more than {TOLERANCE:.0%}, or than
+            {RESOLUTION} ns: where the same instructions lie makes more of a difference. It does not hold if the whole
+            interval is beyond that. If the interval has both, there is no verdict: undecided. Only if the code is
+            the same as on the unpatched core, which is told from a disassembly, does it hold then.""",
         """Interrupts are off while a sample is taken. On User-mode Linux each switch of the interrupts is a system
             call of the host, so that with interrupts on it is those which are measured. These figures are given as
             well: they count such switches.""",

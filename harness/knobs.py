@@ -10,8 +10,8 @@ from harness.ui import Fail
 RELEASES = ("7.2", "7.3")  # that the series is made for
 
 HELP = {
-    "SERIES": "core (default: our opt-in C core and the crate), full (core, and locked ops for every backend but containers) or rust (the "
-              "crate on an unmodified core)",
+    "SERIES": "core (default: our opt-in C core and the crate), full (core, and locked ops for every backend but "
+              "containers) or rust (the crate on an unmodified core)",
     "ARCH": "run, test, shell and setup: the machine that QEMU is, x86_64 (default) or arm64",
     "BASE": "7.3 (default) or 7.2: the release that the series is put on",
     "KDIR": "a Linux tree of such a release to use instead of Debian's; it is only read",

@@ -78,7 +78,7 @@ def main() -> None:
     command = "make bench" + " QUICK=1" * knobs.QUICK + " PAGE=1" * knobs.PAGE
     run = Run(base=Boots(sides[0]), ours=Boots(sides[1]), date=time.strftime("%Y-%m-%d", time.gmtime()),
               command=command, machine=_machine(), version=found.version, load=max(load),
-              rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"])
+              rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"], same_code=counted.same_code())
     shutil.rmtree(FOLDER, ignore_errors=True)
     page, claims, plots = write(run, counted, streams, FOLDER)
     cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
