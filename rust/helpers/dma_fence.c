@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <linux/dma-fence-array.h>
-#include <linux/dma-fence-chain.h>
 #include <linux/dma-fence.h>
 
 __rust_helper struct dma_fence *rust_helper_dma_fence_get(struct dma_fence *fence)
@@ -68,31 +66,6 @@ __rust_helper bool rust_helper_dma_fence_is_later(struct dma_fence *f1,
 						  struct dma_fence *f2)
 {
 	return dma_fence_is_later(f1, f2);
-}
-
-__rust_helper bool rust_helper_dma_fence_is_array(struct dma_fence *fence)
-{
-	return dma_fence_is_array(fence);
-}
-
-__rust_helper bool rust_helper_dma_fence_is_chain(struct dma_fence *fence)
-{
-	return dma_fence_is_chain(fence);
-}
-
-__rust_helper bool rust_helper_dma_fence_is_container(struct dma_fence *fence)
-{
-	return dma_fence_is_container(fence);
-}
-
-__rust_helper struct dma_fence_chain *rust_helper_dma_fence_chain_alloc(void)
-{
-	return dma_fence_chain_alloc();
-}
-
-__rust_helper void rust_helper_dma_fence_chain_free(struct dma_fence_chain *chain)
-{
-	dma_fence_chain_free(chain);
 }
 
 #ifndef CONFIG_LOCKDEP

@@ -18,10 +18,7 @@ use crate::{
         CStrExt as _, //
     },
     sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
+        aref::AlwaysRefCounted,
         barrier::{
             smp_mb,
             Read, //
@@ -129,9 +126,20 @@ impl DmaFence {
     /// # Examples
     ///
     /// ```
-    /// use kernel::dma_fence::DmaFence;
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let consumer = fence.to_dma_fence();
     ///
-    /// assert!(DmaFence::stub().has_signaled());
+    /// assert!(!consumer.has_signaled());
+    /// fence.signal(Ok(()));
+    /// assert!(consumer.has_signaled());
+    /// # Ok::<(), Error>(())
     /// ```
     #[inline]
     pub fn has_signaled(&self) -> bool {
