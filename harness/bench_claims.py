@@ -17,7 +17,8 @@ LOCK = Key("lock", "c")
 # What stops a target.
 HELPERS = "what are inline functions in C, such as those for references, are calls of helpers in Rust"
 RETEST = ("the signaled bit is tested before the lock is taken, as it tells whether an external lock is still there, and "
-          "again under it, as the contract asks for, in a function that is called")
+          "again under it, as the contract asks for, in a function that is called; and the lock is tried and not waited "
+          "for, which reads it before it takes it")
 TRAMPOLINE = ("a callback is called by way of a function in the kernel image, since the module that has it may be unloaded "
               f"as soon as it has returned; and {HELPERS}")
 RELEASE = ("that function notes that the callback has returned, so that the registration can be dropped without the lock. "
