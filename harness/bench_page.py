@@ -3,7 +3,6 @@
 
 from collections import Counter
 from pathlib import Path
-from statistics import median
 from typing import Dict, List, Tuple
 
 from harness import job_stream, plot
