@@ -45,8 +45,9 @@ class Page:
 
 
 def simple_table(rows: Sequence[Sequence[object]]) -> str:
-    """A simple table in reStructuredText, of a header and rows. Empty cells, which it cannot have, become a dash."""
-    cells = [[str(cell) or "-" for cell in row] for row in rows]
+    """A simple table in reStructuredText, of a header and rows. Empty cells, which it cannot have, become a dash, which
+    must not be the one that begins a list."""
+    cells = [[str(cell) or "–" for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     rule = "  ".join("=" * width for width in widths)
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
