@@ -103,7 +103,7 @@ impl Submission {
         in_fence: Option<ARef<DmaFence>>,
     ) -> Result<Self> {
         let fence = FenceAllocation::new(GFP_KERNEL)?;
-        let buffer = KVec::zeroed(BUFFER_SIZE, GFP_KERNEL)?;
+        let buffer = KVec::from_elem(0, BUFFER_SIZE, GFP_KERNEL)?;
 
         let in_fence = match in_fence {
             None => None,
