@@ -4,7 +4,7 @@
 //!
 //! Each thing is a step. `/dev/faults` gives their names, one a line, and its only ioctl runs the
 //! step with a number, on the task of the caller: that is the one whose allocations fail. The ioctl
-//! fails with what the step has failed with, which must be `ENOMEM`, and with `EUCLEAN` if
+//! fails with what the step has failed with, which must be `ENOMEM`, and with `ERANGE` if
 //! something is not as it should be: then a line in the kernel log says what. Whether it fails or
 //! not, a step leaves nothing behind.
 //!
@@ -155,7 +155,7 @@ fn expect(condition: bool) -> Result {
         return Ok(());
     }
     pr_err!("not as it should be: line {}\n", Location::caller().line());
-    Err(EUCLEAN)
+    Err(ERANGE)
 }
 
 /// How many payloads there are.
@@ -664,7 +664,7 @@ fn resv_fences() -> Result {
 fn resv_singleton() -> Result {
     let (one, two) = issue_two()?;
     let resv = resv_with(&one, &two)?;
-    let single = resv.get_singleton(DmaResvUsage::Read)?.ok_or(EUCLEAN)?;
+    let single = resv.get_singleton(DmaResvUsage::Read)?.ok_or(ERANGE)?;
 
     expect(single.as_array().is_some())
 }
@@ -678,7 +678,7 @@ fn syncobj() -> Result {
 }
 
 fn syncobj_signaled() -> Result {
-    let fence = SyncObj::new_signaled()?.fence().ok_or(EUCLEAN)?;
+    let fence = SyncObj::new_signaled()?.fence().ok_or(ERANGE)?;
     expect(fence.is_signaled())
 }
 
