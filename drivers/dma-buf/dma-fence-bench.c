@@ -366,17 +366,12 @@ full_create(struct context *context, const struct dma_fence_ops *ops, u64 value,
 	return fence;
 }
 
-static __always_inline void full_destroy(struct full_fence *fence)
-{
-	payload_destroy(&fence->payload);
-	context_put(fence->context);
-	dma_fence_put(&fence->base);
-}
-
 static __always_inline void full_signal(struct full_fence *fence)
 {
 	dma_fence_signal(&fence->base);
-	full_destroy(fence);
+	payload_destroy(&fence->payload);
+	context_put(fence->context);
+	dma_fence_put(&fence->base);
 }
 
 static __always_inline struct deferred_fence *

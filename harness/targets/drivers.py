@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """make drivers: fences of the kernel's own drivers, in C, on QEMU with KASAN and lockdep.
 
-The kernel runs its KUnit suites for dma-buf, for the DRM scheduler and for TTM, and a program uses fences of sw_sync, vgem and vkms,
-and sync objects of virtio_gpu. Nothing of that is in Rust, and all of it exists without the series: with SERIES=rust, where
-the C core is unmodified, it tells what is not ours.
+The kernel runs its KUnit suites for dma-buf, for the DRM scheduler and for TTM, and a program uses fences of sw_sync,
+vgem and vkms, and sync objects of virtio_gpu. Nothing of that is in Rust, and all of it exists without the series: with
+SERIES=rust, where the C core is unmodified, it tells what is not ours.
 """
 
 import sys

@@ -113,12 +113,6 @@ impl FenceHeader {
         unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
     }
 
-    /// Records an error for when the fence is signaled. Returns whether it has not been yet.
-    pub(super) fn set_error(&self, error: Error) -> bool {
-        // SAFETY: The fence is valid.
-        unsafe { set_error(self.as_raw(), error) }
-    }
-
     /// Releases the references to the fence and to the module, which is `owner`.
     ///
     /// # Safety
@@ -508,7 +502,8 @@ impl<T> Fence<T> {
     /// ```
     #[inline]
     pub fn set_error(&self, error: Error) {
-        self.header().set_error(error);
+        // SAFETY: The fence is valid.
+        unsafe { set_error(self.header().as_raw(), error) };
     }
 
     /// Returns the payload, pinned, as it is for as long as the fence has it.
