@@ -20,7 +20,10 @@ _USERS = ["drivers/gpu/drm/amd/amdgpu/amdgpu_trace_points.o", "drivers/gpu/drm/s
 # What is included by another file, and no object.
 _PARTS = {"drivers/gpu/drm/i915/selftests/i915_sw_fence.c": "drivers/gpu/drm/i915/i915_sw_fence.c"}
 
-_WARNING = re.compile(r"(\S+\.[ch]):\d+:(?:\d+:)? (warning|error): (.*)")
+# A folder whose objects belong to the Makefile of another one.
+_ELSEWHERE = {"drivers/gpu/drm/amd/amdkfd/": "drivers/gpu/drm/amd/amdgpu/../amdkfd/"}
+
+_WARNING = re.compile(r"(\S+\.[ch]):\d+:(?:\d+:)? (?:fatal )?(warning|error): (.*)")
 
 
 class Built(NamedTuple):
@@ -32,8 +35,14 @@ class Built(NamedTuple):
         return {"archs": self.archs, "warnings": self.warnings, "problems": self.problems}
 
 
+def _object(name: str) -> str:
+    """What kbuild compiles a file of a driver to."""
+    folder, slash, file = _PARTS.get(name, name).rpartition("/")
+    return _ELSEWHERE.get(folder + slash, folder + slash) + file[:-1] + "o"
+
+
 def _objects(files: Iterable[str]) -> Set[str]:
-    return {_PARTS.get(name, name)[:-1] + "o" for name in files if name.startswith("drivers/") and name.endswith(".c")}
+    return {_object(name) for name in files if name.startswith("drivers/") and name.endswith(".c")}
 
 
 def touched(entry: series.Entry) -> Set[str]:
