@@ -128,7 +128,7 @@ def build(found: Base) -> Built:
             if said:
                 base_log = cache.LOG / f"objects-{arch}-base.log"
                 _configure(theirs.path, arch, home, base_log, step)
-                old = _compile(theirs.path, arch, home, made, base_log, step)
+                old = _compile(theirs.path, arch, home, wanted, base_log, step)
                 result.problems.extend(f"{arch}: new: {text}" for text in sorted(said - old))
                 result.warnings[arch] = sorted(said & old)
                 step.note = f"{len(old)} warnings"
