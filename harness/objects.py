@@ -12,10 +12,14 @@ from harness.ui import Fail, Step
 ARCHITECTURES = ("x86_64", "arm64")
 STEPS = 2 + 3 * len(ARCHITECTURES)
 CONFIG = kernel.CONFIGS / "objects.config"
-# What is built of files that the series does not touch, but whose headers it does.
-_USERS = ["drivers/gpu/drm/amd/amdgpu/amdgpu_trace_points.o", "drivers/gpu/drm/scheduler/sched_main.o",
-          "drivers/gpu/drm/scheduler/sched_entity.o", "drivers/gpu/drm/scheduler/tests/tests_basic.o",
-          "drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o", "drivers/dma-buf/sync_debug.o"]
+# Headers that the series touches, and the objects that show whether they compile.
+_USERS = {
+    "drivers/gpu/drm/amd/amdgpu/amdgpu_trace.h": ["drivers/gpu/drm/amd/amdgpu/amdgpu_trace_points.o"],
+    "include/drm/gpu_scheduler.h": ["drivers/gpu/drm/scheduler/sched_main.o", "drivers/gpu/drm/scheduler/sched_entity.o",
+                                    "drivers/gpu/drm/scheduler/tests/tests_basic.o"],
+    "include/linux/dma-fence.h": ["drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o",
+                                  "drivers/dma-buf/sync_debug.o"],
+}
 
 # What is included by another file, and no object.
 _PARTS = {"drivers/gpu/drm/i915/selftests/i915_sw_fence.c": "drivers/gpu/drm/i915/i915_sw_fence.c"}
@@ -46,14 +50,15 @@ def _objects(files: Iterable[str]) -> Set[str]:
 
 
 def touched(entry: series.Entry) -> Set[str]:
-    """The objects of drivers that a commit touches."""
-    return _objects(re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff) + entry.files)
+    """The objects of drivers that a commit touches, by their source or by a header."""
+    files = re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff) + entry.files
+    return _objects(files).union(*(_USERS.get(file, []) for file in files))
 
 
 def names() -> List[str]:
-    """The objects of all backends, of all files of drivers that the series touches, and of users of its headers."""
+    """The objects of all backends, and of all that the series touches."""
     return sorted(_objects(backend.file for backend in backends.read().values()).union(
-        _USERS, *(touched(entry) for entry in series.of("full"))))
+        *(touched(entry) for entry in series.of("full"))))
 
 
 def _make(path: Path, arch: str, build: Path) -> List:
