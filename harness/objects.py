@@ -2,6 +2,7 @@
 """Compiling what SERIES=full touches, on the architectures that have it, with W=1 and sparse: no warning may be new."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Sequence, Set
 
@@ -81,14 +82,22 @@ def _configure(path: Path, arch: str, build: Path, log: Path, step: Step) -> Non
 
 
 def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, step: Step,
-             flags: Sequence[str] = ("W=1", "C=1", "CHECK=sparse")) -> Set[str]:
-    """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers."""
+             flags: Sequence[str] = ("W=1", "C=1", f"CHECK={tools.SPARSE}")) -> "Counter[str]":
+    """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers, and how often."""
     for name in wanted:
         (build / name).unlink(missing_ok=True)
     proc.run([*_make(path, arch, build), "-k", *flags, *wanted], log, step, f"compiling for {arch}",
              env=tools.kernel_environment(), count="objects", check=False)
-    return {f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[2]}: {match[3]}"
-            for match in map(_WARNING.search, log.read_text(errors="replace").splitlines()) if match}
+    text = log.read_text(errors="replace")
+    if "is not available or not up to date" in text:
+        raise Fail("kbuild does not take this sparse", "install a newer one", log)
+    return Counter(f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[2]}: {match[3]}"
+                   for match in map(_WARNING.search, text.splitlines()) if match)
+
+
+def _new(said: "Counter[str]", old: "Counter[str]") -> List[str]:
+    """What is not said of the base kernel, or less often. How often a header is included does not count."""
+    return sorted(text for text in said if text not in old or ".c: " in text and said[text] > old[text])
 
 
 def build_loose(source: series.Source, wanted: Set[str], step: Step) -> None:
@@ -134,8 +143,8 @@ def build(found: Base) -> Built:
                 base_log = cache.LOG / f"objects-{arch}-base.log"
                 _configure(theirs.path, arch, home, base_log, step)
                 old = _compile(theirs.path, arch, home, wanted, base_log, step)
-                result.problems.extend(f"{arch}: new: {text}" for text in sorted(said - old))
-                result.warnings[arch] = sorted(said & old)
+                result.problems.extend(f"{arch}: new: {text}" for text in _new(said, old))
+                result.warnings[arch] = sorted(set(said) & set(old))
                 step.note = f"{len(old)} warnings"
     result.problems.extend(f"{name} was built for no architecture (see {cache.LOG}/objects-*.log)"
                            for name in wanted if name not in result.archs)

@@ -131,8 +131,7 @@ def sparse(ctx: Context, step: Step) -> Findings:
     names = [name for name in _ours(ctx.overlay, ".c") if not name.startswith("rust/helpers/")]
     if not names:
         return []
-    text = _make(ctx, step, "sparse.log", *(name[:-2] + ".o" for name in names), C="2",
-                 CHECK="sparse -D__typeof_unqual__=__typeof__")  # which older ones do not know
+    text = _make(ctx, step, "sparse.log", *(name[:-2] + ".o" for name in names), C="2", CHECK=tools.SPARSE)
     # Of every MODULE_ line, in the kernel's own files as well.
     noise = "error: bad constant expression"
     lines = [ctx.local(line) for line in text.splitlines()
