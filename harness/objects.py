@@ -92,7 +92,8 @@ def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, s
     if "is not available or not up to date" in text:
         raise Fail("kbuild does not take this sparse", "install a newer one", log)
     return Counter(f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[2]}: {match[3]}"
-                   for match in map(_WARNING.search, text.splitlines()) if match)
+                   for match in map(_WARNING.search, text.splitlines())
+                   if match and tools.SPARSE_NOISE not in match[0])
 
 
 def _new(said: "Counter[str]", old: "Counter[str]") -> List[str]:
