@@ -26,7 +26,7 @@ _USERS = {
 _PARTS = {"drivers/gpu/drm/i915/selftests/i915_sw_fence.c": "drivers/gpu/drm/i915/i915_sw_fence.c"}
 
 # A folder whose objects belong to the Makefile of another one.
-_ELSEWHERE = {"drivers/gpu/drm/amd/amdkfd/": "drivers/gpu/drm/amd/amdgpu/../amdkfd/"}
+_ELSEWHERE = {"drivers/gpu/drm/amd/amdkfd": "drivers/gpu/drm/amd/amdgpu/../amdkfd"}
 
 _WARNING = re.compile(r"(\S+\.[ch]):\d+:(?:\d+:)? (?:fatal )?(warning|error): (.*)")
 
@@ -42,8 +42,8 @@ class Built(NamedTuple):
 
 def _object(name: str) -> str:
     """What kbuild compiles a file of a driver to."""
-    folder, slash, file = _PARTS.get(name, name).rpartition("/")
-    return _ELSEWHERE.get(folder + slash, folder + slash) + file[:-1] + "o"
+    folder, _, file = _PARTS.get(name, name).rpartition("/")
+    return f"{_ELSEWHERE.get(folder, folder)}/{file[:-1]}o"
 
 
 def _objects(files: Iterable[str]) -> Set[str]:
