@@ -25,7 +25,7 @@ class Backend(NamedTuple):
     kind: str           # how its ops are called in the end: locked or unlocked
     patches: List[str]  # without .patch
     digest: str         # of the functions that were reviewed
-    found: bool         # the semantic patch finds something in the unpatched tree
+    found: str          # the file of the unpatched tree in which the semantic patch finds something, if it does
     reason: str
 
     @property
@@ -39,9 +39,10 @@ def read() -> Dict[Tuple[str, str], Backend]:
     for number, line, reason in reasons.read(_FILE):
         words = line.split()
         if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES
-                or words[7:] not in ([], ["found"])):
-            raise Fail(f"harness/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST [found]")
-        found.append(Backend(*words[:5], words[5].split(","), words[6], len(words) == 8, reason))
+                or not re.fullmatch(r"(found(:\S+)?)?", "".join(words[7:]))):
+            raise Fail(f"harness/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST [found[:FILE]]")
+        place = "".join(words[7:]).replace("found:", words[0].rpartition("/")[0] + "/")
+        found.append(Backend(*words[:5], words[5].split(","), words[6], words[0] if place == "found" else place, reason))
     if len({backend.key for backend in found}) < len(found):
         raise Fail("harness/backends names a backend twice")
     return {backend.key: backend for backend in found}

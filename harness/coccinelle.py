@@ -47,10 +47,14 @@ def _spatch(rules: Path, top: Path, file: str) -> str:
 def _all(rules: Path, top: Path, files: List[str], step: Step) -> List[Tuple[str, str]]:
     with ThreadPoolExecutor(int(knobs.JOBS)) as pool:
         texts = []
-        for text in pool.map(lambda file: _spatch(rules, top, file), files):
-            texts.append(text)
-            step.note = f"{len(texts)} of {len(files)} files"
-            step.tick()
+        try:
+            for text in pool.map(lambda file: _spatch(rules, top, file), files):
+                texts.append(text)
+                step.note = f"{len(texts)} of {len(files)} files"
+                step.tick()
+        except BaseException:
+            proc.kill_all()  # or leaving this waits for them
+            raise
     return list(zip(files, texts))
 
 

@@ -41,7 +41,7 @@ def _unpack(commit: str, pattern: str) -> Tuple[Path, List[str]]:
 
 
 def _look(what: str, commit: str) -> Tree:
-    path, files = _unpack(commit, r"\bdma_fence_ops\b|\bdma_fence_init(64)?\b")
+    path, files = _unpack(commit, r"\bdma_fence_(ops|init|init64|lock_irqsave)\b")
     source = [file for file in files if not file.endswith(".rs")]
     with Step(f"ops tables ({what})") as step:
         tables = coccinelle.tables(path, source, step)
@@ -77,16 +77,16 @@ def _gone(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
 
 def _unexpected(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
     """What the semantic patch should have found in the unpatched tree, or should not."""
-    folders = {backend.file.rpartition("/")[0] for backend in known.values() if backend.found}
-    seen = {finding.file.rpartition("/")[0] for finding in tree.findings}
-    return ([f"the semantic patch finds nothing in {folder}" for folder in sorted(folders - seen)]
-            + [f"{f.file}:{f.line}: nobody knew: {f.text}" for f in tree.findings
-               if f.file.rpartition("/")[0] not in folders])
+    files = {backend.found for backend in known.values() if backend.found}
+    seen = {finding.file for finding in tree.findings}
+    return ([f"the semantic patch finds nothing in {file}" for file in sorted(files - seen)]
+            + [f"{f.file}:{f.line}: nobody knew: {f.text}" for f in tree.findings if f.file not in files])
 
 
 def _full(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
     """What is not as the list says when the whole series is applied."""
     found = [f"{f.file}:{f.line}: with SERIES=full: {f.text}" for f in tree.findings]
+    found += [f"with SERIES=full, {text}" for text in _gone(known, tree)]
     entries = {entry.name: entry for entry in series.of("full")}
     for table in tree.tables:
         backend = known.get((table.file, table.name))
@@ -135,7 +135,7 @@ def main() -> None:
     known = backends.read()
     ui.plan(9 + (objects.STEPS if knobs.BUILD else 0))
     if knobs.BUILD:
-        tools.prepare(qemu=False, rust=False)
+        tools.prepare(qemu=False)
     else:
         tools.prepare_source()
     with Step("coccinelle") as step:

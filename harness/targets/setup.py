@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """make setup: all that the other targets would install or fetch, so that they need no network afterwards."""
 
-from harness import base, cache, guest, herd7, tools, ui
+from harness import base, cache, coccinelle, guest, herd7, tools, ui
 from harness.ui import Step
 
 
@@ -9,8 +9,8 @@ def main() -> None:
     ui.plan(5)
     tools.prepare()
     base.get()
-    with Step("linters and Sphinx") as step:
-        tools.want(tools.LINTERS + tools.DOCS, step)
+    with Step("linters, Sphinx and coccinelle") as step:
+        tools.want(tools.LINTERS + tools.DOCS + coccinelle.NEEDS, step)
     with Step("herd7") as step:
         herd7.command(step)
     with Step("crates of the guest program") as step:

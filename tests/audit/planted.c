@@ -34,6 +34,17 @@ static const char *shared_timeline(struct dma_fence *fence)
 	return kasprintf(GFP_KERNEL, "planted");			/* expect: sleeps */
 }
 
+static bool shared_enable_signaling(struct dma_fence *fence)
+{
+	struct shared_fence *f = container_of(fence, struct shared_fence, base);
+
+	spin_lock(&f->shared->queue_lock);				/* expect: queue_lock */
+	f->done = false;
+	spin_unlock(&f->shared->queue_lock);
+
+	return true;
+}
+
 static bool shared_signaled(struct dma_fence *fence)
 {
 	struct shared_fence *f = container_of(fence, struct shared_fence, base);
@@ -58,6 +69,7 @@ static void shared_set_deadline(struct dma_fence *fence, ktime_t deadline)
 static const struct dma_fence_ops shared_ops = {
 	.get_driver_name = shared_name,
 	.get_timeline_name = shared_timeline,
+	.enable_signaling = shared_enable_signaling,
 	.signaled = shared_signaled,
 	.set_deadline = shared_set_deadline,
 };
@@ -91,6 +103,14 @@ static bool shared_poll(struct shared *shared, struct shared_fence *f)
 	spin_unlock_irqrestore(&shared->queue_lock, flags);
 
 	return done || dma_fence_is_signaled(&f->base);
+}
+
+static void shared_complete(struct shared *shared, struct shared_fence *f, struct shared_fence *next)
+{
+	spin_lock(&shared->queue_lock);
+	dma_fence_signal_locked(&f->base);
+	dma_fence_signal(&next->base);					/* expect: queue_lock */
+	spin_unlock(&shared->queue_lock);
 }
 
 static bool shared_poll_locked(struct shared *shared, struct shared_fence *f)
@@ -157,8 +177,15 @@ static bool container_signaled(struct dma_fence *fence)
 	return dma_fence_is_signaled(container_of(fence, struct shared_fence, base)->parent);
 }
 
+static void container_check(struct dma_fence *fence)
+{
+	dma_fence_signal(fence);					/* expect: container_enable_signaling */
+}
+
 static bool container_enable_signaling(struct dma_fence *fence)
 {
+	msleep(1);							/* expect: sleeps */
+	container_check(fence);
 	return !dma_fence_get_status(fence);				/* expect: dma_fence_get_status */
 }
 

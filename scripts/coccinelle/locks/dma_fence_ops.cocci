@@ -22,31 +22,35 @@ position p;
 
 struct dma_fence_ops s@p = { ..., .unlocked_ops = true, ... };
 
-// What is called under the lock only if the ops are locked ...
+// What of these is called without the lock
 
-@forwarder@
+@outside@
 identifier s, fn;
 identifier member = {get_driver_name, get_timeline_name, signaled, set_deadline};
-position p != unlocked.p;
+position unlocked.p, q;
 @@
 
-struct dma_fence_ops s@p = { ..., .member = fn, ... };
+struct dma_fence_ops s@p = { ..., .member = fn@q, ... };
 
-// ... and in any case
+// What is called under the lock ...
 
 @op@
 identifier s, fn;
 identifier member = {get_driver_name, get_timeline_name, signaled, set_deadline, enable_signaling};
-position p != unlocked.p;
+position q != outside.q;
 @@
 
-struct dma_fence_ops s@p = { ..., .member = fn, ... };
+struct dma_fence_ops s = { ..., .member = fn@q, ... };
 
-@enable@
+// ... and must not take that of another, which enable_signaling of a container may
+
+@forwarder@
 identifier s, fn;
+identifier member = {get_driver_name, get_timeline_name, signaled, set_deadline};
+position q != outside.q;
 @@
 
-struct dma_fence_ops s = { ..., .enable_signaling = fn, ... };
+struct dma_fence_ops s = { ..., .member = fn@q, ... };
 
 // Ops that take the lock, by whatever name
 
@@ -61,26 +65,6 @@ identifier h = {dma_fence_lock_irqsave, dma_fence_is_signaled,
 		dma_fence_wait, dma_fence_wait_timeout,
 		dma_fence_default_wait, dma_fence_describe};
 position p;
-@@
-
-fn(struct dma_fence *f, ...)
-{
-	<+...
-	h@p(f, ...)
-	...+>
-}
-
-@self_enable exists@
-identifier enable.fn, f;
-identifier h = {dma_fence_lock_irqsave, dma_fence_is_signaled,
-		dma_fence_signal, dma_fence_signal_timestamp,
-		dma_fence_check_and_signal, dma_fence_set_deadline,
-		dma_fence_driver_name, dma_fence_timeline_name,
-		dma_fence_enable_signaling, dma_fence_add_callback,
-		dma_fence_remove_callback, dma_fence_get_status,
-		dma_fence_wait, dma_fence_wait_timeout,
-		dma_fence_default_wait, dma_fence_describe};
-position p != self.p;
 @@
 
 fn(struct dma_fence *f, ...)
@@ -122,7 +106,7 @@ g(struct dma_fence *f, ...)
 }
 
 @own_lock@
-identifier forwarder.s, lk;
+identifier op.s, lk;
 identifier init = {dma_fence_init, dma_fence_init64};
 expression E, x;
 @@
@@ -130,7 +114,7 @@ expression E, x;
 init(x, &s, \(&E->lk\|&E.lk\), ...)
 
 @self_lock exists@
-identifier forwarder.fn, own_lock.lk;
+identifier op.fn, own_lock.lk;
 identifier lock = {spin_lock, spin_lock_bh, spin_lock_irq, spin_lock_irqsave};
 expression E;
 position p;
@@ -188,7 +172,7 @@ identifier h = {dma_fence_is_signaled, dma_fence_signal,
 		dma_fence_set_deadline, dma_fence_driver_name,
 		dma_fence_timeline_name, dma_fence_add_callback,
 		dma_fence_get_status};
-position p != {self.p, self_enable.p};
+position p != self.p;
 @@
 
 fn(struct dma_fence *f, ...)
@@ -213,8 +197,10 @@ identifier lock_of_fences.lk;
 identifier lock = {spin_lock, spin_lock_bh, spin_lock_irq, spin_lock_irqsave};
 identifier unlock = {spin_unlock, spin_unlock_bh, spin_unlock_irq,
 		     spin_unlock_irqrestore};
-identifier h = {dma_fence_is_signaled, dma_fence_set_deadline,
-		dma_fence_driver_name, dma_fence_timeline_name,
+identifier h = {dma_fence_is_signaled, dma_fence_signal,
+		dma_fence_signal_timestamp, dma_fence_check_and_signal,
+		dma_fence_set_deadline, dma_fence_driver_name,
+		dma_fence_timeline_name, dma_fence_enable_signaling,
 		dma_fence_add_callback, dma_fence_get_status,
 		dma_fence_init, dma_fence_init64, dma_resv_add_fence,
 		dma_resv_test_signaled, drm_syncobj_replace_fence,
@@ -278,14 +264,6 @@ p << self.p;
 coccilib.report.print_report(p[0], "ERROR: %s is called with the lock of its fence held, which %s takes" % (fn, h))
 
 @script:python depends on report@
-fn << enable.fn;
-h << self_enable.h;
-p << self_enable.p;
-@@
-
-coccilib.report.print_report(p[0], "ERROR: %s is called with the lock of its fence held, which %s takes" % (fn, h))
-
-@script:python depends on report@
 fn << op.fn;
 g << helper.g;
 h << self_helper.h;
@@ -295,7 +273,7 @@ p << self_helper.p;
 coccilib.report.print_report(p[0], "ERROR: %s is called by %s with the lock of its fence held, which %s takes" % (g, fn, h))
 
 @script:python depends on report@
-fn << forwarder.fn;
+fn << op.fn;
 lk << own_lock.lk;
 p << self_lock.p;
 @@
