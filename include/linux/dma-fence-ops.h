@@ -56,7 +56,8 @@
  * * whoever must know, rather than poll again, calls dma_fence_get_status(). It
  *   waits for the lock and always asks. That is a worker which looks once for
  *   each interrupt what has finished, or code that resets the hardware or submits
- *   a job again unless it has finished.
+ *   a job again unless it has finished. A container polls the fences in it, so
+ *   these have to be asked, see dma_fence_unwrap_for_each().
  *
  * On PREEMPT_RT a poll waits, too: it may have preempted the one that has the
  * lock, and must then lend it its priority.
