@@ -16,10 +16,15 @@ CONFIG = kernel.CONFIGS / "objects.config"
 # Headers that the series touches, and the objects that show whether they compile.
 _USERS = {
     "drivers/gpu/drm/amd/amdgpu/amdgpu_trace.h": ["drivers/gpu/drm/amd/amdgpu/amdgpu_trace_points.o"],
+    "drivers/gpu/drm/scheduler/tests/sched_tests.h": ["drivers/gpu/drm/scheduler/tests/tests_scheduler.o"],
+    "drivers/gpu/drm/vc4/vc4_drv.h": ["drivers/gpu/drm/vc4/vc4_drv.o", "drivers/gpu/drm/vc4/vc4_v3d.o"],
+    "drivers/gpu/drm/vmwgfx/vmwgfx_drv.h": ["drivers/gpu/drm/vmwgfx/vmwgfx_cmdbuf.o"],
     "include/drm/gpu_scheduler.h": ["drivers/gpu/drm/scheduler/sched_main.o", "drivers/gpu/drm/scheduler/sched_entity.o",
                                     "drivers/gpu/drm/scheduler/tests/tests_basic.o"],
     "include/linux/dma-fence.h": ["drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o",
                                   "drivers/dma-buf/sync_debug.o"],
+    "include/linux/dma-fence-ops.h": ["drivers/dma-buf/dma-fence.o", "drivers/dma-buf/dma-fence-ops.o"],
+    "include/trace/events/dma_fence.h": ["drivers/dma-buf/dma-fence.o"],
 }
 
 # What is included by another file, and no object.
@@ -28,7 +33,10 @@ _PARTS = {"drivers/gpu/drm/i915/selftests/i915_sw_fence.c": "drivers/gpu/drm/i91
 # A folder whose objects belong to the Makefile of another one.
 _ELSEWHERE = {"drivers/gpu/drm/amd/amdkfd": "drivers/gpu/drm/amd/amdgpu/../amdkfd"}
 
-_WARNING = re.compile(r"(\S+\.[ch]):\d+:(?:\d+:)? (?:fatal )?(warning|error): (.*)")
+# What the compiler, sparse and objtool say, and kernel-doc.
+_WARNING = re.compile(r"(?P<file>\S+\.[cho]):(?:\d+:)?(?:\d+:)? (?:fatal )?(?:warning|error): (?P<text>.*)"
+                      r"|(?:Warning|Error): (?P<doc_file>\S+\.[ch]):\d+:? (?P<doc_text>.*)")
+_OFFSET = re.compile(r"\+0x[0-9a-f]+")
 
 
 class Built(NamedTuple):
@@ -52,8 +60,13 @@ def _objects(files: Iterable[str]) -> Set[str]:
 
 def touched(entry: series.Entry) -> Set[str]:
     """The objects of drivers that a commit touches, by their source or by a header."""
-    files = re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff) + entry.files
-    return _objects(files).union(*(_USERS.get(file, []) for file in files))
+    changed = re.findall(r"(?m)^\+\+\+ b/(\S+)$", entry.diff)
+    headers = [file for file in changed if file.endswith(".h") and not file.startswith("rust/")]
+    for file in headers:
+        if file not in _USERS:
+            raise Fail(f"nobody knows what to compile for {file}, which {entry.name} changes",
+                       "name objects that include it in _USERS of harness/objects.py")
+    return _objects(changed + entry.files).union(*(_USERS[file] for file in headers))
 
 
 def names() -> List[str]:
@@ -84,6 +97,8 @@ def _configure(path: Path, arch: str, build: Path, log: Path, step: Step) -> Non
 def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, step: Step,
              flags: Sequence[str] = ("W=1", "C=1", f"CHECK={tools.SPARSE}")) -> "Counter[str]":
     """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers, and how often."""
+    if not wanted:
+        return Counter()
     for name in wanted:
         (build / name).unlink(missing_ok=True)
     proc.run([*_make(path, arch, build), "-k", *flags, *wanted], log, step, f"compiling for {arch}",
@@ -91,9 +106,12 @@ def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, s
     text = log.read_text(errors="replace")
     if "is not available or not up to date" in text:
         raise Fail("kbuild does not take this sparse", "install a newer one", log)
-    return Counter(f"{match[1].rpartition(str(path) + '/')[2].replace('../linux/', '')}: {match[2]}: {match[3]}"
-                   for match in map(_WARNING.search, text.splitlines())
-                   if match and tools.SPARSE_NOISE not in match[0])
+    said: "Counter[str]" = Counter()
+    for match in map(_WARNING.search, text.splitlines()):
+        if match and tools.SPARSE_NOISE not in match[0]:
+            file = (match["file"] or match["doc_file"]).rpartition(f"{path}/")[2].replace("../linux/", "")
+            said[f"{file}: " + _OFFSET.sub("", match["text"] or match["doc_text"])] += 1
+    return said
 
 
 def _new(said: "Counter[str]", old: "Counter[str]") -> List[str]:
@@ -105,20 +123,23 @@ def build_loose(source: series.Source, wanted: Set[str], step: Step) -> None:
     """Builds objects of a part of the series, each for the first architecture that has it. None may warn.
 
     kbuild also tries to compile what an architecture does not have. What is said then tells nothing, unless no other has
-    it either.
+    it either, so those that were made are compiled again without the rest.
     """
     left = sorted(wanted)
     for arch in ARCHITECTURES:
         build_folder, log = source.home / f"objects-{arch}", cache.LOG / f"objects-{source.home.name}-{arch}.log"
         _configure(source.path, arch, build_folder, log, step)
-        said = sorted(_compile(source.path, arch, build_folder, left, log, step, flags=()))
-        left = [name for name in left if not (build_folder / name).exists()]
-        if said and not left:
-            raise Fail(f"there are warnings when compiling for {arch}", log=log, lines=said)
+        said = _compile(source.path, arch, build_folder, left, log, step, flags=())
+        made = [name for name in left if (build_folder / name).exists()]
+        rest = [name for name in left if name not in made]
+        warnings = _compile(source.path, arch, build_folder, made, log, step, flags=()) if rest else said
+        if warnings:
+            raise Fail(f"there are warnings when compiling for {arch}", log=log, lines=sorted(warnings))
+        left = rest
         if not left:
             break
     if left:
-        raise Fail(f"{left[0]} is built for no architecture", log=log, lines=said)
+        raise Fail(f"{left[0]} is built for no architecture", log=log, lines=sorted(said))
     step.note = f"{len(wanted)} objects"
 
 
@@ -139,14 +160,14 @@ def build(found: Base) -> Built:
         for name in made:
             result.archs.setdefault(name, []).append(arch)
         with Step(f"compile {arch}, unpatched") as step:
-            step.note = "nothing to compare with"
-            if said:
-                base_log = cache.LOG / f"objects-{arch}-base.log"
-                _configure(theirs.path, arch, home, base_log, step)
-                old = _compile(theirs.path, arch, home, wanted, base_log, step)
-                result.problems.extend(f"{arch}: new: {text}" for text in _new(said, old))
-                result.warnings[arch] = sorted(set(said) & set(old))
-                step.note = f"{len(old)} warnings"
+            base_log = cache.LOG / f"objects-{arch}-base.log"
+            _configure(theirs.path, arch, home, base_log, step)
+            old = _compile(theirs.path, arch, home, wanted, base_log, step)
+            lost = [name for name in wanted if (home / name).exists() and name not in made]
+            result.problems.extend(f"{arch}: {name} was built without the series only (see {log})" for name in lost)
+            result.problems.extend(f"{arch}: new: {text}" for text in _new(said, old))
+            result.warnings[arch] = sorted(set(said) & set(old))
+            step.note = f"{len(old)} warnings"
     result.problems.extend(f"{name} was built for no architecture (see {cache.LOG}/objects-*.log)"
                            for name in wanted if name not in result.archs)
     return result

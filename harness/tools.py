@@ -236,21 +236,19 @@ def prepare_source() -> None:
         want(SOURCE, step)
 
 
-def prepare(qemu: bool = True, rust: bool = True) -> None:
+def prepare(qemu: bool = True) -> None:
     """Everything that building and booting needs."""
     with Step("tools") as step:
         if platform.machine() not in ("x86_64", "AMD64"):
             raise Fail(f"this host is {platform.machine()}; User-mode Linux and the guest are x86_64",
                        "use an x86_64 host or VM")
-        if rust:
-            rustc_version()
+        rustc_version()
         want(NEEDS + _llvm_needs() + (arch.ALL[knobs.ARCH].needs if qemu else []) +
              ([(knobs.GCC, knobs.GCC)] if knobs.GCC else []), step)
-        if rust:
-            _fetch_rust_src(step)
-            _install_bindgen(step)
+        _fetch_rust_src(step)
+        _install_bindgen(step)
         if qemu:
             _fetch_busybox(step)
         clang = _version(proc.output([llvm_tool("clang"), "--version"]))
-        step.note = f"clang {'.'.join(map(str, clang))}" + (
-            f", rustc {rustc_version()}, {proc.output([bindgen(), '--version']).strip()}" if rust else "")
+        step.note = (f"clang {'.'.join(map(str, clang))}, rustc {rustc_version()}, "
+                     + proc.output([bindgen(), "--version"]).strip())
