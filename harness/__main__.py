@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """`python3 -m harness TARGET`: dispatch, errors and interrupts."""
 
+import errno
 import importlib
 import signal
 import sys
@@ -69,6 +70,13 @@ def main(argv: list) -> int:
     except ui.Fail as err:
         ui.end_progress()
         err.show()
+        return 1
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        ui.end_progress()
+        ui.Fail(f"cannot write {err.filename or 'a file'}: {err.strerror}",
+                f"make room there, or set CACHE= to a directory elsewhere (it is {cache.ROOT})").show()
         return 1
     except KeyboardInterrupt:
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

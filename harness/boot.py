@@ -2,6 +2,7 @@
 """Booting what was built, on User-mode Linux and on QEMU, without ever waiting for a dead kernel."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,9 @@ def _uml(kernel: Kernel, arguments: List[str], log: Path, logs: Sequence[Path], 
         return _end(child, _watch(child, logs, limit, silence, step, enough=enough))
 
 
+# What the console has if a guest came to life: a suite, or what init says first.
+_ALIVE = re.compile(r"KTAP version|guest: up")
+
 _ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
 _NOTE = cache.ROOT / "accelerator"
 
@@ -138,7 +142,7 @@ def _accelerator(machine: arch.Arch) -> str:
     if "kvm" not in machine.cpu:
         return "tcg"
     known = cache.read(_NOTE).split()
-    if known[:1] == cache.read(Path("/proc/sys/kernel/random/boot_id")).split():
+    if len(known) == 2 and known[0] == cache.read(Path("/proc/sys/kernel/random/boot_id")).strip():
         return known[1]
     return _note("kvm" if _kvm_works() else "tcg")
 
@@ -169,8 +173,8 @@ def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, progr
                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wrong = _end(child, _watch(child, [log, program_log], limit, silence, step, program_log if show else None, hold))
     said = child.stderr.read().decode(errors="replace").strip()
-    if wrong and accelerator == "kvm" and not program_log.stat().st_size:
-        _note("tcg")  # the guest never came to life
+    if wrong and accelerator == "kvm" and not _ALIVE.search(log.read_text(errors="replace")):
+        _note("tcg")
         return qemu(kernel, initramfs, arguments, log, program_log, step, limit, silence, show, hold, devices)
     return ": ".join(part for part in (wrong, said) if wrong and part)
 

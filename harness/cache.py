@@ -66,8 +66,11 @@ def write(path: Path, text: str) -> None:
     """Writes a whole file or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{os.getpid()}")
-    temp.write_text(text)
-    temp.replace(path)
+    try:
+        temp.write_text(text)
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
 
 
 def read(path: Path) -> str:
