@@ -148,7 +148,7 @@ def _accelerator(machine: arch.Arch) -> str:
 
 
 def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, terminal: str,
-          devices: Sequence[str] = ()) -> List:
+          options: Sequence[str] = ()) -> List:
     """QEMU with the kernel's console in `log` and the guest program's output in what `terminal` says."""
     machine = arch.ALL[KINDS[kernel.kind].arch]
     accelerator = _accelerator(machine)
@@ -157,25 +157,25 @@ def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, term
             "-kernel", kernel.image, "-initrd", initramfs,
             "-append", " ".join([*machine.arguments, f"terminal={machine.terminal}", *arguments]),
             "-serial", f"file:{log}", "-chardev", f"{terminal},id=terminal", *machine.terminal_options,
-            *(word for device in devices for word in ("-device", device))]
+            *options]
 
 
 def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
          limit: int = 1500, silence: int = 300, show: bool = False, hold: Tuple[str, ...] = (),
-         devices: Sequence[str] = ()) -> str:
-    """Boots QEMU. Returns what is wrong with how it ended, or nothing."""
+         options: Sequence[str] = ()) -> str:
+    """Boots QEMU, with options that come after others. Returns what is wrong with how it ended, or nothing."""
     accelerator = _accelerator(arch.ALL[KINDS[kernel.kind].arch])
     step.note = accelerator.upper()
     for path in (log, program_log):
         path.write_bytes(b"")
     terminal = "file,path=" + str(program_log).replace(",", ",,")
-    child = proc.start(_qemu(kernel, initramfs, arguments, log, terminal, devices),
+    child = proc.start(_qemu(kernel, initramfs, arguments, log, terminal, options),
                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wrong = _end(child, _watch(child, [log, program_log], limit, silence, step, program_log if show else None, hold))
     said = child.stderr.read().decode(errors="replace").strip()
     if wrong and accelerator == "kvm" and not _ALIVE.search(log.read_text(errors="replace")):
         _note("tcg")
-        return qemu(kernel, initramfs, arguments, log, program_log, step, limit, silence, show, hold, devices)
+        return qemu(kernel, initramfs, arguments, log, program_log, step, limit, silence, show, hold, options)
     return ": ".join(part for part in (wrong, said) if wrong and part)
 
 
