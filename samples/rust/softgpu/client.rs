@@ -32,7 +32,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::Relaxed,
+        atomic::{
+            Acquire,
+            Relaxed, //
+        },
         Arc, //
     },
     uaccess::{
@@ -105,10 +108,11 @@ impl Client {
             // CAST: This is at most `MAX_PENDING`.
             pending: self.channel.pending() as u32,
             max_duration_ns: uapi::MAX_DURATION_NS,
+            signaled: stats.signaled.load(Acquire),
+            errors: stats.errors.load(Acquire),
+            canceled: stats.canceled.load(Acquire),
+            // This is read last, as it is at least what the others are.
             submitted: stats.submitted.load(Relaxed),
-            signaled: stats.signaled.load(Relaxed),
-            errors: stats.errors.load(Relaxed),
-            canceled: stats.canceled.load(Relaxed),
         })
     }
 

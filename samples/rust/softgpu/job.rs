@@ -109,8 +109,9 @@ impl Timeline {
 
     /// Increments a counter of the channel, and the same one of the device.
     pub(crate) fn count(&self, counter: fn(&Stats) -> &Atomic<u64>) {
-        counter(&self.stats).add(1, Relaxed);
-        counter(&stats::DEVICE).add(1, Relaxed);
+        // Whoever sees that a job has ended also sees that it was submitted.
+        counter(&self.stats).fetch_add(1, Release);
+        counter(&stats::DEVICE).fetch_add(1, Release);
     }
 
     /// Returns the seqno of the last job that has finished.
