@@ -24,7 +24,7 @@ HELP = {
     "QUICK": "bench: 1 takes fewer samples, for a first look",
     "PAGE": "bench: 1 also writes the page and the plots to Documentation/",
     "BUILD": "series: 1 also builds what each commit touches; audit: 1 also compiles all objects of backends, with W=1",
-    "GCC": "series, with BUILD=1: 1 or a gcc to build with instead of clang",
+    "GCC": "series, with BUILD=1: 1 or a gcc to build with instead of clang, but for drivers of SERIES=full",
     "CACHE": "where downloads and builds are kept (default: ~/.cache/dma-fence-rust)",
     "V": "1 shows the full output of the builds",
 }
