@@ -14,23 +14,16 @@
 
 virtual report
 
-@unlocked@
-symbol true;
-identifier s;
-position p;
-@@
-
-struct dma_fence_ops s@p = { ..., .unlocked_ops = true, ... };
-
-// What of these is called without the lock
+// What is called without the lock
 
 @outside@
+symbol true;
 identifier s, fn;
 identifier member = {get_driver_name, get_timeline_name, signaled, set_deadline};
-position unlocked.p, q;
+position q;
 @@
 
-struct dma_fence_ops s@p = { ..., .member = fn@q, ... };
+struct dma_fence_ops s = { ..., .unlocked_ops = true, ..., .member = fn@q, ... };
 
 // What is called under the lock ...
 
