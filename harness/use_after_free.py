@@ -44,7 +44,7 @@ def _accesses(lines: List[str]) -> Dict[Tuple[str, str], int]:
     return found
 
 
-def _boot(side: str, variant: str, found: base.Base) -> Tuple[Path, List[str]]:
+def _boot(variant: str, found: base.Base) -> Tuple[Path, List[str]]:
     """Boots the races. Returns the log, and which of them did not run to their end."""
     built = kernel.build(series.checkout(variant, found), KIND)
     log = cache.LOG / f"{KIND}-{variant}.log"
@@ -55,18 +55,18 @@ def _boot(side: str, variant: str, found: base.Base) -> Tuple[Path, List[str]]:
         if wrong or not ran:
             raise Fail(f"the {variant} kernel with KASAN {wrong or 'printed no races'}", log=log, lines=lines[-10:])
         step.note = f"{len(ran)} races"
-    return log, races.unfinished(f"{side}, with KASAN", ran, ROUNDS)
+    return log, races.unfinished(f"{variant}, with KASAN", ran, ROUNDS)
 
 
 def show(found: base.Base) -> Tuple[Dict[str, Dict[str, int]], List[str]]:
     """The number of reports for each op on either core, and what is not as it should be. Takes 6 steps."""
-    (base_log, problems), (our_log, ours_unfinished) = (
-        _boot(side, variant, found) for side, variant in (("base", "base"), ("ours", knobs.SERIES)))
+    base_log, problems = _boot("base", found)
+    our_log, unfinished = _boot(knobs.SERIES, found)
     theirs, ours = (_accesses(ktap.read_log(log)) for log in (base_log, our_log))
-    backends = {race.backend for race in races.wanted(knobs.SERIES)}
+    backends = {race.backend for race in races.wanted()}
     problems += [f"KASAN does not see that {op} of a driver in {backend} uses what was freed, on the base core"
                  for backend in ("C", "Rust") if backend in backends
                  for op in races.LOSES[backend] if (backend, op) not in theirs]
-    problems += ours_unfinished + ktap.bad_lines(our_log)
+    problems += unfinished + ktap.bad_lines(our_log)
     return {side: {f"{op} in {backend}": counts.get((backend, op), 0) for backend, op in sorted({**theirs, **ours})}
             for side, counts in (("base", theirs), ("ours", ours))}, problems

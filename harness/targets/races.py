@@ -48,9 +48,9 @@ class Score(NamedTuple):
 Races = Dict[Race, Score]
 
 
-def wanted(variant: str) -> List[Race]:
-    """The races that must be there with a variant of ours."""
-    backends = {"core": ["C", "Rust"], "full": list(BACKENDS.values()), "rust": ["Rust"]}[variant]
+def wanted() -> List[Race]:
+    """The races that SERIES= must have."""
+    backends = {"core": ["C", "Rust"], "full": list(BACKENDS.values()), "rust": ["Rust"]}[knobs.SERIES]
     return [Race(op, way, backend) for backend in backends for op in OPS for way in WAYS]
 
 
@@ -87,7 +87,7 @@ def _boot(built: kernel.Kernel, rounds: int) -> Races:
 
 def _table(theirs: Races, ours: Races) -> None:
     print(f"\n{'op':20} {'signaled by':14} {'driver in':10} {'base: late':>18} {'ours: late':>18}")
-    for race in wanted(knobs.SERIES):
+    for race in wanted():
         cells = [str(side.get(race, "-")) for side in (theirs, ours)]
         print(f"{race.op:20} {race.way:14} {race.backend:10} {cells[0]:>18} {cells[1]:>18}")
     print()
@@ -97,14 +97,14 @@ def unfinished(side: str, races: Races, least: int) -> List[str]:
     """The races that did not run, or not to their end."""
     return [f"{side}: {race.op}, {race.way}, {race.backend}: "
             + (f"only {races[race].rounds} rounds" if race in races else "did not run")
-            for race in wanted(knobs.SERIES) if races.get(race, Score(0, 0)).rounds < least]
+            for race in wanted() if races.get(race, Score(0, 0)).rounds < least]
 
 
 def _problems(theirs: Races, ours: Races, rounds: List[int]) -> List[str]:
     found = [f"ours: {race.op}, {race.way}, {race.backend}: late {score}" for race, score in ours.items() if score.late]
     for side, races, least in zip(("base", "ours"), (theirs, ours), rounds):
         found += unfinished(side, races, least)
-    for backend in sorted({race.backend for race in wanted(knobs.SERIES)}):
+    for backend in sorted({race.backend for race in wanted()}):
         found += [f"the base core never loses a race of {op} in {backend}, so the suite does not see any"
                   for op in LOSES[backend]
                   if not any(score.late for race, score in theirs.items() if (race.op, race.backend) == (op, backend))]
@@ -119,7 +119,7 @@ def main() -> None:
     found, our_rounds = base.get(), int(knobs.ROUNDS or ROUNDS)
     rounds = [min(our_rounds, BASE_ROUNDS), our_rounds]
     kernels = [kernel.build(series.checkout(variant, found), "races") for variant in ("base", knobs.SERIES)]
-    backends = {race.backend for race in wanted(knobs.SERIES)}
+    backends = {race.backend for race in wanted()}
     theirs, ours = ({race: score for race, score in _boot(built, count).items() if race.backend in backends}
                     for built, count in zip(kernels, rounds))
     _table(theirs, ours)
@@ -129,7 +129,7 @@ def main() -> None:
                  seconds=round(time.monotonic() - begin), problems=problems,
                  total={"base": totals[0]._asdict(), "ours": totals[1]._asdict()},
                  races=[{**race._asdict(), "base": theirs[race]._asdict() if race in theirs else None,
-                         "ours": ours[race]._asdict() if race in ours else None} for race in wanted(knobs.SERIES)])
+                         "ours": ours[race]._asdict() if race in ours else None} for race in wanted()])
     for problem in problems:
         print("FAIL " + problem)
     print(f"races: base {totals[0]}, ours {totals[1]}", flush=True)
