@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# explore-rust: scenarios for the kernel crate. KBUILD= names where kbuild has built a
+# kernel for User-mode Linux without lock debugging, of which rust/ is enough.
+#
+# The crate is compiled by the command that kbuild has recorded, with LLVM's pass added
+# that tells the engine of each access to memory.
+
+ifeq ($(wildcard $(KBUILD)/rust/.kernel.o.cmd),)
+$(error $(KBUILD) has no rust/kernel.o: KBUILD= must name a folder where kbuild has built it with ARCH=um)
+endif
+include $(KBUILD)/rust/.kernel.o.cmd
+
+RUST := $(abspath $(O))/rust
+RUST_INSTRUMENTED := -Cpasses="tsan-module tsan" -Cllvm-args=-force-attribute=sanitize_thread -Copt-level=1 -g
+recorded := $(filter-out --emit=%,$(savedcmd_rust/kernel.o))
+crate_root := $(filter %/rust/kernel/lib.rs,$(recorded))
+# What compiles another crate in the same way, against the instrumented one.
+driver := $(filter-out --crate-type rlib --crate-name kernel --extern ffi pin_init build_error macros bindings uapi \
+	zerocopy zerocopy_derive $(crate_root),$(recorded))
+
+rust_sources := $(wildcard rust/*.rs)
+rust_helpers := dma_fence.c dma_fence_containers.c
+rust_objects := $(RUST)/kernel.o $(RUST)/explore.o $(KBUILD)/rust/core.o $(KBUILD)/rust/compiler_builtins.o \
+	$(KBUILD)/rust/pin_init.o $(KBUILD)/rust/ffi.o $(KBUILD)/rust/bindings.o
+
+all: $(O)/explore-rust
+
+run-rust: $(O)/explore-rust
+	$(O)/explore-rust --jobs=$$(nproc)
+
+$(RUST)/kernel.o: $(KBUILD)/rust/kernel.o
+	@mkdir -p $(@D)
+	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(recorded) --emit=obj=$@ --emit=metadata=$(RUST)/libkernel.rmeta \
+		$(RUST_INSTRUMENTED)
+	@objcopy $(SECTIONS) $@
+
+$(RUST)/explore.o: $(RUST)/kernel.o $(rust_sources)
+	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(driver) -Amissing_docs -Aunreachable_pub -Aclippy::all --crate-type rlib \
+		--crate-name explore --extern kernel=$(RUST)/libkernel.rmeta --emit=obj=$@ $(RUST_INSTRUMENTED) \
+		$(abspath rust/explore.rs)
+	@objcopy $(SECTIONS) $@
+
+$(O)/rust/%.o: $(SRCTREE)/rust/helpers/%.c $(O)/include/made
+	@mkdir -p $(@D)
+	$(CC) $(INSTRUMENTED) -D__rust_helper= -w -c -o $@ $<
+
+$(O)/rust/shim.o: shim/rust.c $(O)/include/made
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -c -o $@ $<
+
+$(O)/explore-rust: $(engine) $(tested) $(rust_objects) $(patsubst %.c,$(O)/rust/%.o,$(rust_helpers)) $(O)/rust/shim.o
+	$(CC) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,noexecstack -o $@ $^
