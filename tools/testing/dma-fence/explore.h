@@ -79,6 +79,12 @@ void explore_write(const volatile void *p, size_t size, uint64_t bits, uintptr_t
 void explore_increment(const volatile void *p, size_t size, uintptr_t pc);
 #define ALL_BITS (~0ULL)
 
+/* The order that the access before this one has given, see engine/order.c. */
+void explore_acquire(const volatile void *p);
+void explore_release(const volatile void *p);
+void explore_wmb(void);
+void explore_rmb(void);
+
 /* Locks: the word holds the owner. */
 void explore_lock(void *lock, uintptr_t pc);
 bool explore_trylock(void *lock, uintptr_t pc);

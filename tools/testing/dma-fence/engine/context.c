@@ -5,8 +5,6 @@
  * That a CPU has its interrupts off is a lock like any other, which handlers take, too.
  * As in the kernel, whoever has interrupts or preemption off is a reader for RCU.
  */
-#include <string.h>
-
 #include "engine.h"
 
 #define WAITING	64
@@ -80,6 +78,7 @@ static void update(uintptr_t pc)
 	t->reader = now;
 	if (now)
 		return;
+	explore_release(memory_word(WORD_RCU));
 	for (int i = 0; i < waiting_count; i++) {
 		struct waiting *w = &waiting[i];
 
@@ -128,14 +127,17 @@ static bool is_over(struct task *t)
 static void wait_op(const void *p, const char *what, uintptr_t pc)
 {
 	point(&(struct op){ OP_WAIT, (uintptr_t)p, 8, ALL_BITS, pc, what });
+	explore_acquire(p);
 }
 
 static void wait_until_over(struct waiting *w, uintptr_t pc)
 {
 	struct task *t = current_ptr();
 
-	if (w->over)
+	if (w->over) {
+		explore_acquire(memory_word(WORD_RCU));
 		return;
+	}
 	explore_assert(t, "setup and check cannot wait for a grace period");
 	t->ready = is_over;
 	t->wait_for = w - waiting;
@@ -177,7 +179,7 @@ void explore_call_rcu(void (*fn)(void *arg), void *arg, uintptr_t pc)
 	id = task_new("rcu", call_when_over, NULL);
 	callbacks[id] = (struct callback){ fn, arg, w };
 	tasks[id].arg = &callbacks[id];
-	memcpy(tasks[id].clock, current_ptr()->clock, sizeof(tasks[id].clock));
+	order_of_queue(&tasks[id]);
 }
 
 /* Interrupts and preemption. */
@@ -267,6 +269,9 @@ void explore_set_state(int task, long state, uintptr_t pc)
 		return;
 	explore_write(memory_word(WORD_STATE(task)), 8, ALL_BITS, pc);
 	*memory_word(WORD_STATE(task)) = state;
+	/* Both set_current_state() and wake_up_state() are barriers. */
+	explore_acquire(memory_word(WORD_STATE(task)));
+	explore_release(memory_word(WORD_STATE(task)));
 }
 
 void explore_wake(int task, uintptr_t pc)
@@ -293,18 +298,12 @@ void explore_schedule(uintptr_t pc)
 
 /* Work. */
 
-static void queue(int id)
-{
-	if (current_task >= 0)
-		memcpy(tasks[id].clock, current_ptr()->clock, sizeof(tasks[id].clock));
-}
-
 void explore_queue_irq(const char *name, void (*fn)(void *arg), void *arg)
 {
 	if (current_task < 0)
 		fn(arg);
 	else
-		queue(task_new_irq(name, fn, arg, current_ptr()->cpu));
+		order_of_queue(&tasks[task_new_irq(name, fn, arg, current_ptr()->cpu)]);
 }
 
 void explore_queue_task(const char *name, void (*fn)(void *arg), void *arg)
@@ -312,5 +311,5 @@ void explore_queue_task(const char *name, void (*fn)(void *arg), void *arg)
 	if (current_task < 0)
 		fn(arg);
 	else
-		queue(task_new(name, fn, arg));
+		order_of_queue(&tasks[task_new(name, fn, arg)]);
 }

@@ -5,8 +5,11 @@
  *	memory.c	every access: is it valid, do two tasks share it
  *	task.c		tasks as coroutines, and what may run next
  *	context.c	interrupts, preemption, RCU, sleeping
+ *	order.c		what the memory model says comes before what
  *	search.c	which schedule is tried next
- *	report.c	a counterexample, the table
+ *	compare.c	does it miss anything
+ *	report.c	a counterexample
+ *	main.c		the command line and the table
  *
  * An *execution* runs the tasks of a scenario once, under one schedule. A *point*
  * is a moment before an access at which another task may be made to go on. What a
@@ -48,6 +51,7 @@ struct op {
 	uint64_t bits;		/* of the granule, if it is in one; else all */
 	uintptr_t pc;
 	const char *what;	/* for people, or NULL: the line of source says it */
+	bool plain;		/* neither atomic nor volatile */
 };
 
 struct task {
@@ -79,6 +83,8 @@ struct task {
 	unsigned long accesses;
 	uintptr_t last_read;
 	uint32_t clock[TASKS];	/* of each task, the last step that came before */
+	uint32_t sync[TASKS];	/* the same by what order.c knows, and what may become */
+	uint32_t written[TASKS], read[TASKS];	/* so by a barrier */
 };
 
 /* A step of the execution at hand. */
@@ -129,6 +135,7 @@ _Noreturn void execution_ends(void);
 /* search.c */
 void point(const struct op *op);
 void race(int earlier, int task);
+void data_race(int with);
 void search(const struct scenario *scenario, struct result *result, const struct limits *limits);
 bool replay(const struct scenario *scenario, struct result *result, const char *schedule);
 
@@ -141,6 +148,7 @@ void memory_step(struct node *node);
 void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc);
 void memory_check_leaks(void);
 void explore_word(enum op_kind kind, int which, uintptr_t pc);
+bool memory_conflict(const struct op *a, const struct op *b);
 bool ops_conflict(int a, int b);	/* what two tasks do next */
 uint32_t *memory_word(int which);	/* words of the engine's own that tasks share */
 #define WORD_CPU(id)	(id)
@@ -148,9 +156,23 @@ uint32_t *memory_word(int which);	/* words of the engine's own that tasks share 
 #define WORD_RCU	(2 * TASKS)
 #define WORDS		(2 * TASKS + 1)
 
+uint32_t *memory_released(uintptr_t addr);
+
+/* order.c */
+void order_of_access(uintptr_t addr, bool write);
+void order_of_queue(struct task *t);
+
 /* context.c */
 void context_reset(void);
 bool rcu_awaits(int task);
+
+void compare(const struct scenario *scenario, struct result *result, const struct limits *limits);
+
+/* compare.c */
+void compare_begin(void);
+void compare_forget(void);
+void compare_note(void);
+unsigned long compare_end(void);
 
 /* report.c */
 void report_violation(const struct scenario *scenario, struct result *result);

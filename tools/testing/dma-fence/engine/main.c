@@ -18,7 +18,7 @@ static struct {
 	const char *only, *json, *replay;
 	struct limits limits;
 	int jobs;
-	bool base, list, quiet;
+	bool base, list, quiet, compare;
 } options = {
 	.limits = { .bound = 3, .executions = 1000000, .seconds = 20 },
 	.jobs = 1,
@@ -29,7 +29,8 @@ static const char usage[] =
 	"Explores every interleaving of each scenario.\n"
 	"\n"
 	"  --only=NAMES       names or patterns, separated by commas\n"
-	"  --bound=N          preemptions, where all interleavings are too many (3)\n"
+	"  --bound=N          preemptions, where all interleavings are too many (3); 'all':\n"
+	"                     search without a bound or not at all\n"
 	"  --executions=N     after so many, all interleavings are too many (1000000)\n"
 	"  --seconds=N        a scenario is cut after so long, and says so (20)\n"
 	"  --jobs=N           scenarios at once (1)\n"
@@ -37,6 +38,7 @@ static const char usage[] =
 	"  --quiet            rows for what is not as expected only, and no counterexamples of what is\n"
 	"  --json=FILE        write the results there\n"
 	"  --replay=SCHEDULE  run this schedule of the one scenario that --only= names\n"
+	"  --compare          count the executions that differ, and compare with brute force\n"
 	"  --list             the scenarios, and which promise each is about\n"
 	"\n"
 	"Exits with 0 if all is as expected, with 1 if not, with 2 if it cannot be done.\n";
@@ -101,6 +103,8 @@ static void explore(const struct scenario *scenario, struct result *result)
 			fprintf(stderr, "explore: --replay=%s: a schedule looks like A12B40A30\n", options.replay);
 			exit(2);
 		}
+	} else if (options.compare) {
+		compare(scenario, result, &options.limits);
 	} else {
 		search(scenario, result, &options.limits);
 	}
@@ -110,7 +114,9 @@ static void judge(const struct scenario *scenario, struct result *result)
 {
 	const char *want = expected(scenario);
 
-	if (want)
+	if (options.compare)
+		result->expected = !result->violated && result->complete;
+	else if (want)
 		result->expected = result->violated && strstr(result->message, want);
 	else
 		result->expected = !result->violated && result->executions;
@@ -128,6 +134,11 @@ static void print_row(const struct scenario *scenario, const struct result *resu
 		strcpy(bound, "-");
 	else
 		snprintf(bound, sizeof(bound), "<= %d%s", result->bound, result->complete ? "" : "+");
+	if (options.compare) {
+		printf("%-52s %9lu  %s%s\n", scenario->name, result->executions, result->message,
+		       result->violated ? ": SOMETHING IS MISSED" : result->complete ? "" : ": TOO MANY");
+		return;
+	}
 	printf("%-52s %9lu  %-6s %6.2f s  ", scenario->name, result->executions, bound, result->seconds);
 	if (result->expected && !result->violated)
 		printf("ok\n");
@@ -271,14 +282,14 @@ static void parse(int argc, char **argv)
 	static const struct option known[] = {
 		{ "only", 1, 0, 'o' }, { "bound", 1, 0, 'b' }, { "executions", 1, 0, 'e' }, { "seconds", 1, 0, 's' },
 		{ "jobs", 1, 0, 'j' }, { "base", 0, 0, 'B' }, { "quiet", 0, 0, 'q' }, { "json", 1, 0, 'J' },
-		{ "replay", 1, 0, 'r' }, { "list", 0, 0, 'l' }, { "help", 0, 0, 'h' }, { },
+		{ "replay", 1, 0, 'r' }, { "list", 0, 0, 'l' }, { "compare", 0, 0, 'c' }, { "help", 0, 0, 'h' }, { },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (c) {
 		case 'o': options.only = optarg; break;
-		case 'b': options.limits.bound = number(optarg, "bound"); break;
+		case 'b': options.limits.bound = strcmp(optarg, "all") ? (int)number(optarg, "bound") : -1; break;
 		case 'e': options.limits.executions = number(optarg, "executions"); break;
 		case 's': options.limits.seconds = number(optarg, "seconds"); break;
 		case 'j': options.jobs = number(optarg, "jobs"); break;
@@ -286,6 +297,7 @@ static void parse(int argc, char **argv)
 		case 'q': options.quiet = true; break;
 		case 'J': options.json = optarg; break;
 		case 'r': options.replay = optarg; break;
+		case 'c': options.compare = true; break;
 		case 'l': options.list = true; break;
 		case 'h':
 			fputs(usage, stdout);

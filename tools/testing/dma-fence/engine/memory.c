@@ -33,6 +33,7 @@ struct granule {
 	uint8_t life;
 	uint32_t execution;
 	int record;
+	int released;		/* see order.c, an index */
 };
 
 /* The last access of a task to a granule, of a kind. */
@@ -40,6 +41,7 @@ struct record {
 	int next, task, step;
 	enum op_kind kind;
 	uint64_t bits;
+	bool plain;
 };
 
 struct object {
@@ -57,6 +59,8 @@ static size_t data_size, bss_size;
 static uint32_t execution;
 static struct record records[1 << 16];
 static int record_count;
+static uint32_t released[4096][TASKS];
+static int released_count;
 static struct object objects[512];
 static int object_count;
 static size_t heap_used[TASKS + 1];
@@ -114,6 +118,7 @@ void memory_reset(void)
 	memset(heap_used, 0, sizeof(heap_used));
 	execution++;
 	record_count = NO_RECORD + 1;
+	released_count = 0;
 }
 
 void memory_forget(void)
@@ -219,7 +224,7 @@ static bool is_shared(const struct granule *g)
 
 static bool writes(enum op_kind kind)
 {
-	return kind != OP_READ && kind != OP_NONE && kind != OP_WAIT;
+	return kind != OP_READ && kind != OP_NONE;
 }
 
 static void learn(struct granule *g, const struct task *t, enum op_kind kind)
@@ -272,12 +277,14 @@ static void access(const struct op *op)
 	point(op);
 	/* It may have been freed meanwhile. */
 	check_valid(op->addr, op->size, op->pc);
+	if (op->kind == OP_READ || op->kind == OP_WRITE || op->kind == OP_INC)
+		order_of_access(op->addr, op->kind != OP_READ);
 }
 
-static void access_bits(enum op_kind kind, const volatile void *p, size_t size, uint64_t bits, uintptr_t pc)
+static void access_bits(enum op_kind kind, const volatile void *p, size_t size, uint64_t bits, uintptr_t pc, bool plain)
 {
 	uintptr_t addr = (uintptr_t)p;
-	struct op op = { .kind = kind, .addr = addr, .size = size, .bits = bits, .pc = pc };
+	struct op op = { .kind = kind, .addr = addr, .size = size, .bits = bits, .pc = pc, .plain = plain };
 
 	if (bits == ALL_BITS && size < GRANULE && addr % GRANULE + size <= GRANULE)
 		op.bits = ((1ULL << size * 8) - 1) << addr % GRANULE * 8;
@@ -286,23 +293,23 @@ static void access_bits(enum op_kind kind, const volatile void *p, size_t size, 
 
 void explore_read(const volatile void *p, size_t size, uint64_t bits, uintptr_t pc)
 {
-	access_bits(OP_READ, p, size, bits, pc);
+	access_bits(OP_READ, p, size, bits, pc, false);
 }
 
 void explore_write(const volatile void *p, size_t size, uint64_t bits, uintptr_t pc)
 {
-	access_bits(OP_WRITE, p, size, bits, pc);
+	access_bits(OP_WRITE, p, size, bits, pc, false);
 }
 
 void explore_increment(const volatile void *p, size_t size, uintptr_t pc)
 {
-	access_bits(OP_INC, p, size, ALL_BITS, pc);
+	access_bits(OP_INC, p, size, ALL_BITS, pc, false);
 }
 
 /* One of the engine's own words. */
 void explore_word(enum op_kind kind, int which, uintptr_t pc)
 {
-	access_bits(kind, memory_word(which), GRANULE, ALL_BITS, pc);
+	access_bits(kind, memory_word(which), GRANULE, ALL_BITS, pc, false);
 }
 
 void explore_free(const void *p, uintptr_t pc)
@@ -313,7 +320,7 @@ void explore_free(const void *p, uintptr_t pc)
 		return;
 	run.pc = pc;
 	explore_assert(object && object->addr == (uintptr_t)p, "free of what is no object");
-	explore_write(p, object->size, ALL_BITS, pc);
+	access_bits(OP_WRITE, p, object->size, ALL_BITS, pc, true);
 	memory_freed((uintptr_t)p, pc);
 }
 
@@ -321,7 +328,7 @@ void explore_free(const void *p, uintptr_t pc)
 
 static void lock_op(enum op_kind kind, void *lock, uintptr_t pc)
 {
-	access_bits(kind, lock, 4, ALL_BITS, pc);
+	access_bits(kind, lock, 4, ALL_BITS, pc, false);
 }
 
 static void hold(struct task *t, void *lock)
@@ -347,6 +354,7 @@ void explore_lock(void *lock, uintptr_t pc)
 	lock_op(OP_LOCK, lock, pc);
 	explore_assert(!*(uint32_t *)lock, "the lock is held, and nobody is there to release it");
 	*(uint32_t *)lock = owner_word();
+	explore_acquire(lock);
 	hold(t, lock);
 }
 
@@ -356,6 +364,7 @@ bool explore_trylock(void *lock, uintptr_t pc)
 	if (*(uint32_t *)lock)
 		return false;
 	*(uint32_t *)lock = owner_word();
+	explore_acquire(lock);
 	hold(current_ptr(), lock);
 	return true;
 }
@@ -367,6 +376,7 @@ void explore_unlock(void *lock, uintptr_t pc)
 	run.pc = pc;
 	lock_op(OP_UNLOCK, lock, pc);
 	explore_assert(*(uint32_t *)lock == owner_word(), "releases a lock that it does not hold");
+	explore_release(lock);
 	*(uint32_t *)lock = 0;
 	if (!t)
 		return;
@@ -392,16 +402,32 @@ bool explore_lock_held_by_anybody(const void *lock)
 
 static enum op_kind effective(const struct op *op, int task)
 {
-	if (op->kind != OP_RCU_UNLOCK)
+	switch (op->kind) {
+	case OP_RCU_UNLOCK:
+		return rcu_awaits(task) ? OP_WRITE : OP_READ;
+	case OP_WAIT:
+		return OP_READ;
+	default:
 		return op->kind;
-	return rcu_awaits(task) ? OP_WRITE : OP_READ;
+	}
 }
 
 static bool kinds_conflict(enum op_kind a, enum op_kind b)
 {
-	if (a == OP_NONE || b == OP_NONE || a == OP_WAIT || b == OP_WAIT)
+	if (a == OP_NONE || b == OP_NONE)
 		return false;
 	return a != b || (a != OP_READ && a != OP_INC);
+}
+
+static bool overlap(const struct op *a, const struct op *b)
+{
+	return a->addr / GRANULE <= (b->addr + b->size - 1) / GRANULE &&
+	       b->addr / GRANULE <= (a->addr + a->size - 1) / GRANULE && a->bits & b->bits;
+}
+
+bool memory_conflict(const struct op *a, const struct op *b)
+{
+	return kinds_conflict(a->kind, b->kind) && overlap(a, b);
 }
 
 /* Whether it matters which of two tasks goes on first. */
@@ -412,11 +438,7 @@ bool ops_conflict(int a, int b)
 	/* What waits for the grace period that this ends may be anything. */
 	if ((x->kind == OP_RCU_UNLOCK && rcu_awaits(a)) || (y->kind == OP_RCU_UNLOCK && rcu_awaits(b)))
 		return true;
-	if (x->addr >= y->addr + y->size && x->addr / GRANULE > (y->addr + y->size - 1) / GRANULE)
-		return false;
-	if (y->addr >= x->addr + x->size && y->addr / GRANULE > (x->addr + x->size - 1) / GRANULE)
-		return false;
-	return (x->bits & y->bits) && kinds_conflict(effective(x, a), effective(y, b));
+	return kinds_conflict(effective(x, a), effective(y, b)) && overlap(x, y);
 }
 
 static int *records_of(struct granule *g)
@@ -424,6 +446,7 @@ static int *records_of(struct granule *g)
 	if (g->execution != execution) {
 		g->execution = execution;
 		g->record = NO_RECORD;
+		g->released = -1;
 	}
 	return &g->record;
 }
@@ -480,20 +503,14 @@ static bool is_release(enum op_kind mine, enum op_kind theirs)
 	return theirs == OP_UNLOCK || theirs == OP_TRYLOCK;
 }
 
-static bool is_write(enum op_kind mine, enum op_kind theirs)
-{
-	(void)mine;
-	return writes(theirs);
-}
-
-static void remember(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits)
+static void remember(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits, bool plain)
 {
 	int *link = records_of(g);
 
 	while (*link != NO_RECORD) {
 		struct record *r = &records[*link];
 
-		if (r->task == task && !(r->bits & ~bits) &&
+		if (r->task == task && !(r->bits & ~bits) && (plain || !r->plain) &&
 		    (r->kind == kind || (r->kind == OP_READ && kind == OP_WRITE)))
 			*link = r->next;
 		else
@@ -501,13 +518,39 @@ static void remember(struct granule *g, int task, int step, enum op_kind kind, u
 	}
 	if (record_count == 1 << 16)
 		explore_fail("an execution of more than %d accesses", 1 << 16);
-	records[record_count] = (struct record){ NO_RECORD, task, step, kind, bits };
+	records[record_count] = (struct record){ NO_RECORD, task, step, kind, bits, plain };
 	*link = record_count++;
 }
 
-static void step_on(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits)
+/* What a granule has released, for whoever acquires it. NULL if no other task touches it. */
+uint32_t *memory_released(uintptr_t addr)
+{
+	long which = granule_of(addr);
+	struct granule *g;
+
+	if (which < 0)
+		return NULL;
+	g = &granules[which];
+	records_of(g);
+	if (g->released < 0) {
+		if (released_count == 4096)
+			return NULL;
+		g->released = released_count++;
+		memset(released[g->released], 0, sizeof(released[0]));
+	}
+	return released[g->released];
+}
+
+static void step_on(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits, bool plain)
 {
 	struct record *r;
+
+	for (int i = *records_of(g); i != NO_RECORD; i = records[i].next) {
+		r = &records[i];
+		if (r->task != task && (r->bits & bits) && (plain || r->plain) && kinds_conflict(kind, r->kind) &&
+		    tasks[task].sync[r->task] <= (uint32_t)r->step)
+			data_race(r->task);
+	}
 
 	if (kind == OP_LOCK) {
 		r = latest(g, task, bits, NODES, is_lock, kind);
@@ -522,7 +565,7 @@ static void step_on(struct granule *g, int task, int step, enum op_kind kind, ui
 	if (kind == OP_LOCK)
 		for (int before = NODES; (r = latest(g, task, bits, before, is_release, kind)); before = r->step)
 			join(task, r->step);
-	remember(g, task, step, kind, bits);
+	remember(g, task, step, kind, bits, plain);
 }
 
 /*
@@ -535,10 +578,11 @@ void memory_step(struct node *node)
 	int step = node - nodes;
 	enum op_kind kind = effective(&node->op, node->task);
 
+	run.pc = node->op.pc;
 	/* A lock that is tried is taken, or it was not free. */
 	if (kind == OP_TRYLOCK && !*(uint32_t *)node->op.addr)
 		kind = OP_LOCK;
-	if (kind != OP_NONE && kind != OP_WAIT && granule_of(node->op.addr) >= 0) {
+	if (kind != OP_NONE && granule_of(node->op.addr) >= 0) {
 		long first = granule_of(node->op.addr), last = granule_of(node->op.addr + node->op.size - 1);
 
 		for (long g = first; g <= last; g++) {
@@ -550,17 +594,11 @@ void memory_step(struct node *node)
 				if (r && !ordered(node->task, r))
 					race(r->step, node->task);
 			}
-			step_on(&granules[g], node->task, step, kind, node->op.bits);
+			step_on(&granules[g], node->task, step, kind, node->op.bits, node->op.plain);
 		}
 	}
-	if (kind == OP_WAIT) {
-		struct granule *g = &granules[granule_of(node->op.addr)];
-		struct record *r;
-
-		for (int before = NODES; (r = latest(g, node->task, ALL_BITS, before, is_write, kind)); before = r->step)
-			join(node->task, r->step);
-	}
 	t->clock[node->task] = step + 1;
+	t->sync[node->task] = step + 1;
 	memcpy(node->clock, t->clock, sizeof(node->clock));
 }
 
@@ -579,7 +617,7 @@ void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc)
 		t->lock_count = 0;	/* no lock of this task has to do with it */
 		for (size_t k = 0; k * GRANULE < object->size; k++) {
 			learn(&granules[first + k], t, OP_WRITE);
-			step_on(&granules[first + k], current_task, depth - 1, OP_WRITE, ALL_BITS);
+			step_on(&granules[first + k], current_task, depth - 1, OP_WRITE, ALL_BITS, false);
 		}
 		t->lock_count = lock_count;
 		memcpy(nodes[depth - 1].clock, t->clock, sizeof(t->clock));
@@ -590,11 +628,17 @@ void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc)
 /* The compiler calls these before each access (-fsanitize=thread). */
 
 #define PC ((uintptr_t)__builtin_return_address(0))
+
+static void plain(enum op_kind kind, const void *p, size_t size, uintptr_t pc)
+{
+	access_bits(kind, p, size, ALL_BITS, pc, true);
+}
+
 #define ACCESS(size)									\
-	void __tsan_read##size(void *p) { explore_read(p, size, ALL_BITS, PC); }	\
-	void __tsan_write##size(void *p) { explore_write(p, size, ALL_BITS, PC); }	\
-	void __tsan_unaligned_read##size(void *p) { explore_read(p, size, ALL_BITS, PC); }	\
-	void __tsan_unaligned_write##size(void *p) { explore_write(p, size, ALL_BITS, PC); }	\
+	void __tsan_read##size(void *p) { plain(OP_READ, p, size, PC); }		\
+	void __tsan_write##size(void *p) { plain(OP_WRITE, p, size, PC); }		\
+	void __tsan_unaligned_read##size(void *p) { plain(OP_READ, p, size, PC); }	\
+	void __tsan_unaligned_write##size(void *p) { plain(OP_WRITE, p, size, PC); }	\
 	void __tsan_volatile_read##size(void *p) { explore_read(p, size, ALL_BITS, PC); }	\
 	void __tsan_volatile_write##size(void *p) { explore_write(p, size, ALL_BITS, PC); }
 ACCESS(1)
@@ -603,8 +647,8 @@ ACCESS(4)
 ACCESS(8)
 ACCESS(16)
 
-void __tsan_read_range(void *p, size_t size) { explore_read(p, size, ALL_BITS, PC); }
-void __tsan_write_range(void *p, size_t size) { explore_write(p, size, ALL_BITS, PC); }
+void __tsan_read_range(void *p, size_t size) { plain(OP_READ, p, size, PC); }
+void __tsan_write_range(void *p, size_t size) { plain(OP_WRITE, p, size, PC); }
 void __tsan_init(void) { }
 void __tsan_func_entry(void *p) { (void)p; }
 void __tsan_func_exit(void) { }

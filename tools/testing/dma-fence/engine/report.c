@@ -106,10 +106,19 @@ static void print(struct result *result, const char *format, ...)
 	va_end(args);
 }
 
-static bool of_interest(const struct node *node)
+/* Steps that conflict with one of another task. Nobody could tell when the others were made. */
+static bool of_interest(int i)
 {
-	return node->op.pc && node->op.kind != OP_NONE &&
-	       node->op.addr - (uintptr_t)memory_word(0) >= WORDS * 8;
+	const struct op *op = &nodes[i].op;
+
+	if (!op->pc || op->kind == OP_NONE || op->addr - (uintptr_t)memory_word(0) < WORDS * 8)
+		return op->kind == OP_WAIT;
+	if (i == depth - 1)
+		return true;
+	for (int k = 0; k < depth; k++)
+		if (nodes[k].task != nodes[i].task && memory_conflict(op, &nodes[k].op))
+			return true;
+	return false;
 }
 
 static void print_schedule(struct result *result)
@@ -140,51 +149,54 @@ void report_violation(const struct scenario *scenario, struct result *result)
 {
 	static uintptr_t pcs[LINES];
 	static int which[LINES];
-	int count = 0, columns = 0, width, last = -1;
+	int count = 0, columns, width, last = -1;
 	uint16_t shown = 0;
-	char text[160], indent[160];
+	char text[160], title[80];
 
-	(void)scenario;
 	snprintf(result->message, sizeof(result->message), "%s", run.message);
 	print_schedule(result);
 
+	/* The functions of the tasks, then the steps, then what is wrong. */
+	for (; count < SCENARIO_TASKS && scenario->task[count]; count++)
+		pcs[count] = (uintptr_t)scenario->task[count] + 1;
+	int first = count;
+
 	for (int i = 0; i < depth && count < LINES - 1; i++) {
 		shown |= 1 << nodes[i].task;
-		if (!of_interest(&nodes[i]))
+		if (!of_interest(i))
 			continue;
 		pcs[count] = nodes[i].op.pc;
 		which[count++] = nodes[i].task;
 	}
-	pcs[count] = run.pc;
-	which[count] = depth ? nodes[depth - 1].task : 0;
-	count++;
+	if (run.pc && (count == first || pcs[count - 1] != run.pc)) {
+		pcs[count] = run.pc;
+		which[count++] = depth ? nodes[depth - 1].task : 0;
+	}
 	look_up(pcs, count);
 
 	columns = __builtin_popcount(shown);
-	width = columns <= 2 ? 58 : columns == 3 ? 44 : 36;
+	width = columns <= 2 ? 60 : columns == 3 ? 46 : 38;
 	for (int id = 0; id < TASKS; id++) {
+		const char *name = id < first ? places[id].function : tasks[id].name;
+
 		if (!(shown & 1 << id))
 			continue;
-		snprintf(text, sizeof(text), "%c%s%s", 'A' + id, strlen(tasks[id].name) > 1 ? ": " : "",
-			 strlen(tasks[id].name) > 1 ? tasks[id].name : tasks[id].irq ? ": an interrupt on the CPU of A" : "");
-		print(result, "%-*s", width, text);
+		snprintf(title, sizeof(title), "%c: %.50s%s", 'A' + id, name, tasks[id].irq ? ", an interrupt" : "");
+		print(result, "%-*s", width, title);
 	}
 	print(result, "\n");
-	for (int i = 0; i < count; i++) {
+	for (int i = first; i < count; i++) {
 		const struct place *p = &places[i], *before = last < 0 ? NULL : &places[last];
-		int column = __builtin_popcount(shown & ((1 << which[i]) - 1));
+		int indent = width * __builtin_popcount(shown & ((1 << which[i]) - 1));
 		const char *file = strrchr(p->file, '/');
-		bool same_task = last >= 0 && which[last] == which[i];
+		bool same_function = last >= 0 && which[last] == which[i] && !strcmp(before->function, p->function);
 
-		if (!p->line)
+		if (!p->line || (same_function && before->line == p->line))
 			continue;
-		if (i < count - 1 && same_task && before->line == p->line && !strcmp(before->function, p->function))
-			continue;
-		snprintf(indent, sizeof(indent), "%*s", column * width, "");
-		if (!same_task || strcmp(before->function, p->function))
-			print(result, "%s%s() in %s\n", indent, p->function, file ? file + 1 : p->file);
+		if (!same_function)
+			print(result, "%*s%s() in %s\n", indent, "", p->function, file ? file + 1 : p->file);
 		read_line(p, text, sizeof(text));
-		print(result, "%s%5d %.*s\n", indent, p->line, width - 8, text);
+		print(result, "%*s%5d %.*s\n", indent, "", p->line, width - 8, text);
 		last = i;
 	}
 	print(result, "%*s      ^ %s\n", last < 0 ? 0 : width * __builtin_popcount(shown & ((1 << which[last]) - 1)), "",

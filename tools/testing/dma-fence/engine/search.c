@@ -29,6 +29,14 @@ struct node nodes[NODES];
 int depth;
 struct run run;
 
+/* The first data race. It is reported if the search finds nothing worse. */
+static struct {
+	char message[sizeof(run.message)];
+	struct node nodes[NODES];
+	int depth;
+	uintptr_t pc;
+} raced;
+
 static int bound;		/* of preemptions, or ALL */
 static int prefix;		/* so many steps are those of the execution before */
 static uint16_t asleep;
@@ -216,6 +224,9 @@ void race(int earlier, int task)
 	}
 	if (!initials)
 		initials = 1 << task;
+	/* What it waited for cannot come after it. */
+	if (initials == 1 << task && tasks[task].next.kind == OP_WAIT && !(node->enabled & initials))
+		return;
 	if (initials & (node->todo | node->done | 1 << node->task))
 		return;
 
@@ -253,6 +264,28 @@ static bool change(void)
 		return true;
 	}
 	return false;
+}
+
+/* The step at hand is not ordered after what another task did, by the kernel's memory model. */
+void data_race(int with)
+{
+	if (raced.depth)
+		return;
+	snprintf(raced.message, sizeof(raced.message), "data race: nothing orders this after what %c did", 'A' + with);
+	memcpy(raced.nodes, nodes, depth * sizeof(nodes[0]));
+	raced.depth = depth;
+	raced.pc = run.pc;
+}
+
+static bool report_race(void)
+{
+	if (!raced.depth)
+		return false;
+	strcpy(run.message, raced.message);
+	memcpy(nodes, raced.nodes, raced.depth * sizeof(nodes[0]));
+	depth = raced.depth;
+	run.pc = raced.pc;
+	return true;
 }
 
 static void run_task(void *arg)
@@ -324,9 +357,12 @@ static enum outcome search_to(int up_to, struct result *result, unsigned long ex
 		result->steps += depth;
 		if (!good)
 			return VIOLATED;
+		if (!redundant && !run.grown)
+			compare_note();
 		if (run.grown) {
 			run.grown = false;
 			prefix = 0;
+			compare_forget();
 		} else if (!change()) {
 			return COMPLETE;
 		}
@@ -343,7 +379,7 @@ void search(const struct scenario *scenario, struct result *result, const struct
 
 	run.scenario = scenario;
 	memory_forget();
-	result->bound = -2;
+	result->bound = ALL - 1;
 
 	/* The shortest counterexample has few preemptions, if there is any. */
 	for (k = 0; k <= 2 && k <= limits->bound; k++) {
@@ -370,10 +406,31 @@ void search(const struct scenario *scenario, struct result *result, const struct
 		}
 	}
 	result->seconds = now() - begin;
-	if (outcome == VIOLATED) {
+	if (outcome == VIOLATED || report_race()) {
 		result->violated = true;
 		report_violation(scenario, result);
 	}
+}
+
+/* Counts the executions that differ, as the search finds them and by all schedules. */
+void compare(const struct scenario *scenario, struct result *result, const struct limits *limits)
+{
+	double until = now() + limits->seconds;
+	unsigned long found;
+
+	run.scenario = scenario;
+	memory_forget();
+	/* Learn what is shared, so that both look at the same steps. */
+	search_to(2, result, limits->executions, until);
+	compare_begin();
+	result->complete = search_to(ALL, result, limits->executions, until) == COMPLETE;
+	result->bound = ALL;
+	found = compare_end();
+	compare_begin();
+	result->complete &= search_to(NODES, result, limits->executions, until) == COMPLETE;
+	result->violated = found != compare_end();
+	snprintf(result->message, sizeof(result->message), "%lu different executions, %lu by brute force", found,
+		 compare_end());
 }
 
 /* Runs one schedule, as report_violation() has printed it. Returns false if it is none. */
@@ -393,7 +450,7 @@ bool replay(const struct scenario *scenario, struct result *result, const char *
 	run.every = true;
 	memory_forget();
 	result->executions = 1;
-	if (segment_count && !execute()) {
+	if (segment_count && (!execute() || report_race())) {
 		result->violated = true;
 		report_violation(scenario, result);
 	}

@@ -29,7 +29,23 @@ bool test_bit(long nr, const volatile unsigned long *word)
 	return *word & bit;
 }
 
-static bool change_bit(long nr, volatile unsigned long *at, bool to, uintptr_t pc)
+bool test_bit_acquire(long nr, const volatile unsigned long *word)
+{
+	unsigned long bit = bit_of(nr, &word);
+
+	explore_read(word, 8, bit, _PC);
+	explore_acquire(word);
+	return *word & bit;
+}
+
+/* What has changed it is a full barrier if its caller is told of what was before. */
+static void full_barrier(const volatile void *p)
+{
+	explore_acquire(p);
+	explore_release(p);
+}
+
+static bool change_bit(long nr, volatile unsigned long *at, bool to, bool ordered, uintptr_t pc)
 {
 	const volatile unsigned long *word = at;
 	unsigned long bit = bit_of(nr, &word);
@@ -37,29 +53,32 @@ static bool change_bit(long nr, volatile unsigned long *at, bool to, uintptr_t p
 
 	explore_write(word, 8, bit, pc);
 	was = *word & bit;
-	if (was != to)
+	if (was != to) {
 		*(volatile unsigned long *)word ^= bit;
+		if (ordered)
+			full_barrier(word);
+	}
 	return was;
 }
 
 bool test_and_set_bit(long nr, volatile unsigned long *word)
 {
-	return change_bit(nr, word, true, _PC);
+	return change_bit(nr, word, true, true, _PC);
 }
 
 bool test_and_clear_bit(long nr, volatile unsigned long *word)
 {
-	return change_bit(nr, word, false, _PC);
+	return change_bit(nr, word, false, true, _PC);
 }
 
 void set_bit(long nr, volatile unsigned long *word)
 {
-	change_bit(nr, word, true, _PC);
+	change_bit(nr, word, true, false, _PC);
 }
 
 void clear_bit(long nr, volatile unsigned long *word)
 {
-	change_bit(nr, word, false, _PC);
+	change_bit(nr, word, false, false, _PC);
 }
 
 /* Atomics. */
@@ -67,6 +86,13 @@ void clear_bit(long nr, volatile unsigned long *word)
 int atomic_read(const atomic_t *v)
 {
 	explore_read(v, 4, ALL_BITS, _PC);
+	return v->counter;
+}
+
+int atomic_read_acquire(const atomic_t *v)
+{
+	explore_read(v, 4, ALL_BITS, _PC);
+	explore_acquire(v);
 	return v->counter;
 }
 
@@ -79,6 +105,7 @@ void atomic_set(atomic_t *v, int i)
 int atomic_add_return(int i, atomic_t *v)
 {
 	explore_write(v, 4, ALL_BITS, _PC);
+	full_barrier(v);
 	return v->counter += i;
 }
 
@@ -87,6 +114,7 @@ s64 atomic64_fetch_add(s64 i, atomic64_t *v)
 	s64 was;
 
 	explore_write(v, 8, ALL_BITS, _PC);
+	full_barrier(v);
 	was = v->counter;
 	v->counter += i;
 	return was;
@@ -115,8 +143,10 @@ u64 shim_cmpxchg(volatile void *p, size_t size, u64 old, u64 new)
 	was = load(p, size);
 	if (size == 4)
 		old = (u32)old;
-	if (was == old)
+	if (was == old) {
 		store(p, size, new);
+		full_barrier(p);
+	}
 	return was;
 }
 
@@ -127,6 +157,7 @@ u64 shim_xchg(volatile void *p, size_t size, u64 new)
 	explore_write(p, size, ALL_BITS, _PC);
 	was = load(p, size);
 	store(p, size, new);
+	full_barrier(p);
 	return was;
 }
 
@@ -162,7 +193,11 @@ bool refcount_dec_and_test(refcount_t *r)
 {
 	explore_write(r, 4, ALL_BITS, _PC);
 	explore_assert(r->refs.counter > 0, "a reference is put that nobody has");
-	return !--r->refs.counter;
+	explore_release(r);
+	if (--r->refs.counter)
+		return false;
+	explore_acquire(r);
+	return true;
 }
 
 /*

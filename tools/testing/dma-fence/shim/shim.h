@@ -120,16 +120,20 @@ struct rcu_head {
 #define BIT(n) (1UL << (n))
 #define struct_size(p, member, count) (sizeof(*(p)) + sizeof(*(p)->member) * (count))
 
-/* Plain accesses of these are seen by the engine as all others are. */
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
-#define smp_load_acquire(p) READ_ONCE(*(p))
-#define smp_store_release(p, value) WRITE_ONCE(*(p), value)
-#define smp_mb() barrier()
-#define smp_rmb() barrier()
-#define smp_wmb() barrier()
-#define smp_mb__before_atomic() barrier()
-#define smp_mb__after_atomic() barrier()
+#define shim_acquire(p) ({							\
+	typeof(*(p)) _value = READ_ONCE(*(p));					\
+	explore_acquire(p);							\
+	_value;									\
+})
+#define smp_load_acquire(p) shim_acquire(p)
+#define smp_store_release(p, value) (WRITE_ONCE(*(p), value), explore_release(p))
+#define smp_mb() (explore_rmb(), explore_wmb())
+#define smp_rmb() explore_rmb()
+#define smp_wmb() explore_wmb()
+#define smp_mb__before_atomic() smp_mb()
+#define smp_mb__after_atomic() smp_mb()
 
 #define MAX_ERRNO 4095
 #define IS_ERR(p) ((unsigned long)(p) >= (unsigned long)-MAX_ERRNO)
@@ -175,14 +179,14 @@ bool test_and_clear_bit(long nr, volatile unsigned long *word);
 void set_bit(long nr, volatile unsigned long *word);
 void clear_bit(long nr, volatile unsigned long *word);
 #define __set_bit set_bit
-#define test_bit_acquire test_bit
+bool test_bit_acquire(long nr, const volatile unsigned long *word);
 
 /* Atomics. */
 
 #define ATOMIC_INIT(i) { (i) }
 #define ATOMIC64_INIT(i) { (i) }
 int atomic_read(const atomic_t *v);
-#define atomic_read_acquire atomic_read
+int atomic_read_acquire(const atomic_t *v);
 void atomic_set(atomic_t *v, int i);
 int atomic_add_return(int i, atomic_t *v);
 #define atomic_inc(v) ((void)atomic_add_return(1, v))
@@ -247,12 +251,13 @@ void rcu_read_unlock(void);
 void synchronize_rcu(void);
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 #define rcu_barrier() do { } while (0)
-#define rcu_dereference(p) READ_ONCE(p)
-#define rcu_dereference_protected(p, condition) READ_ONCE(p)
-#define rcu_dereference_check(p, condition) READ_ONCE(p)
+/* An address dependency orders less than an acquire, but all that is read through the pointer. */
+#define rcu_dereference(p) shim_acquire(&(p))
+#define rcu_dereference_protected(p, condition) (p)
+#define rcu_dereference_check(p, condition) shim_acquire(&(p))
 #define rcu_access_pointer(p) READ_ONCE(p)
 #define rcu_pointer_handoff(p) (p)
-#define rcu_assign_pointer(p, value) WRITE_ONCE(p, value)
+#define rcu_assign_pointer(p, value) smp_store_release(&(p), value)
 #define rcu_replace_pointer(p, value, condition) ({ typeof(p) _old = (p); WRITE_ONCE(p, value); _old; })
 #define RCU_INIT_POINTER(p, value) WRITE_ONCE(p, value)
 #define RCU_INITIALIZER(value) (value)
