@@ -128,18 +128,13 @@ static void print_row(const struct scenario *scenario, const struct result *resu
 
 	if (options.quiet && result->expected)
 		return;
-	if (result->bound == -1)
-		strcpy(bound, "all");
-	else if (result->bound < 0)
+	if (result->violated)
 		strcpy(bound, "-");
+	else if (result->bound == -1)
+		strcpy(bound, "all");
 	else
-		snprintf(bound, sizeof(bound), "<= %d%s", result->bound, result->complete ? "" : "+");
-	if (options.compare) {
-		printf("%-52s %9lu  %s%s\n", scenario->name, result->executions, result->message,
-		       result->violated ? ": SOMETHING IS MISSED" : result->complete ? "" : ": TOO MANY");
-		return;
-	}
-	printf("%-52s %9lu  %-6s %6.2f s  ", scenario->name, result->executions, bound, result->seconds);
+		snprintf(bound, sizeof(bound), "<= %d%s", result->bound, result->complete ? "" : ", cut");
+	printf("%-52s %9lu  %-9s %6.2f s  ", scenario->name, result->executions, bound, result->seconds);
 	if (result->expected && !result->violated)
 		printf("ok\n");
 	else if (result->expected)
@@ -315,7 +310,7 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	unsigned long executions = 0, violated = 0, unexpected = 0, scenarios = 0, known = 0;
+	unsigned long executions = 0, violated = 0, unexpected = 0, scenarios = 0, known = 0, cut = 0;
 	struct child *children;
 	struct result **results;
 	int count = 0, running = 0, next = 0;
@@ -352,13 +347,14 @@ int main(int argc, char **argv)
 		executions += r->executions;
 		violated += r->violated;
 		known += r->violated && r->expected;
+		cut += !r->violated && !r->complete;
 		unexpected += !r->expected;
 	}
 	if (options.list)
 		return 0;
 	if (options.json)
 		write_json(results, count);
-	printf("explore: %lu scenarios, %lu executions, %lu violated (%lu of them as expected)\n", scenarios, executions,
-	       violated, known);
+	printf("explore: %lu scenarios, %lu executions, %lu violated (%lu of them as expected), %lu cut\n", scenarios,
+	       executions, violated, known, cut);
 	return unexpected ? 1 : 0;
 }

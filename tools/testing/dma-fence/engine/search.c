@@ -390,21 +390,17 @@ void search(const struct scenario *scenario, struct result *result, const struct
 	}
 	if (outcome != VIOLATED) {
 		outcome = search_to(ALL, result, limits->executions, until);
-		if (outcome == COMPLETE) {
+		if (outcome == COMPLETE)
 			result->bound = ALL;
-			result->complete = true;
-		}
 	}
 	for (k = result->bound + 1; outcome == CUT && k <= limits->bound; k++) {
 		outcome = search_to(k, result, ~0UL >> 1, until);
-		if (outcome == COMPLETE) {
-			result->bound = k;
-			result->complete = true;
-			outcome = CUT;
-		} else {
-			result->complete = false;
-		}
+		if (outcome != COMPLETE)
+			break;
+		result->bound = k;
+		outcome = CUT;
 	}
+	result->complete = outcome != VIOLATED && (result->bound == ALL || result->bound >= limits->bound);
 	result->seconds = now() - begin;
 	if (outcome == VIOLATED || report_race()) {
 		result->violated = true;
