@@ -12,7 +12,7 @@
 
 #include "engine.h"
 
-#define ROOM	(1 << 20)
+#define ROOM (1 << 20)
 
 static uint64_t *seen;
 static unsigned long count;

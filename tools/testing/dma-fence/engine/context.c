@@ -7,12 +7,12 @@
  */
 #include "engine.h"
 
-#define WAITING	64
+#define WAITING 64
 
 /* Something that waits for the end of a grace period. */
 struct waiting {
-	uint16_t readers;	/* that were there when it began, and are still */
-	const void *object;	/* to be freed, or NULL */
+	uint16_t readers;   /* that were there when it began, and are still */
+	const void *object; /* to be freed, or NULL */
 	bool used, over;
 };
 
@@ -102,7 +102,8 @@ void explore_rcu_unlock(uintptr_t pc)
 {
 	if (current_task < 0)
 		return;
-	explore_assert(current_ptr()->rcu_depth > 0, "rcu_read_unlock() outside of rcu_read_lock()");
+	explore_assert(current_ptr()->rcu_depth > 0,
+		       "rcu_read_unlock() outside of rcu_read_lock()");
 	current_ptr()->rcu_depth--;
 	update(pc);
 }

@@ -44,12 +44,13 @@ static const char usage[] =
 	"Exits with 0 if all is as expected, with 1 if not, with 2 if it cannot be done.\n";
 
 /* See SCENARIOS(). */
-extern const struct scenario * const __start_scenario_tables[], * const __stop_scenario_tables[];
+extern const struct scenario *const __start_scenario_tables[], *const __stop_scenario_tables[];
 
 /* The nth of all, or NULL. */
 static const struct scenario *scenario_at(int n)
 {
-	for (const struct scenario * const *table = __start_scenario_tables; table < __stop_scenario_tables; table++)
+	for (const struct scenario *const *table = __start_scenario_tables;
+	     table < __stop_scenario_tables; table++)
 		for (const struct scenario *s = *table; s->name; s++)
 			if (!n--)
 				return s;
@@ -100,7 +101,8 @@ static void explore(const struct scenario *scenario, struct result *result)
 	memory_init();
 	if (options.replay) {
 		if (!replay(scenario, result, options.replay)) {
-			fprintf(stderr, "explore: --replay=%s: a schedule looks like A12B40A30\n", options.replay);
+			fprintf(stderr, "explore: --replay=%s: a schedule looks like A12B40A30\n",
+				options.replay);
 			exit(2);
 		}
 	} else if (options.compare) {
@@ -133,8 +135,10 @@ static void print_row(const struct scenario *scenario, const struct result *resu
 	else if (result->bound == -1)
 		strcpy(bound, "all");
 	else
-		snprintf(bound, sizeof(bound), "<= %d%s", result->bound, result->complete ? "" : ", cut");
-	printf("%-52s %9lu  %-9s %6.2f s  ", scenario->name, result->executions, bound, result->seconds);
+		snprintf(bound, sizeof(bound), "<= %d%s", result->bound,
+			 result->complete ? "" : ", cut");
+	printf("%-52s %9lu  %-9s %6.2f s  ", scenario->name, result->executions, bound,
+	       result->seconds);
 	if (result->expected && !result->violated)
 		printf("ok\n");
 	else if (result->expected)
@@ -144,7 +148,8 @@ static void print_row(const struct scenario *scenario, const struct result *resu
 	else
 		printf("OK, BUT EXPECTED TO BE VIOLATED: %s\n", expected(scenario));
 	if (result->violated && !(options.quiet && result->expected))
-		printf("\n%s\nto replay it: --only=%s --replay=%s\n\n", result->trace, scenario->name, result->schedule);
+		printf("\n%s\nto replay it: --only=%s --replay=%s\n\n", result->trace,
+		       scenario->name, result->schedule);
 	fflush(stdout);
 }
 
@@ -181,10 +186,12 @@ static void write_json(struct result **results, int count)
 		json_text(file, s->name);
 		fprintf(file, ", \"promise\": ");
 		json_text(file, s->promise ? s->promise : "");
-		fprintf(file, ", \"executions\": %lu, \"steps\": %lu, \"seconds\": %.3f, \"bound\": %d, \"complete\": %s",
-			r->executions, r->steps, r->seconds, r->bound, r->complete ? "true" : "false");
-		fprintf(file, ", \"violated\": %s, \"expected\": %s, \"message\": ", r->violated ? "true" : "false",
-			r->expected ? "true" : "false");
+		fprintf(file,
+			", \"executions\": %lu, \"steps\": %lu, \"seconds\": %.3f, \"bound\": %d, \"complete\": %s",
+			r->executions, r->steps, r->seconds, r->bound,
+			r->complete ? "true" : "false");
+		fprintf(file, ", \"violated\": %s, \"expected\": %s, \"message\": ",
+			r->violated ? "true" : "false", r->expected ? "true" : "false");
 		json_text(file, r->message);
 		fprintf(file, ", \"schedule\": \"%s\", \"trace\": ", r->schedule);
 		json_text(file, r->trace);
@@ -255,7 +262,8 @@ static struct result *finish(struct child *child)
 	if (left) {
 		memset(result, 0, sizeof(*result));
 		result->violated = true;
-		snprintf(result->message, sizeof(result->message), "the engine itself has failed, status %#x", status);
+		snprintf(result->message, sizeof(result->message),
+			 "the engine itself has failed, status %#x", status);
 	}
 	return result;
 }
@@ -275,25 +283,58 @@ static unsigned long number(const char *text, const char *name)
 static void parse(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{ "only", 1, 0, 'o' }, { "bound", 1, 0, 'b' }, { "executions", 1, 0, 'e' }, { "seconds", 1, 0, 's' },
-		{ "jobs", 1, 0, 'j' }, { "base", 0, 0, 'B' }, { "quiet", 0, 0, 'q' }, { "json", 1, 0, 'J' },
-		{ "replay", 1, 0, 'r' }, { "list", 0, 0, 'l' }, { "compare", 0, 0, 'c' }, { "help", 0, 0, 'h' }, { },
+		{ "only", 1, 0, 'o' },
+		{ "bound", 1, 0, 'b' },
+		{ "executions", 1, 0, 'e' },
+		{ "seconds", 1, 0, 's' },
+		{ "jobs", 1, 0, 'j' },
+		{ "base", 0, 0, 'B' },
+		{ "quiet", 0, 0, 'q' },
+		{ "json", 1, 0, 'J' },
+		{ "replay", 1, 0, 'r' },
+		{ "list", 0, 0, 'l' },
+		{ "compare", 0, 0, 'c' },
+		{ "help", 0, 0, 'h' },
+		{},
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (c) {
-		case 'o': options.only = optarg; break;
-		case 'b': options.limits.bound = strcmp(optarg, "all") ? (int)number(optarg, "bound") : -1; break;
-		case 'e': options.limits.executions = number(optarg, "executions"); break;
-		case 's': options.limits.seconds = number(optarg, "seconds"); break;
-		case 'j': options.jobs = number(optarg, "jobs"); break;
-		case 'B': options.base = true; break;
-		case 'q': options.quiet = true; break;
-		case 'J': options.json = optarg; break;
-		case 'r': options.replay = optarg; break;
-		case 'c': options.compare = true; break;
-		case 'l': options.list = true; break;
+		case 'o':
+			options.only = optarg;
+			break;
+		case 'b':
+			options.limits.bound =
+				strcmp(optarg, "all") ? (int)number(optarg, "bound") : -1;
+			break;
+		case 'e':
+			options.limits.executions = number(optarg, "executions");
+			break;
+		case 's':
+			options.limits.seconds = number(optarg, "seconds");
+			break;
+		case 'j':
+			options.jobs = number(optarg, "jobs");
+			break;
+		case 'B':
+			options.base = true;
+			break;
+		case 'q':
+			options.quiet = true;
+			break;
+		case 'J':
+			options.json = optarg;
+			break;
+		case 'r':
+			options.replay = optarg;
+			break;
+		case 'c':
+			options.compare = true;
+			break;
+		case 'l':
+			options.list = true;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			exit(0);
@@ -310,7 +351,8 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	unsigned long executions = 0, violated = 0, unexpected = 0, scenarios = 0, known = 0, cut = 0;
+	unsigned long executions = 0, violated = 0, unexpected = 0, scenarios = 0, known = 0,
+		      cut = 0;
 	struct child *children;
 	struct result **results;
 	int count = 0, running = 0, next = 0;
@@ -319,8 +361,8 @@ int main(int argc, char **argv)
 	while (scenario_at(count))
 		scenarios += chosen(scenario_at(count++));
 	if (!scenarios || (options.replay && scenarios != 1)) {
-		fprintf(stderr, "explore: --only=%s names %lu scenarios; --list shows all\n", options.only ? options.only : "",
-			scenarios);
+		fprintf(stderr, "explore: --only=%s names %lu scenarios; --list shows all\n",
+			options.only ? options.only : "", scenarios);
 		return 2;
 	}
 	results = calloc(count, sizeof(*results));
@@ -354,7 +396,7 @@ int main(int argc, char **argv)
 		return 0;
 	if (options.json)
 		write_json(results, count);
-	printf("explore: %lu scenarios, %lu executions, %lu violated (%lu of them as expected), %lu cut\n", scenarios,
-	       executions, violated, known, cut);
+	printf("explore: %lu scenarios, %lu executions, %lu violated (%lu of them as expected), %lu cut\n",
+	       scenarios, executions, violated, known, cut);
 	return unexpected ? 1 : 0;
 }

@@ -13,9 +13,9 @@
 
 #include "engine.h"
 
-#define HEAP_SIZE	(64 * 1024)
-#define GRANULE		8
-#define NO_RECORD	0
+#define HEAP_SIZE (64 * 1024)
+#define GRANULE 8
+#define NO_RECORD 0
 
 /* Data of what is under test: the Makefile renames these sections of its objects. */
 extern char __start_explored_data[], __stop_explored_data[];
@@ -33,7 +33,7 @@ struct granule {
 	uint8_t life;
 	uint32_t execution;
 	int record;
-	int released;		/* see order.c, an index */
+	int released; /* see order.c, an index */
 };
 
 /* The last access of a task to a granule, of a kind. */
@@ -50,7 +50,7 @@ struct object {
 	bool freed;
 };
 
-static char *region;		/* words of the engine, stacks, heaps */
+static char *region; /* words of the engine, stacks, heaps */
 static size_t region_size;
 static struct granule *granules;
 static char *saved_data, *saved_bss;
@@ -65,8 +65,8 @@ static struct object objects[512];
 static int object_count;
 static size_t heap_used[TASKS + 1];
 
-#define STACKS_AT	4096
-#define HEAPS_AT	(STACKS_AT + TASKS * STACK_SIZE)
+#define STACKS_AT 4096
+#define HEAPS_AT (STACKS_AT + TASKS * STACK_SIZE)
 
 /* The number of a granule, or -1 for memory that the engine does not look at. */
 static long granule_of(uintptr_t addr)
@@ -76,7 +76,9 @@ static long granule_of(uintptr_t addr)
 	if (addr - (uintptr_t)__start_explored_data < data_size)
 		return (region_size + addr - (uintptr_t)__start_explored_data) / GRANULE;
 	if (addr - (uintptr_t)__start_explored_bss < bss_size)
-		return (region_size + data_size + GRANULE + addr - (uintptr_t)__start_explored_bss) / GRANULE;
+		return (region_size + data_size + GRANULE + addr -
+			(uintptr_t)__start_explored_bss) /
+		       GRANULE;
 	return -1;
 }
 
@@ -90,7 +92,8 @@ void memory_init(void)
 	region_size = HEAPS_AT + (TASKS + 1) * HEAP_SIZE;
 	data_size = __stop_explored_data - __start_explored_data;
 	bss_size = __stop_explored_bss - __start_explored_bss;
-	region = mmap(NULL, region_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	region =
+		mmap(NULL, region_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	granules = calloc((region_size + data_size + bss_size) / GRANULE + 4, sizeof(*granules));
 	saved_data = malloc(data_size + 1);
 	saved_bss = malloc(bss_size + 1);
@@ -123,7 +126,8 @@ void memory_reset(void)
 
 void memory_forget(void)
 {
-	memset(granules, 0, ((region_size + data_size + bss_size) / GRANULE + 4) * sizeof(*granules));
+	memset(granules, 0,
+	       ((region_size + data_size + bss_size) / GRANULE + 4) * sizeof(*granules));
 	object_count = 0;
 }
 
@@ -140,7 +144,8 @@ static struct object *object_at(uintptr_t addr)
 void *explore_alloc(size_t size, bool zero)
 {
 	int heap = current_task + 1;
-	size_t room = (size + 2 * GRANULE - 1) / GRANULE * GRANULE;	/* and a granule that nobody has */
+	size_t room =
+		(size + 2 * GRANULE - 1) / GRANULE * GRANULE; /* and a granule that nobody has */
 	char *p = region + HEAPS_AT + heap * HEAP_SIZE + heap_used[heap];
 	long first = granule_of((uintptr_t)p);
 
@@ -185,7 +190,8 @@ void memory_freed(uintptr_t addr, uintptr_t pc)
 void memory_check_leaks(void)
 {
 	for (int i = 0; i < object_count; i++)
-		explore_assert(objects[i].freed, "leak of an object of %zu bytes, which was the %d. to be allocated",
+		explore_assert(objects[i].freed,
+			       "leak of an object of %zu bytes, which was the %d. to be allocated",
 			       objects[i].size, i + 1);
 }
 
@@ -201,8 +207,10 @@ static void check_valid(uintptr_t addr, size_t size, uintptr_t pc)
 	if (offset < HEAPS_AT) {
 		int owner = (offset - STACKS_AT) / STACK_SIZE;
 
-		if (owner != current_task && tasks[owner].alive && (tasks[owner].done || addr < tasks[owner].sp))
-			explore_fail("access to the stack of %s after a function has returned", tasks[owner].name);
+		if (owner != current_task && tasks[owner].alive &&
+		    (tasks[owner].done || addr < tasks[owner].sp))
+			explore_fail("access to the stack of %s after a function has returned",
+				     tasks[owner].name);
 		return;
 	}
 	for (long g = granule_of(addr), last = granule_of(addr + size - 1); g <= last; g++) {
@@ -281,10 +289,13 @@ static void access(const struct op *op)
 		order_of_access(op->addr, op->kind != OP_READ);
 }
 
-static void access_bits(enum op_kind kind, const volatile void *p, size_t size, uint64_t bits, uintptr_t pc, bool plain)
+static void access_bits(enum op_kind kind, const volatile void *p, size_t size, uint64_t bits,
+			uintptr_t pc, bool plain)
 {
 	uintptr_t addr = (uintptr_t)p;
-	struct op op = { .kind = kind, .addr = addr, .size = size, .bits = bits, .pc = pc, .plain = plain };
+	struct op op = {
+		.kind = kind, .addr = addr, .size = size, .bits = bits, .pc = pc, .plain = plain
+	};
 
 	if (bits == ALL_BITS && size < GRANULE && addr % GRANULE + size <= GRANULE)
 		op.bits = ((1ULL << size * 8) - 1) << addr % GRANULE * 8;
@@ -382,7 +393,8 @@ void explore_unlock(void *lock, uintptr_t pc)
 		return;
 	for (int i = t->lock_count; i-- > 0;)
 		if (t->locks[i] == (uintptr_t)lock) {
-			memmove(&t->locks[i], &t->locks[i + 1], (t->lock_count - i - 1) * sizeof(t->locks[0]));
+			memmove(&t->locks[i], &t->locks[i + 1],
+				(t->lock_count - i - 1) * sizeof(t->locks[0]));
 			t->lock_count--;
 			break;
 		}
@@ -436,7 +448,8 @@ bool ops_conflict(int a, int b)
 	const struct op *x = &tasks[a].next, *y = &tasks[b].next;
 
 	/* What waits for the grace period that this ends may be anything. */
-	if ((x->kind == OP_RCU_UNLOCK && rcu_awaits(a)) || (y->kind == OP_RCU_UNLOCK && rcu_awaits(b)))
+	if ((x->kind == OP_RCU_UNLOCK && rcu_awaits(a)) ||
+	    (y->kind == OP_RCU_UNLOCK && rcu_awaits(b)))
 		return true;
 	return kinds_conflict(effective(x, a), effective(y, b)) && overlap(x, y);
 }
@@ -465,15 +478,16 @@ static bool ordered(int task, const struct record *r)
 
 /* The latest record of another task that @want says yes to and that is not done yet. */
 static struct record *latest(struct granule *g, int task, uint64_t bits, int before,
-			     bool (*want)(enum op_kind mine, enum op_kind theirs), enum op_kind mine)
+			     bool (*want)(enum op_kind mine, enum op_kind theirs),
+			     enum op_kind mine)
 {
 	struct record *found = NULL;
 
 	for (int i = *records_of(g); i != NO_RECORD; i = records[i].next) {
 		struct record *r = &records[i];
 
-		if (r->task != task && r->step < before && (r->bits & bits) && want(mine, r->kind) &&
-		    (!found || r->step > found->step))
+		if (r->task != task && r->step < before && (r->bits & bits) &&
+		    want(mine, r->kind) && (!found || r->step > found->step))
 			found = r;
 	}
 	return found;
@@ -503,7 +517,8 @@ static bool is_release(enum op_kind mine, enum op_kind theirs)
 	return theirs == OP_UNLOCK || theirs == OP_TRYLOCK;
 }
 
-static void remember(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits, bool plain)
+static void remember(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits,
+		     bool plain)
 {
 	int *link = records_of(g);
 
@@ -541,14 +556,15 @@ uint32_t *memory_released(uintptr_t addr)
 	return released[g->released];
 }
 
-static void step_on(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits, bool plain)
+static void step_on(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits,
+		    bool plain)
 {
 	struct record *r;
 
 	for (int i = *records_of(g); i != NO_RECORD; i = records[i].next) {
 		r = &records[i];
-		if (r->task != task && (r->bits & bits) && (plain || r->plain) && kinds_conflict(kind, r->kind) &&
-		    tasks[task].sync[r->task] <= (uint32_t)r->step)
+		if (r->task != task && (r->bits & bits) && (plain || r->plain) &&
+		    kinds_conflict(kind, r->kind) && tasks[task].sync[r->task] <= (uint32_t)r->step)
 			data_race(r->task);
 	}
 
@@ -557,13 +573,15 @@ static void step_on(struct granule *g, int task, int step, enum op_kind kind, ui
 		if (r && !ordered(task, r))
 			race(r->step, task);
 	}
-	for (int before = NODES; (r = latest(g, task, bits, before, is_conflict, kind)); before = r->step) {
+	for (int before = NODES; (r = latest(g, task, bits, before, is_conflict, kind));
+	     before = r->step) {
 		if (!ordered(task, r))
 			race(r->step, task);
 		join(task, r->step);
 	}
 	if (kind == OP_LOCK)
-		for (int before = NODES; (r = latest(g, task, bits, before, is_release, kind)); before = r->step)
+		for (int before = NODES; (r = latest(g, task, bits, before, is_release, kind));
+		     before = r->step)
 			join(task, r->step);
 	remember(g, task, step, kind, bits, plain);
 }
@@ -583,18 +601,20 @@ void memory_step(struct node *node)
 	if (kind == OP_TRYLOCK && !*(uint32_t *)node->op.addr)
 		kind = OP_LOCK;
 	if (kind != OP_NONE && granule_of(node->op.addr) >= 0) {
-		long first = granule_of(node->op.addr), last = granule_of(node->op.addr + node->op.size - 1);
+		long first = granule_of(node->op.addr),
+		     last = granule_of(node->op.addr + node->op.size - 1);
 
 		for (long g = first; g <= last; g++) {
 			if (node->op.kind == OP_TRYLOCK && kind == OP_LOCK) {
 				/* Before the lock was released it would have failed. */
-				struct record *r = latest(&granules[g], node->task, node->op.bits, NODES, is_release,
-							  kind);
+				struct record *r = latest(&granules[g], node->task, node->op.bits,
+							  NODES, is_release, kind);
 
 				if (r && !ordered(node->task, r))
 					race(r->step, node->task);
 			}
-			step_on(&granules[g], node->task, step, kind, node->op.bits, node->op.plain);
+			step_on(&granules[g], node->task, step, kind, node->op.bits,
+				node->op.plain);
 		}
 	}
 	t->clock[node->task] = step + 1;
@@ -614,10 +634,11 @@ void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc)
 		int lock_count = t->lock_count;
 		long first = granule_of(addr);
 
-		t->lock_count = 0;	/* no lock of this task has to do with it */
+		t->lock_count = 0; /* no lock of this task has to do with it */
 		for (size_t k = 0; k * GRANULE < object->size; k++) {
 			learn(&granules[first + k], t, OP_WRITE);
-			step_on(&granules[first + k], current_task, depth - 1, OP_WRITE, ALL_BITS, false);
+			step_on(&granules[first + k], current_task, depth - 1, OP_WRITE, ALL_BITS,
+				false);
 		}
 		t->lock_count = lock_count;
 		memcpy(nodes[depth - 1].clock, t->clock, sizeof(t->clock));
@@ -634,21 +655,52 @@ static void plain(enum op_kind kind, const void *p, size_t size, uintptr_t pc)
 	access_bits(kind, p, size, ALL_BITS, pc, true);
 }
 
-#define ACCESS(size)									\
-	void __tsan_read##size(void *p) { plain(OP_READ, p, size, PC); }		\
-	void __tsan_write##size(void *p) { plain(OP_WRITE, p, size, PC); }		\
-	void __tsan_unaligned_read##size(void *p) { plain(OP_READ, p, size, PC); }	\
-	void __tsan_unaligned_write##size(void *p) { plain(OP_WRITE, p, size, PC); }	\
-	void __tsan_volatile_read##size(void *p) { explore_read(p, size, ALL_BITS, PC); }	\
-	void __tsan_volatile_write##size(void *p) { explore_write(p, size, ALL_BITS, PC); }
+#define ACCESS(size)                                  \
+	void __tsan_read##size(void *p)               \
+	{                                             \
+		plain(OP_READ, p, size, PC);          \
+	}                                             \
+	void __tsan_write##size(void *p)              \
+	{                                             \
+		plain(OP_WRITE, p, size, PC);         \
+	}                                             \
+	void __tsan_unaligned_read##size(void *p)     \
+	{                                             \
+		plain(OP_READ, p, size, PC);          \
+	}                                             \
+	void __tsan_unaligned_write##size(void *p)    \
+	{                                             \
+		plain(OP_WRITE, p, size, PC);         \
+	}                                             \
+	void __tsan_volatile_read##size(void *p)      \
+	{                                             \
+		explore_read(p, size, ALL_BITS, PC);  \
+	}                                             \
+	void __tsan_volatile_write##size(void *p)     \
+	{                                             \
+		explore_write(p, size, ALL_BITS, PC); \
+	}
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
 ACCESS(8)
 ACCESS(16)
 
-void __tsan_read_range(void *p, size_t size) { plain(OP_READ, p, size, PC); }
-void __tsan_write_range(void *p, size_t size) { plain(OP_WRITE, p, size, PC); }
-void __tsan_init(void) { }
-void __tsan_func_entry(void *p) { (void)p; }
-void __tsan_func_exit(void) { }
+void __tsan_read_range(void *p, size_t size)
+{
+	plain(OP_READ, p, size, PC);
+}
+void __tsan_write_range(void *p, size_t size)
+{
+	plain(OP_WRITE, p, size, PC);
+}
+void __tsan_init(void)
+{
+}
+void __tsan_func_entry(void *p)
+{
+	(void)p;
+}
+void __tsan_func_exit(void)
+{
+}

@@ -11,7 +11,7 @@
 
 #include "engine.h"
 
-#define LINES	512
+#define LINES 512
 
 struct place {
 	char function[64], file[192];
@@ -140,7 +140,8 @@ static void print_schedule(struct result *result)
 			}
 		if (until == ~0UL >> 1 && tasks[task].accesses)
 			until = tasks[task].accesses;
-		used += snprintf(result->schedule + used, sizeof(result->schedule) - used, "%c%lu", 'A' + task, until);
+		used += snprintf(result->schedule + used, sizeof(result->schedule) - used, "%c%lu",
+				 'A' + task, until);
 		i = next - 1;
 	}
 }
@@ -181,7 +182,8 @@ void report_violation(const struct scenario *scenario, struct result *result)
 
 		if (!(shown & 1 << id))
 			continue;
-		snprintf(title, sizeof(title), "%c: %.50s%s", 'A' + id, name, tasks[id].irq ? ", an interrupt" : "");
+		snprintf(title, sizeof(title), "%c: %.50s%s", 'A' + id, name,
+			 tasks[id].irq ? ", an interrupt" : "");
 		print(result, "%-*s", width, title);
 	}
 	print(result, "\n");
@@ -189,16 +191,19 @@ void report_violation(const struct scenario *scenario, struct result *result)
 		const struct place *p = &places[i], *before = last < 0 ? NULL : &places[last];
 		int indent = width * __builtin_popcount(shown & ((1 << which[i]) - 1));
 		const char *file = strrchr(p->file, '/');
-		bool same_function = last >= 0 && which[last] == which[i] && !strcmp(before->function, p->function);
+		bool same_function = last >= 0 && which[last] == which[i] &&
+				     !strcmp(before->function, p->function);
 
 		if (!p->line || (same_function && before->line == p->line))
 			continue;
 		if (!same_function)
-			print(result, "%*s%s() in %s\n", indent, "", p->function, file ? file + 1 : p->file);
+			print(result, "%*s%s() in %s\n", indent, "", p->function,
+			      file ? file + 1 : p->file);
 		read_line(p, text, sizeof(text));
 		print(result, "%*s%5d %.*s\n", indent, "", p->line, width - 8, text);
 		last = i;
 	}
-	print(result, "%*s      ^ %s\n", last < 0 ? 0 : width * __builtin_popcount(shown & ((1 << which[last]) - 1)), "",
+	print(result, "%*s      ^ %s\n",
+	      last < 0 ? 0 : width * __builtin_popcount(shown & ((1 << which[last]) - 1)), "",
 	      run.message);
 }

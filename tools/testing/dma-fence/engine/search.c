@@ -23,7 +23,7 @@
 
 #include "engine.h"
 
-#define ALL	(-1)
+#define ALL (-1)
 
 struct node nodes[NODES];
 int depth;
@@ -37,10 +37,10 @@ static struct {
 	uintptr_t pc;
 } raced;
 
-static int bound;		/* of preemptions, or ALL */
-static int prefix;		/* so many steps are those of the execution before */
+static int bound;  /* of preemptions, or ALL */
+static int prefix; /* so many steps are those of the execution before */
 static uint16_t asleep;
-static bool redundant;		/* an execution that others have covered */
+static bool redundant; /* an execution that others have covered */
 
 /* For replay(): which task goes on, up to how many of its accesses. */
 struct segment {
@@ -135,8 +135,11 @@ static _Noreturn void deadlock(void)
 
 		if (!(tasks_left() & 1 << id))
 			continue;
-		used += snprintf(text + used, sizeof(text) - used, "%s%s %s", used ? ", " : "", tasks[id].name,
-				 op->kind == OP_LOCK ? "waits for a lock" : op->what ? op->what : "was interrupted");
+		used += snprintf(text + used, sizeof(text) - used, "%s%s %s", used ? ", " : "",
+				 tasks[id].name,
+				 op->kind == OP_LOCK ? "waits for a lock" :
+				 op->what	     ? op->what :
+						       "was interrupted");
 		run.pc = op->pc;
 		if (used >= sizeof(text))
 			break;
@@ -161,7 +164,8 @@ static int step(void)
 	if (depth < prefix) {
 		id = node->task;
 		if (!(enabled & 1 << id)) {
-			fprintf(stderr, "explore: %s: an execution does not repeat\n", run.scenario->name);
+			fprintf(stderr, "explore: %s: an execution does not repeat\n",
+				run.scenario->name);
 			exit(2);
 		}
 	} else {
@@ -175,7 +179,8 @@ static int step(void)
 	/* What was tried here, and what slept, sleeps on unless this step conflicts with it. */
 	asleep = 0;
 	for (int other = 0; bound == ALL && other < TASKS; other++)
-		if ((node->sleep | node->done) & 1 << other && other != id && !ops_conflict(other, id))
+		if ((node->sleep | node->done) & 1 << other && other != id &&
+		    !ops_conflict(other, id))
 			asleep |= 1 << other;
 
 	depth++;
@@ -217,7 +222,8 @@ void race(int earlier, int task)
 			continue;
 		seen |= 1 << n->task;
 		for (int k = earlier + 1; k < i && first; k++)
-			if (nodes[k].clock[node->task] <= (uint32_t)earlier && clock[nodes[k].task] > (uint32_t)k)
+			if (nodes[k].clock[node->task] <= (uint32_t)earlier &&
+			    clock[nodes[k].task] > (uint32_t)k)
 				first = false;
 		if (first)
 			initials |= 1 << n->task;
@@ -225,7 +231,8 @@ void race(int earlier, int task)
 	if (!initials)
 		initials = 1 << task;
 	/* What it waited for cannot come after it. */
-	if (initials == 1 << task && tasks[task].next.kind == OP_WAIT && !(node->enabled & initials))
+	if (initials == 1 << task && tasks[task].next.kind == OP_WAIT &&
+	    !(node->enabled & initials))
 		return;
 	if (initials & (node->todo | node->done | 1 << node->task))
 		return;
@@ -271,7 +278,8 @@ void data_race(int with)
 {
 	if (raced.depth)
 		return;
-	snprintf(raced.message, sizeof(raced.message), "data race: nothing orders this after what %c did", 'A' + with);
+	snprintf(raced.message, sizeof(raced.message),
+		 "data race: nothing orders this after what %c did", 'A' + with);
 	memcpy(raced.nodes, nodes, depth * sizeof(nodes[0]));
 	raced.depth = depth;
 	raced.pc = run.pc;
@@ -344,7 +352,8 @@ static double now(void)
 enum outcome { COMPLETE, CUT, VIOLATED };
 
 /* All schedules with at most so many preemptions, or all. */
-static enum outcome search_to(int up_to, struct result *result, unsigned long executions, double until)
+static enum outcome search_to(int up_to, struct result *result, unsigned long executions,
+			      double until)
 {
 	unsigned long end = result->executions + executions;
 
@@ -366,7 +375,8 @@ static enum outcome search_to(int up_to, struct result *result, unsigned long ex
 		} else if (!change()) {
 			return COMPLETE;
 		}
-		if (result->executions >= end || ((result->executions & 1023) == 0 && now() > until))
+		if (result->executions >= end ||
+		    ((result->executions & 1023) == 0 && now() > until))
 			return CUT;
 	}
 }
@@ -400,7 +410,8 @@ void search(const struct scenario *scenario, struct result *result, const struct
 		result->bound = k;
 		outcome = CUT;
 	}
-	result->complete = outcome != VIOLATED && (result->bound == ALL || result->bound >= limits->bound);
+	result->complete = outcome != VIOLATED &&
+			   (result->bound == ALL || result->bound >= limits->bound);
 	result->seconds = now() - begin;
 	if (outcome == VIOLATED || report_race()) {
 		result->violated = true;
@@ -425,8 +436,8 @@ void compare(const struct scenario *scenario, struct result *result, const struc
 	compare_begin();
 	result->complete &= search_to(NODES, result, limits->executions, until) == COMPLETE;
 	result->violated = found != compare_end();
-	snprintf(result->message, sizeof(result->message), "%lu different executions, %lu by brute force", found,
-		 compare_end());
+	snprintf(result->message, sizeof(result->message),
+		 "%lu different executions, %lu by brute force", found, compare_end());
 }
 
 /* Runs one schedule, as report_violation() has printed it. Returns false if it is none. */

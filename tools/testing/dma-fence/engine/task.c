@@ -17,7 +17,7 @@ struct task tasks[TASKS];
 int current_task = EXPLORE_NO_TASK;
 
 static ucontext_t created[TASKS], creator;
-static jmp_buf outside;		/* who called task_begin() */
+static jmp_buf outside; /* who called task_begin() */
 static int used;
 
 static void trampoline(int id)
@@ -37,7 +37,7 @@ static void trampoline(int id)
 	explore_assert(!t->preempt_off, "%s ends with preemption disabled", t->name);
 	explore_assert(!t->signalling, "%s ends inside of dma_fence_begin_signalling()", t->name);
 	point(&(struct op){ OP_NONE });
-	abort();		/* nobody goes on with a task that is done */
+	abort(); /* nobody goes on with a task that is done */
 }
 
 void tasks_init(char *stacks)
@@ -84,17 +84,15 @@ int task_new(const char *name, void (*fn)(void *arg), void *arg)
 static void handler(void *unused)
 {
 	struct task *t = current_ptr();
-	uint32_t *cpu = memory_word(WORD_CPU(t->cpu));
 
 	(void)unused;
-	explore_lock(cpu, (uintptr_t)handler);
+	explore_irq_disable((uintptr_t)handler);
 	t->entered = true;
-	t->irqs_off = 1;
 	t->handler(t->arg);
-	explore_assert(t->irqs_off == 1, "%s returns with interrupts not as it found them", t->name);
-	t->irqs_off = 0;
+	explore_assert(t->irqs_off == 1, "%s returns with interrupts not as it found them",
+		       t->name);
+	explore_irq_enable((uintptr_t)handler);
 	t->entered = false;
-	explore_unlock(cpu, (uintptr_t)handler);
 }
 
 int task_new_irq(const char *name, void (*fn)(void *arg), void *arg, int cpu)
@@ -147,7 +145,8 @@ void task_switch(int id)
 static bool interrupted(const struct task *t)
 {
 	for (int id = 0; id < used; id++)
-		if (&tasks[id] != t && tasks[id].alive && tasks[id].irq && tasks[id].entered && tasks[id].cpu == t->cpu)
+		if (&tasks[id] != t && tasks[id].alive && tasks[id].irq && tasks[id].entered &&
+		    tasks[id].cpu == t->cpu)
 			return true;
 	return false;
 }
