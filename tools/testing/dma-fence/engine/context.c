@@ -56,6 +56,7 @@ static struct waiting *grace_period(const void *object, uintptr_t pc)
 
 	if (current_task >= 0)
 		explore_write(memory_word(WORD_RCU), 8, ALL_BITS, pc);
+	explore_release(memory_word(WORD_RCU));
 	explore_assert(waiting_count < WAITING, "more than %d wait for a grace period", WAITING);
 	w = &waiting[waiting_count++];
 	*w = (struct waiting){ .readers = readers(), .object = object };

@@ -23,7 +23,9 @@ static struct place places[LINES];
 /* Headers that nobody wants to be shown. */
 static bool is_plumbing(const char *file)
 {
-	static const char * const names[] = { "/shim/", "/list.h", "/kref.h", "/engine/" };
+	static const char * const names[] = {
+		"/shim/", "/engine/", "/list.h", "/kref.h", "/library/core/", "/kernel/sync/",
+	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strstr(file, names[i]))
@@ -31,8 +33,22 @@ static bool is_plumbing(const char *file)
 	return !strcmp(file, "??");
 }
 
-/* Asks addr2line for all of them at once. */
-static void look_up(const uintptr_t *pcs, int count)
+/* Of a path of Rust, the last part. */
+static const char *short_name(const char *function)
+{
+	const char *name = function;
+
+	for (const char *p = function; *p && *p != '<' && *p != '('; p++)
+		if (p[0] == ':' && p[1] == ':')
+			name = p + 2;
+	return *name && *name != '<' && *name != '(' ? name : function;
+}
+
+/*
+ * Asks addr2line for all of them at once. Of the first ones the whole function is wanted, of
+ * the others the line, in the innermost inlined function that is worth to be shown.
+ */
+static void look_up(const uintptr_t *pcs, int count, int functions)
 {
 	static char line[4096];
 	char command[128 + LINES * 20];
@@ -40,7 +56,7 @@ static void look_up(const uintptr_t *pcs, int count)
 	bool found = false;
 	FILE *pipe;
 
-	used = snprintf(command, sizeof(command), "addr2line -a -f -i -e /proc/%d/exe", getpid());
+	used = snprintf(command, sizeof(command), "addr2line -a -C -f -i -e /proc/%d/exe", getpid());
 	for (int k = 0; k < count; k++)
 		used += snprintf(command + used, sizeof(command) - used, " %#lx", pcs[k] - 1);
 	snprintf(command + used, sizeof(command) - used, " 2>/dev/null");
@@ -58,15 +74,15 @@ static void look_up(const uintptr_t *pcs, int count)
 			continue;
 		}
 		line[strcspn(line, "\n")] = '\0';
-		snprintf(function, sizeof(function), "%.63s", line);
+		snprintf(function, sizeof(function), "%.63s", short_name(line));
 		if (i < 0 || !fgets(line, sizeof(line), pipe))
 			break;
 		line[strcspn(line, " \n")] = '\0';
 		colon = strrchr(line, ':');
-		if (found || !colon)
+		if ((found && i >= functions) || !colon)
 			continue;
 		*colon = '\0';
-		if (is_plumbing(line))
+		if (is_plumbing(line) && i >= functions)
 			continue;
 		found = true;
 		strcpy(places[i].function, function);
@@ -173,7 +189,7 @@ void report_violation(const struct scenario *scenario, struct result *result)
 		pcs[count] = run.pc;
 		which[count++] = depth ? nodes[depth - 1].task : 0;
 	}
-	look_up(pcs, count);
+	look_up(pcs, count, first);
 
 	columns = __builtin_popcount(shown);
 	width = columns <= 2 ? 60 : columns == 3 ? 46 : 38;

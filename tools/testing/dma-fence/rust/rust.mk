@@ -12,7 +12,8 @@ endif
 include $(KBUILD)/rust/.kernel.o.cmd
 
 RUST := $(abspath $(O))/rust
-RUST_INSTRUMENTED := -Cpasses="tsan-module tsan" -Cllvm-args=-force-attribute=sanitize_thread -Copt-level=1 -g
+RUST_INSTRUMENTED := -Cpasses="tsan-module tsan" -Cllvm-args=-force-attribute=sanitize_thread \
+	-Cllvm-args=-tsan-distinguish-volatile -Copt-level=1 -g
 recorded := $(filter-out --emit=%,$(savedcmd_rust/kernel.o))
 crate_root := $(filter %/rust/kernel/lib.rs,$(recorded))
 # What compiles another crate in the same way, against the instrumented one.

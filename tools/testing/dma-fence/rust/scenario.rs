@@ -105,8 +105,9 @@ macro_rules! scenarios {
                     Some(call)
                 },
                 task: $crate::scenario::tasks(&[$({
-                    unsafe extern "C" fn call() { $task(); }
-                    call
+                    // Its name is shown in a counterexample.
+                    unsafe extern "C" fn $task() { self::$task(); }
+                    $task
                 }),*]),
                 check: {
                     unsafe extern "C" fn call() { $check(); }

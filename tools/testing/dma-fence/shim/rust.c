@@ -65,6 +65,7 @@ int rust_helper_atomic_read(const atomic_t *v)
 int rust_helper_atomic_read_acquire(const atomic_t *v)
 {
 	explore_read(v, 4, ALL_BITS, _PC);
+	explore_acquire(v);
 	return v->counter;
 }
 
@@ -78,31 +79,36 @@ void rust_helper_atomic_set_release(atomic_t *v, int i)
 {
 	explore_write(v, 4, ALL_BITS, _PC);
 	v->counter = i;
+	explore_release(v);
 }
 
-static int fetch_add(int i, atomic_t *v, uintptr_t pc)
+static int fetch_add(int i, atomic_t *v, bool ordered, uintptr_t pc)
 {
 	int was;
 
 	explore_write(v, 4, ALL_BITS, pc);
 	was = v->counter;
 	v->counter += i;
+	if (ordered) {
+		explore_acquire(v);
+		explore_release(v);
+	}
 	return was;
 }
 
 int rust_helper_atomic_fetch_add(int i, atomic_t *v)
 {
-	return fetch_add(i, v, _PC);
+	return fetch_add(i, v, true, _PC);
 }
 
 int rust_helper_atomic_fetch_add_relaxed(int i, atomic_t *v)
 {
-	return fetch_add(i, v, _PC);
+	return fetch_add(i, v, false, _PC);
 }
 
 int rust_helper_atomic_fetch_sub(int i, atomic_t *v)
 {
-	return fetch_add(-i, v, _PC);
+	return fetch_add(-i, v, true, _PC);
 }
 
 int rust_helper_atomic_xchg_relaxed(atomic_t *v, int new)
@@ -124,6 +130,7 @@ s64 rust_helper_atomic64_read(const atomic64_t *v)
 s64 rust_helper_atomic64_read_acquire(const atomic64_t *v)
 {
 	explore_read(v, 8, ALL_BITS, _PC);
+	explore_acquire(v);
 	return v->counter;
 }
 
@@ -137,6 +144,7 @@ void rust_helper_atomic64_set_release(atomic64_t *v, s64 i)
 {
 	explore_write(v, 8, ALL_BITS, _PC);
 	v->counter = i;
+	explore_release(v);
 }
 
 s64 rust_helper_atomic64_fetch_add_relaxed(s64 i, atomic64_t *v)
@@ -153,6 +161,7 @@ s8 rust_helper_atomic_i8_read(const s8 *p)
 s8 rust_helper_atomic_i8_read_acquire(const s8 *p)
 {
 	explore_read(p, 1, ALL_BITS, _PC);
+	explore_acquire(p);
 	return *p;
 }
 
@@ -166,6 +175,7 @@ void rust_helper_atomic_i8_set_release(s8 *p, s8 i)
 {
 	explore_write(p, 1, ALL_BITS, _PC);
 	*p = i;
+	explore_release(p);
 }
 
 s8 rust_helper_atomic_i8_xchg_relaxed(s8 *p, s8 new)
@@ -192,6 +202,7 @@ void rust_helper_atomic_ptr_set(void **p, void *value)
 
 void rust_helper_smp_rmb(void)
 {
+	explore_rmb();
 }
 
 refcount_t rust_helper_REFCOUNT_INIT(int n)
@@ -210,7 +221,11 @@ bool rust_helper_refcount_dec_and_test(refcount_t *r)
 {
 	explore_write(r, 4, ALL_BITS, _PC);
 	explore_assert(r->refs.counter > 0, "a reference is put that nobody has");
-	return !--r->refs.counter;
+	explore_release(r);
+	if (--r->refs.counter)
+		return false;
+	explore_acquire(r);
+	return true;
 }
 
 /* Locks and RCU. */
