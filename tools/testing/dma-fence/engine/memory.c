@@ -633,11 +633,8 @@ void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc)
 	if (t && depth) {
 		int lock_count = t->lock_count;
 		long first = granule_of(addr);
-		uint32_t sync[TASKS];
 
-		/* All that came before the grace period, for as long as this takes. */
-		memcpy(sync, t->sync, sizeof(sync));
-		explore_acquire(memory_word(WORD_RCU));
+		/* The grace period orders it after all that came before. */
 		t->lock_count = 0; /* no lock of this task has to do with it */
 		for (size_t k = 0; k * GRANULE < object->size; k++) {
 			learn(&granules[first + k], t, OP_WRITE);
@@ -645,7 +642,6 @@ void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc)
 				false);
 		}
 		t->lock_count = lock_count;
-		memcpy(t->sync, sync, sizeof(sync));
 		memcpy(nodes[depth - 1].clock, t->clock, sizeof(t->clock));
 	}
 	memory_freed(addr, pc);
