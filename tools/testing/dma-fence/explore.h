@@ -77,6 +77,8 @@ size_t explore_size(const void *p);
 void explore_read(const volatile void *p, size_t size, uint64_t bits, uintptr_t pc);
 void explore_write(const volatile void *p, size_t size, uint64_t bits, uintptr_t pc);
 void explore_increment(const volatile void *p, size_t size, uintptr_t pc);
+/* A write if @old is there, otherwise a read. */
+void explore_write_if(const volatile void *p, size_t size, uint64_t old, uintptr_t pc);
 #define ALL_BITS (~0ULL)
 
 /* The order that the access before this one has given, see engine/order.c. */

@@ -52,6 +52,8 @@ struct op {
 	uintptr_t pc;
 	const char *what;	/* for people, or NULL: the line of source says it */
 	bool plain;		/* neither atomic nor volatile */
+	bool conditional;	/* writes only if this is there: cmpxchg() */
+	uint64_t expected;
 };
 
 struct task {

@@ -312,6 +312,23 @@ void explore_write(const volatile void *p, size_t size, uint64_t bits, uintptr_t
 	access_bits(OP_WRITE, p, size, bits, pc, false);
 }
 
+void explore_write_if(const volatile void *p, size_t size, uint64_t old, uintptr_t pc)
+{
+	struct op op = { .kind = OP_WRITE, .addr = (uintptr_t)p, .size = size, .bits = ALL_BITS,
+			 .pc = pc, .conditional = true, .expected = old };
+
+	access(&op);
+}
+
+/* Of what was there for a conditional write. */
+static bool found_expected(const struct op *op)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, (void *)op->addr, op->size);
+	return value == op->expected;
+}
+
 void explore_increment(const volatile void *p, size_t size, uintptr_t pc)
 {
 	access_bits(OP_INC, p, size, ALL_BITS, pc, false);
@@ -556,17 +573,21 @@ uint32_t *memory_released(uintptr_t addr)
 	return released[g->released];
 }
 
-static void step_on(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits,
-		    bool plain)
+static void check_order(struct granule *g, int task, enum op_kind kind, uint64_t bits, bool plain)
 {
-	struct record *r;
-
 	for (int i = *records_of(g); i != NO_RECORD; i = records[i].next) {
-		r = &records[i];
+		const struct record *r = &records[i];
+
 		if (r->task != task && (r->bits & bits) && (plain || r->plain) &&
 		    kinds_conflict(kind, r->kind) && tasks[task].sync[r->task] <= (uint32_t)r->step)
 			data_race(r->task);
 	}
+}
+
+static void step_on(struct granule *g, int task, int step, enum op_kind kind, uint64_t bits,
+		    bool plain)
+{
+	struct record *r;
 
 	if (kind == OP_LOCK) {
 		r = latest(g, task, bits, NODES, is_lock, kind);
@@ -600,6 +621,8 @@ void memory_step(struct node *node)
 	/* A lock that is tried is taken, or it was not free. */
 	if (kind == OP_TRYLOCK && !*(uint32_t *)node->op.addr)
 		kind = OP_LOCK;
+	if (node->op.conditional && !found_expected(&node->op))
+		kind = OP_READ;
 	if (kind != OP_NONE && granule_of(node->op.addr) >= 0) {
 		long first = granule_of(node->op.addr),
 		     last = granule_of(node->op.addr + node->op.size - 1);
@@ -613,6 +636,7 @@ void memory_step(struct node *node)
 				if (r && !ordered(node->task, r))
 					race(r->step, node->task);
 			}
+			check_order(&granules[g], node->task, kind, node->op.bits, node->op.plain);
 			step_on(&granules[g], node->task, step, kind, node->op.bits,
 				node->op.plain);
 		}

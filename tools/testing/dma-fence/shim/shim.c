@@ -139,10 +139,10 @@ u64 shim_cmpxchg(volatile void *p, size_t size, u64 old, u64 new)
 {
 	u64 was;
 
-	explore_write(p, size, ALL_BITS, _PC);
-	was = load(p, size);
 	if (size == 4)
 		old = (u32)old;
+	explore_write_if(p, size, old, _PC);
+	was = load(p, size);
 	if (was == old) {
 		store(p, size, new);
 		full_barrier(p);
@@ -359,10 +359,24 @@ bool wake_up_state(struct task_struct *task, unsigned int state)
 	return true;
 }
 
+static void timed_out(void *task)
+{
+	explore_wake(((struct task_struct *)task)->id, (uintptr_t)timed_out);
+}
+
+/* A timer wakes whoever does not want to sleep for ever. Each sleep takes one jiffy. */
 long schedule_timeout(long timeout)
 {
+	if (timeout == MAX_SCHEDULE_TIMEOUT) {
+		explore_schedule(_PC);
+		return timeout;
+	}
+	if (explore_preempt_rt)
+		explore_queue_task("timer", timed_out, current);
+	else
+		explore_queue_irq("timer", timed_out, current);
 	explore_schedule(_PC);
-	return timeout;
+	return timeout - 1;
 }
 
 void cpu_relax(void)
@@ -376,6 +390,8 @@ static void irq_work_run(void *arg)
 {
 	struct irq_work *work = arg;
 
+	explore_write(&work->pending, 4, ALL_BITS, _PC);
+	full_barrier(&work->pending);
 	work->pending = 0;
 	work->func(work);
 }
@@ -383,6 +399,7 @@ static void irq_work_run(void *arg)
 bool irq_work_queue(struct irq_work *work)
 {
 	explore_write(&work->pending, 4, ALL_BITS, _PC);
+	full_barrier(&work->pending);
 	if (work->pending)
 		return false;
 	work->pending = 1;

@@ -306,9 +306,12 @@ long schedule_timeout(long timeout);
 #define signal_pending(task) ((void)(task), 0)
 void cpu_relax(void);
 
+/* As large as in the kernel, and with the function at the same place: Rust has one of its own. */
 struct irq_work {
+	void *next;
+	int pending, unused;
 	void (*func)(struct irq_work *work);
-	int pending;
+	void *waiter;
 };
 #define init_irq_work(work, fn) ((work)->pending = 0, (work)->func = (fn))
 bool irq_work_queue(struct irq_work *work);
