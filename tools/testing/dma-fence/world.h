@@ -28,10 +28,15 @@ struct payload {
 struct job {
 	struct dma_fence fence;
 	struct payload *payload;
-	char *name;		/* goes a grace period after the fence */
-	bool signaled_by_op, refuses;
+	const char *name;	/* goes a grace period after the fence */
+	struct dma_fence_ops *module;	/* the same, see MODULE */
+	bool refuses;		/* enable_signaling returns false */
+	int error;		/* which enable_signaling or signaled sets, or 0 */
+	bool public;		/* others may look at the fence */
+	void (*in_op)(struct job *job);	/* what ops do besides, or NULL */
 	spinlock_t *lock;	/* an external one */
 	int called;		/* callbacks that ran */
+	int released;		/* calls of release */
 };
 
 /* Which job a scenario is about. Others are its own. */
@@ -42,13 +47,23 @@ enum backend {
 	LEGACY,			/* not */
 	EXTERNAL = 2,		/* or'ed: an external lock */
 	PLAIN = 4,		/* or'ed: no signaled, enable_signaling, set_deadline */
+	RELEASE = 8,		/* or'ed: release, so that the ops stay attached */
+	WAIT = 16,		/* or'ed: wait, likewise */
+	MODULE = 32,		/* or'ed: the ops go a grace period after the fence has signaled */
 };
 
 struct job *job_new(enum backend backend);
+/* With the external lock of @with, or with none. */
+struct job *job_new_sharing(enum backend backend, struct job *with);
 /* Signals, and destroys at once what ops use. */
 void job_finish(struct job *job);
-/* As job_finish(), after an unlocked look at the hardware. */
+/* What job_finish() does after dma_fence_signal(). */
 void job_destroy_payload(struct job *job);
+/* As job_finish(), but waits for a grace period, as without locked ops. */
+void job_finish_rcu(struct job *job);
+void job_destroy_payload_rcu(struct job *job);
+/* The external lock goes a grace period after its last fence has signaled. */
+void job_end_lock(struct job *job);
 void job_put(struct job *job);
 struct dma_fence *job_get(struct job *job);
 
@@ -57,11 +72,36 @@ void poll(void);
 void get_status(void);
 void set_deadline(void);
 void enable_signaling(void);
+void driver_name(void);
+void timeline_name(void);
 void names(void);
 void wait(void);
 
 /* The five ops of the contract, by number. */
-enum op { DRIVER_NAME, TIMELINE_NAME, ENABLE_SIGNALING, SIGNALED, SET_DEADLINE };
+enum op { DRIVER_NAME, TIMELINE_NAME, ENABLE_SIGNALING, SIGNALED, SET_DEADLINE, OPS };
 void look(enum op op);
+/* All of them, one after the other. */
+void look_all(void);
+
+/* dma_fence_is_signaled() of any job. What it says has to be true. */
+bool job_poll(struct job *job);
+int job_status(struct job *job);
+/* The bit, without being seen. */
+bool job_signaled(const struct job *job);
+
+/* The hardware has done its work. */
+void hardware(void);
+
+/* The variants of dma_fence_signal(), by number. */
+enum variant { SIGNAL, SIGNAL_LOCKED, TIMESTAMP, TIMESTAMP_LOCKED, CHECK_AND, CHECK_AND_LOCKED };
+#define SIGNALED_AT 500		/* the timestamp, where it is passed; else it is later */
+/* Returns whether the fence had signaled, with those that know. */
+bool job_signal(struct job *job, enum variant variant);
+
+/* A callback that counts itself. */
+void count(struct dma_fence *fence, struct dma_fence_cb *cb);
+
+/* Spins until somebody has set *@flag. Not on PREEMPT_RT. */
+void spin_until(const int *flag);
 
 #endif /* WORLD_H */

@@ -22,7 +22,13 @@ impl kernel::ModuleMetadata for LocalModule {
 }
 
 mod scenario;
+mod world;
 
 mod callback;
+mod consumer;
+mod container;
 mod fence;
+mod forward;
+mod layout;
 mod timeline;
+mod xarray;

@@ -2,171 +2,354 @@
 
 //! A fence and its payload: once `signal()` has returned, the payload is gone and no op runs.
 
-use crate::scenario::*;
+use crate::{scenario::*, world::*};
 use kernel::{
-    dma_fence::{DmaFence, Fence, FenceContext, FenceOps, FenceState, LockedFence},
+    bindings,
+    dma_fence::{Fence, FenceAllocation, FenceContext, FenceOps},
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{Atomic, Relaxed},
-    },
-    time::{Instant, Monotonic},
 };
 
-/// What a job's ops use. It is on the heap, so that its use after the drop is noticed.
-pub struct Job {
-    hardware: KBox<Hardware>,
-}
+/// What `status()` has said to somebody while the fence was signaled.
+static SEEN: Slot<Result> = Slot::new();
 
-pub struct Hardware {
-    inside: Atomic<i32>,
-    done: Atomic<bool>,
-}
+fn observe() {
+    let consumer = CONSUMERS[0].get();
 
-impl Job {
-    pub fn new() -> Result<Self> {
-        Ok(Self {
-            hardware: KBox::new(
-                Hardware {
-                    inside: Atomic::new(0),
-                    done: Atomic::new(false),
-                },
-                GFP_KERNEL,
-            )?,
-        })
-    }
-
-    fn op(&self) -> bool {
-        self.hardware.inside.store(1, Relaxed);
-        let done = self.hardware.done.load(Relaxed);
-        self.hardware.inside.store(0, Relaxed);
-        done
-    }
-
-    fn finished() -> Result<Self> {
-        let job = Self::new()?;
-        job.hardware.done.store(true, Relaxed);
-        Ok(job)
+    if consumer.has_signaled() {
+        SEEN.put(consumer.status().unwrap());
     }
 }
 
-#[vtable]
-impl FenceOps for Job {
-    const DRIVER_NAME: &'static CStr = c"explored";
+fn check_seen(expected: &[Result]) {
+    let status = WATCH[0].get().status().unwrap();
 
-    fn enable_signaling(&self, _fence: &LockedFence<'_>) -> FenceState {
-        self.op();
-        FenceState::Pending
+    promise!(expected.contains(&status));
+    if let Some(seen) = SEEN.try_get() {
+        promise!(*seen == status);
     }
-
-    fn signaled(&self, _fence: &LockedFence<'_>) -> FenceState {
-        if self.op() {
-            FenceState::Done(Err(EIO))
-        } else {
-            FenceState::Pending
-        }
-    }
-
-    fn set_deadline(&self, _fence: &LockedFence<'_>, _deadline: Instant<Monotonic>) {
-        self.op();
-    }
+    check();
 }
 
-static FENCE: Slot<Fence<Job>> = Slot::new();
-static CONSUMERS: [Slot<ARef<DmaFence>>; 3] = [Slot::new(), Slot::new(), Slot::new()];
-static WATCH: Slot<ARef<DmaFence>> = Slot::new();
-
-fn fill(job: Job) -> Result {
-    let ring = FenceContext::new(c"ring", GFP_KERNEL)?;
-    let fence = ring.new_fence(job, GFP_KERNEL)?;
-    for slot in &CONSUMERS {
-        slot.put(fence.to_dma_fence());
-    }
-    WATCH.put(fence.to_dma_fence());
-    FENCE.put(fence);
-    Ok(())
-}
-
-fn setup() -> Result {
-    fill(Job::new()?)
-}
-
-fn setup_done() -> Result {
-    fill(Job::finished()?)
-}
-
-fn issuer() {
-    FENCE.take().signal(Ok(()));
-    promise!(WATCH.get().has_signaled());
-}
+// The end of a fence.
 
 fn issuer_drops() {
     drop(FENCE.take());
-    promise!(WATCH.get().has_signaled());
+    promise!(DROPPED[0].get() == 1);
 }
 
-fn poll() {
-    CONSUMERS[0].get().is_signaled();
+fn issuer_takes() {
+    let job = FENCE.take().signal_and_take(Ok(()));
+
+    promise!(has_signaled_unseen(WATCH[0].get()));
+    promise!(DROPPED[0].get() == 0);
+    drop(job);
 }
 
-fn deadline() {
-    CONSUMERS[0].get().set_deadline(Instant::now());
-}
+fn issuer_uses() {
+    let fence = FENCE.take();
 
-fn enable() {
-    CONSUMERS[0].get().enable_signaling();
-}
-
-fn wait() {
-    promise!(CONSUMERS[0].get().wait().is_ok());
-    promise!(CONSUMERS[0].get().has_signaled());
-}
-
-fn status() {
-    CONSUMERS[0].get().status();
+    fence.finish();
+    promise!(fence.payload().number == 0);
+    fence.signal(Ok(()));
 }
 
 fn last_put() {
     drop(CONSUMERS[1].take());
 }
 
-fn check() {
-    promise!(WATCH.get().has_signaled());
+fn poll_and_put() {
+    poll();
+    drop(CONSUMERS[0].take());
+}
+
+fn setup_last() -> Result {
+    let fence = context()?.new_fence(Job::unwatched(0)?, GFP_KERNEL)?;
+
+    for slot in &CONSUMERS[..2] {
+        slot.put(fence.to_dma_fence());
+    }
+    FENCE.put(fence);
+    Ok(())
+}
+
+// Errors: the first one wins, and it is there before the fence has signaled.
+
+fn setup_done_ok() -> Result {
+    fill(Job::new(0)?.finished(Ok(())))
+}
+
+fn issuer_fails() {
+    FENCE.take().signal(Err(EFAULT));
+    promise!(DROPPED[0].get() == 1);
+}
+
+fn issuer_sets_error() {
+    let fence = FENCE.take();
+
+    fence.set_error(EFAULT);
+    fence.signal(Ok(()));
+}
+
+fn issuer_sets_error_and_fails() {
+    let fence = FENCE.take();
+
+    fence.set_error(EFAULT);
+    fence.set_error(ENODEV);
+    fence.signal(Err(EBUSY));
+}
+
+fn check_seen_fault() {
+    check_seen(&[Err(EFAULT)]);
+}
+
+fn check_seen_either() {
+    check_seen(&[Err(EFAULT), Ok(())]);
+}
+
+fn check_seen_either_error() {
+    check_seen(&[Err(EFAULT), Err(EIO)]);
+}
+
+// Allocations.
+
+static RING: Slot<FenceContext<Job>> = Slot::new();
+static FENCES: [Slot<Fence<Job>>; 2] = [const { Slot::new() }; 2];
+
+fn setup_ring() -> Result {
+    RING.put(context()?);
+    Ok(())
+}
+
+fn allocate_and_drop() {
+    drop(FenceAllocation::<Job>::new(GFP_KERNEL));
+}
+
+fn allocate(number: usize) {
+    let allocation = FenceAllocation::new(GFP_KERNEL).unwrap();
+
+    FENCES[number].put(allocation.init(RING.get(), Job::unwatched(number).unwrap()));
+}
+
+fn first() {
+    allocate(0);
+}
+
+fn second() {
+    allocate(1);
+}
+
+fn check_first() {
+    promise!(FENCES[0].get().as_dma_fence().seqno() == 1);
+    FENCES[0].take().signal(Ok(()));
+    RING.clear();
+}
+
+fn check_both() {
+    let seqnos = FENCES.each_ref().map(|fence| fence.get().as_dma_fence().seqno());
+
+    promise!(seqnos == [1, 2] || seqnos == [2, 1]);
+    for fence in &FENCES {
+        fence.take().signal(Ok(()));
+    }
+    promise!(DROPPED[0].get() == 1 && DROPPED[1].get() == 1);
+    RING.clear();
+}
+
+// Numbers of a context.
+
+fn numbers() {
+    let ring = RING.take().starting_at(0x1000);
+    let first = ring.new_fence(Job::unwatched(0).unwrap(), GFP_KERNEL).unwrap();
+
+    promise!(first.as_dma_fence().seqno() == 0x1000);
+
+    // Those that have been handed out are not handed out again.
+    let ring = ring.starting_at(5);
+    let second = ring.new_fence(Job::unwatched(1).unwrap(), GFP_KERNEL).unwrap();
+
+    promise!(second.as_dma_fence().seqno() == 0x1001);
+
+    // They have 64 bits.
+    let ring = ring.starting_at(0x1_0000_1000);
+    let third = ring.new_fence(Job::unwatched(2).unwrap(), GFP_KERNEL).unwrap();
+
+    promise!(third.as_dma_fence().seqno() == 0x1_0000_1000);
+    promise!(third.as_dma_fence().is_later(first.as_dma_fence()));
+    promise!(third.as_dma_fence().is_later(second.as_dma_fence()));
+    promise!(!second.as_dma_fence().is_later(third.as_dma_fence()));
+    promise!(second.as_dma_fence().is_later(first.as_dma_fence()));
+    promise!(!second.as_dma_fence().is_later(second.as_dma_fence()));
+    promise!(second.as_dma_fence().is_later_or_same(second.as_dma_fence()));
+
+    // Others are not compared.
+    let other = context().unwrap();
+    let fourth = other.new_fence(Job::unwatched(3).unwrap(), GFP_KERNEL).unwrap();
+
+    promise!(other.context() != ring.context());
+    promise!(fourth.as_dma_fence().context() == other.context());
+    promise!(!fourth.as_dma_fence().is_later(first.as_dma_fence()));
+    promise!(!third.as_dma_fence().is_later(fourth.as_dma_fence()));
+    for fence in [first, second, third, fourth] {
+        fence.signal(Ok(()));
+    }
+}
+
+fn nothing() {}
+
+// Deadlines of userspace have 64 bits without a sign.
+
+fn deadline_of_userspace() {
+    // SAFETY: The fence is valid.
+    unsafe { bindings::dma_fence_set_deadline(CONSUMERS[0].get().as_raw(), -1) };
+}
+
+// The end of a context, which goes with the last of its fences.
+
+fn setup_two() -> Result {
+    let ring = context()?;
+
+    for (number, slot) in FENCES.iter().enumerate() {
+        slot.put(ring.new_fence(Job::unwatched(number)?, GFP_KERNEL)?);
+    }
+    CONSUMERS[0].put(FENCES[0].get().to_dma_fence());
+    Ok(())
+}
+
+fn signal_first() {
+    FENCES[0].take().signal(Ok(()));
+}
+
+fn signal_second() {
+    FENCES[1].take().signal(Ok(()));
+}
+
+fn check_two() {
+    promise!(DROPPED[0].get() == 1 && DROPPED[1].get() == 1);
     clear();
 }
 
-fn check_ok() {
-    promise!(matches!(WATCH.get().status(), Some(Ok(()))));
-    check();
+// A payload without ops.
+
+struct Bare;
+
+#[vtable]
+impl FenceOps for Bare {
+    const DRIVER_NAME: &'static CStr = c"bare";
 }
 
-fn check_canceled() {
-    promise!(WATCH.get().status() == Some(Err(ECANCELED)));
-    check();
-}
+static BARE: Slot<Fence<Bare>> = Slot::new();
 
-/// Whoever is first says with which result.
-fn check_either() {
-    let status = WATCH.get().status();
-    promise!(status == Some(Ok(())) || status == Some(Err(EIO)));
-    check();
-}
+fn setup_bare() -> Result {
+    let ring = FenceContext::new(c"static", GFP_KERNEL)?;
+    let fence = ring.new_fence(Bare, GFP_KERNEL)?;
 
-fn clear() {
     for slot in &CONSUMERS {
-        slot.clear();
+        slot.put(fence.to_dma_fence());
     }
-    WATCH.clear();
+    WATCH[0].put(fence.to_dma_fence());
+    BARE.put(fence);
+    Ok(())
+}
+
+fn issuer_of_bare() {
+    BARE.take().signal(Ok(()));
+}
+
+fn look_at_bare() {
+    poll();
+    enable();
+    deadline();
+    driver_name();
+    timeline_name();
+}
+
+fn check_bare() {
+    promise!(WATCH[0].get().status() == Some(Ok(())));
+    clear();
 }
 
 scenarios! { RUST_FENCE_SCENARIOS:
-    "fence/signaled/A": "the payload is dropped when signal() returns", setup, [issuer, poll], check_ok;
-    "fence/set_deadline/A": "the payload is dropped when signal() returns", setup, [issuer, deadline], check_ok;
-    "fence/enable_signaling/A": "the payload is dropped when signal() returns", setup, [issuer, enable], check_ok;
-    "fence/status/A": "the payload is dropped when signal() returns", setup, [issuer, status], check_ok;
-    "fence/signaled/C": "whoever is first says with which result", setup_done, [issuer, poll], check_either;
-    "fence/set_deadline/C": "whoever is first says with which result", setup_done, [issuer, deadline], check_either;
-    "fence/wait": "a wait ends", setup, [issuer, wait], check_ok;
-    "fence/drop": "a fence that is dropped is canceled", setup, [issuer_drops, poll], check_canceled;
-    "fence/put": "a fence outlives its issuer", setup, [issuer, last_put, poll], check_ok;
+    // By each of the three ways to signal.
+    "fence/signaled/A": "the payload is dropped when signal() returns, and no op runs any more",
+        setup, [issuer, poll], check_ok;
+    "fence/set_deadline/A": "the payload is dropped when signal() returns, and no op runs any more",
+        setup, [issuer, deadline], check_ok;
+    "fence/enable_signaling/A": "the payload is dropped when signal() returns, and no op runs any more",
+        setup, [issuer, enable], check_ok;
+    "fence/driver_name/A": "a name is there for as long as RCU says",
+        setup, [issuer, driver_name], check_ok;
+    "fence/timeline_name/A": "a name is there for as long as RCU says",
+        setup, [issuer, timeline_name], check_ok;
+    "fence/signaled/B": "the core may signal because of enable_signaling(), and the payload stays",
+        setup_refusing, [issuer, enable, other_poll], check_either;
+    "fence/set_deadline/B": "the core may signal because of enable_signaling(), and the payload stays",
+        setup_refusing, [issuer, enable, deadline], check_either;
+    "fence/signaled/C": "the core may signal because of signaled(), and the payload stays",
+        setup_done, [issuer, poll], check_either;
+    "fence/set_deadline/C": "the core may signal because of signaled(), and the payload stays",
+        setup_done, [issuer, other_poll, deadline], check_either;
+    "fence/enable_signaling/C": "the core may signal because of signaled(), and the payload stays",
+        setup_done, [issuer, other_poll, enable], check_either;
+    "fence/timeline_name/C": "a name is there for as long as RCU says",
+        setup_done, [issuer, other_poll, timeline_name], check_either;
+    "fence/two_polls": "the payload is dropped when signal() returns, and no op runs any more",
+        setup, [issuer, poll, other_poll], check_ok;
+    "fence/two_polls/C": "whoever is first says with which result",
+        setup_done, [issuer, poll, other_poll], check_either;
+    "fence/irq/A": "signal() may be called in hard interrupt context",
+        setup, [poll, issuer], check_ok, irq = true;
+    "fence/irq/poll": "whoever polls may do so in hard interrupt context",
+        setup_done, [issuer, poll], check_either, irq = true;
+    "fence/tracing": "trace events read the names while they are there",
+        setup, [issuer, poll, timeline_name], check_ok, tracing = true;
+    "fence/bare": "the ops are optional",
+        setup_bare, [issuer_of_bare, look_at_bare], check_bare;
+
+    // Its end.
+    "fence/drop": "a fence that is dropped signals ECANCELED",
+        setup, [issuer_drops, poll], check_canceled;
+    "fence/drop/wait": "a fence that is dropped signals ECANCELED",
+        setup, [issuer_drops, wait], check_canceled;
+    "fence/take": "signal_and_take() returns the payload, which no op uses any more",
+        setup, [issuer_takes, poll], check_ok;
+    "fence/take/C": "signal_and_take() returns the payload, which no op uses any more",
+        setup_done, [issuer_takes, poll], check_either;
+    "fence/take/set_deadline": "signal_and_take() returns the payload, which no op uses any more",
+        setup, [issuer_takes, deadline], check_ok;
+    "fence/uses": "the driver may use the payload while ops run",
+        setup, [issuer_uses, poll], check_either;
+    "fence/put": "a fence outlives its issuer",
+        setup, [issuer, last_put, poll], check_ok;
+    "fence/put/last": "the memory of a fence goes with its last reference",
+        setup_last, [issuer, last_put, poll_and_put], nothing;
+
+    // Errors.
+    "fence/error": "the error is there before the fence has signaled",
+        setup, [issuer_fails, observe], check_seen_fault;
+    "fence/error/status": "a result does not change",
+        setup, [issuer_fails, status], check_fault;
+    "fence/error/C": "the result of the op stands, if it was first",
+        setup_done_ok, [issuer_fails, observe, poll], check_seen_either;
+    "fence/error/status/C": "the result of the op stands, if it was first",
+        setup_done_ok, [issuer_fails, status], check_seen_either;
+    "fence/set_error": "set_error() is for an error that is known before",
+        setup, [issuer_sets_error, observe], check_seen_fault;
+    "fence/set_error/first": "the first error wins",
+        setup, [issuer_sets_error_and_fails, observe], check_seen_fault;
+    "fence/set_error/C": "the first error wins",
+        setup_done, [issuer_sets_error, status], check_seen_either_error;
+    "fence/set_error/C/ok": "the result of a fence that has signaled does not change",
+        setup_done_ok, [issuer_sets_error, status], check_seen_either;
+
+    // Allocations and contexts.
+    "fence/allocation/drop": "an allocation that is dropped uses up no sequence number",
+        setup_ring, [first, allocate_and_drop], check_first;
+    "fence/allocation/two": "init() hands out each sequence number once",
+        setup_ring, [first, second], check_both;
+    "fence/context/end": "a context may be dropped before its fences",
+        setup_two, [signal_first, signal_second, timeline_name], check_two;
+    "fence/numbers": "sequence numbers have 64 bits, and start where starting_at() says",
+        setup_ring, [numbers], nothing;
+    "fence/deadline": "a deadline that is too far away is the last there is",
+        setup, [issuer, deadline_of_userspace], check_ok;
 }

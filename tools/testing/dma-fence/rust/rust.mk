@@ -5,6 +5,8 @@
 #
 # The crate is compiled by the command that kbuild has recorded, with LLVM's pass added
 # that tells the engine of each access to memory.
+#
+# RUST_KERNEL=  rust/kernel of the sources that are compiled (those that kbuild has compiled)
 
 ifeq ($(wildcard $(KBUILD)/rust/.kernel.o.cmd),)
 $(error $(KBUILD) has no rust/kernel.o: KBUILD= must name a folder where kbuild has built it with ARCH=um)
@@ -14,15 +16,19 @@ include $(KBUILD)/rust/.kernel.o.cmd
 RUST := $(abspath $(O))/rust
 RUST_INSTRUMENTED := -Cpasses="tsan-module tsan" -Cllvm-args=-force-attribute=sanitize_thread \
 	-Cllvm-args=-tsan-distinguish-volatile -Copt-level=1 -g
-recorded := $(filter-out --emit=%,$(savedcmd_rust/kernel.o))
+# Of what has not changed since the last time nothing is compiled again.
+INCREMENTAL = -Ccodegen-units=64 -Cincremental=$(RUST)/incremental
+recorded := $(filter-out --emit=% -Ccodegen-units=%,$(savedcmd_rust/kernel.o))
 crate_root := $(filter %/rust/kernel/lib.rs,$(recorded))
 # What compiles another crate in the same way, against the instrumented one.
 driver := $(filter-out --crate-type rlib --crate-name kernel --extern ffi pin_init build_error macros bindings uapi \
 	zerocopy zerocopy_derive $(crate_root),$(recorded))
 
+RUST_KERNEL ?= $(patsubst %/lib.rs,%,$(crate_root))
+recorded := $(patsubst $(crate_root),$(RUST_KERNEL)/lib.rs,$(recorded))
 rust_sources := $(wildcard rust/*.rs)
 rust_helpers := dma_fence.c dma_fence_containers.c
-rust_objects := $(RUST)/kernel.o $(RUST)/explore.o $(KBUILD)/rust/core.o $(KBUILD)/rust/compiler_builtins.o \
+rust_objects := $(RUST)/libexplore.rlib $(RUST)/libkernel.rlib $(KBUILD)/rust/core.o $(KBUILD)/rust/compiler_builtins.o \
 	$(KBUILD)/rust/pin_init.o $(KBUILD)/rust/ffi.o $(KBUILD)/rust/bindings.o
 
 all: $(O)/explore-rust
@@ -30,16 +36,16 @@ all: $(O)/explore-rust
 run-rust: $(O)/explore-rust
 	$(O)/explore-rust --jobs=$$(nproc)
 
-$(RUST)/kernel.o: $(KBUILD)/rust/kernel.o
+$(RUST)/libkernel.rlib: $(KBUILD)/rust/kernel.o rust/rust.mk \
+	$(wildcard $(RUST_KERNEL)/*.rs $(RUST_KERNEL)/*/*.rs $(RUST_KERNEL)/*/*/*.rs)
 	@mkdir -p $(@D)
-	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(recorded) --emit=obj=$@ --emit=metadata=$(RUST)/libkernel.rmeta \
-		$(RUST_INSTRUMENTED)
+	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(recorded) --emit=link=$@ $(RUST_INSTRUMENTED) $(INCREMENTAL)
 	@objcopy $(SECTIONS) $@
 
-$(RUST)/explore.o: $(RUST)/kernel.o $(rust_sources)
+$(RUST)/libexplore.rlib: $(RUST)/libkernel.rlib $(rust_sources)
 	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(driver) -Amissing_docs -Aunreachable_pub -Aclippy::all --crate-type rlib \
-		--crate-name explore --extern kernel=$(RUST)/libkernel.rmeta --emit=obj=$@ $(RUST_INSTRUMENTED) \
-		$(abspath rust/explore.rs)
+		--crate-name explore --extern pin_init --extern kernel=$(RUST)/libkernel.rlib --emit=link=$@ $(RUST_INSTRUMENTED) \
+		$(INCREMENTAL) $(abspath rust/explore.rs)
 	@objcopy $(SECTIONS) $@
 
 $(O)/rust/%.o: $(SRCTREE)/rust/helpers/%.c $(O)/include/made
@@ -51,4 +57,6 @@ $(O)/rust/shim.o: shim/rust.c $(O)/include/made
 	$(CC) $(FLAGS) -c -o $@ $<
 
 $(O)/explore-rust: $(engine) $(tested) $(rust_objects) $(patsubst %.c,$(O)/rust/%.o,$(rust_helpers)) $(O)/rust/shim.o
-	$(CC) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,noexecstack -o $@ $^
+	$(CC) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,noexecstack -o $@ -Wl,--whole-archive \
+		$(filter %/libexplore.rlib,$^) -Wl,--no-whole-archive -Wl,--start-group \
+		$(filter-out %/libexplore.rlib,$^) -Wl,--end-group

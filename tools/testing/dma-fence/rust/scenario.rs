@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the engine wants of a scenario, see explore.h.
+//! What the engine wants of a scenario, see explore.h, and what scenarios want of the engine.
 
 use core::{cell::UnsafeCell, ffi::c_char};
-use kernel::prelude::*;
+use kernel::{bindings, dma_fence::DmaFence, prelude::*};
 
 pub type Function = unsafe extern "C" fn();
 
+/// `struct scenario`.
 #[repr(C)]
 pub struct Scenario {
     pub name: *const c_char,
@@ -49,29 +50,88 @@ impl<T> Slot<T> {
     }
 
     pub fn take(&self) -> T {
+        self.try_take().unwrap()
+    }
+
+    pub fn try_take(&self) -> Option<T> {
         // SAFETY: Nobody has a reference to it.
-        unsafe { (*self.0.get()).take() }.unwrap()
+        unsafe { (*self.0.get()).take() }
     }
 
     pub fn clear(&self) {
-        // SAFETY: Nobody has a reference to it.
-        drop(unsafe { (*self.0.get()).take() });
+        drop(self.try_take());
     }
 
     pub fn get(&self) -> &T {
-        // SAFETY: It is filled by `setup` and emptied by `check`.
-        unsafe { (*self.0.get()).as_ref() }.unwrap()
+        self.try_get().unwrap()
+    }
+
+    pub fn try_get(&self) -> Option<&T> {
+        // SAFETY: It is filled by `setup` and emptied by `check`, or by the task that uses it.
+        unsafe { (*self.0.get()).as_ref() }
+    }
+
+    /// For what only one task uses.
+    #[allow(clippy::mut_from_ref)]
+    pub fn get_mut(&self) -> &mut T {
+        // SAFETY: Nobody else has a reference to it.
+        unsafe { (*self.0.get()).as_mut() }.unwrap()
+    }
+}
+
+/// A number that the engine does not see: it makes no schedules.
+pub struct Count(UnsafeCell<i32>);
+
+// SAFETY: Only one task runs at a time.
+unsafe impl Sync for Count {}
+
+impl Count {
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(0))
+    }
+
+    /// Adds one, and returns what there is.
+    pub fn add(&self) -> i32 {
+        // SAFETY: It is a number.
+        unsafe { unseen_add(self.0.get(), 1) }
+    }
+
+    pub fn get(&self) -> i32 {
+        // SAFETY: It is a number.
+        unsafe { unseen_add(self.0.get(), 0) }
     }
 }
 
 extern "C" {
     fn explore_violation(text: *const c_char) -> !;
+    fn explore_wait_event(condition: unsafe extern "C" fn() -> bool);
+    fn unseen_signaled(fence: *const bindings::dma_fence) -> bool;
+    fn unseen_locked(fence: *const bindings::dma_fence) -> bool;
+    fn unseen_add(count: *mut i32, n: i32) -> i32;
 }
 
 /// Ends the execution with a violation.
 pub fn violation(text: &'static CStr) -> ! {
     // SAFETY: The text is a string.
     unsafe { explore_violation(text.as_ptr().cast()) }
+}
+
+/// Sleeps until somebody has woken up the task and the condition holds.
+pub fn wait_event(condition: unsafe extern "C" fn() -> bool) {
+    // SAFETY: Conditions need nothing.
+    unsafe { explore_wait_event(condition) };
+}
+
+/// Whether a fence has signaled, without being seen.
+pub fn has_signaled_unseen(fence: &DmaFence) -> bool {
+    // SAFETY: The fence is valid.
+    unsafe { unseen_signaled(fence.as_raw()) }
+}
+
+/// Whether this task has the lock of a fence, without being seen.
+pub fn is_locked(fence: &DmaFence) -> bool {
+    // SAFETY: The fence is valid.
+    unsafe { unseen_locked(fence.as_raw()) }
 }
 
 /// A promise that must hold.
@@ -91,35 +151,36 @@ macro_rules! promise {
 }
 pub(crate) use promise;
 
-/// The rows of a file: `"name": "promise", setup, [tasks], check;`
+/// The rows of a file: `"name": "promise", setup, [tasks], check, field = value ..;`
+///
+/// `setup` returns a [`Result`]. The fields are those of [`Scenario`].
 macro_rules! scenarios {
     ($table:ident: $($name:literal: $promise:literal,
-      $setup:ident, [$($task:ident),*], $check:ident $(, base $base:literal)? $(, irq $irq:literal)?;)*) => {
+      $setup:ident, [$($task:ident),*], $check:ident $(, $field:ident = $value:expr)*;)*) => {
         const ROWS: usize = [$($name),*].len();
         static ALL: [$crate::scenario::Scenario; ROWS + 1] = [
-            $($crate::scenario::Scenario {
-                name: concat!("rust/", $name, "\0").as_ptr().cast(),
-                promise: concat!($promise, "\0").as_ptr().cast(),
-                setup: {
-                    unsafe extern "C" fn call() { $setup().unwrap(); }
-                    Some(call)
-                },
-                task: $crate::scenario::tasks(&[$({
-                    // Its name is shown in a counterexample.
-                    unsafe extern "C" fn $task() { self::$task(); }
-                    $task
-                }),*]),
-                check: {
-                    unsafe extern "C" fn call() { $check(); }
-                    Some(call)
-                },
-                ours: core::ptr::null(),
-                base: { #[allow(unused_mut)] let mut p = core::ptr::null();
-                        $( p = concat!($base, "\0").as_ptr().cast(); )? p },
-                rt: core::ptr::null(),
-                arg: 0,
-                irq: { #[allow(unused_mut)] let mut irq = false; $( irq = $irq; )? irq },
-                tracing: false,
+            $({
+                #[allow(unused_mut)]
+                let mut row = $crate::scenario::Scenario {
+                    name: concat!("rust/", $name, "\0").as_ptr().cast(),
+                    promise: concat!($promise, "\0").as_ptr().cast(),
+                    setup: {
+                        unsafe extern "C" fn call() { $setup().unwrap(); }
+                        Some(call)
+                    },
+                    task: $crate::scenario::tasks(&[$({
+                        // Its name is shown in a counterexample.
+                        unsafe extern "C" fn $task() { self::$task(); }
+                        $task
+                    }),*]),
+                    check: {
+                        unsafe extern "C" fn call() { $check(); }
+                        Some(call)
+                    },
+                    ..$crate::scenario::END
+                };
+                $( row.$field = $value; )*
+                row
             },)*
             $crate::scenario::END,
         ];

@@ -1,10 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the kernel crate calls that is no function of the files under test: its helpers,
- * and the few functions of the kernel that fences need. Everything else that the crate
- * refers to is left unresolved by the linker, and ends a scenario that comes there.
+ * and the few functions of the kernel that fences need.
+ *
+ * Everything else that the crate refers to is left unresolved by the linker. A scenario
+ * that comes there is told that it accesses memory that is not there.
+ *
+ * Stubs, which do less than the kernel:
+ *
+ *	krealloc()		always moves, never fails
+ *	printk(), errname()	say nothing; a panic ends the scenario
+ *	task_struct		is not counted, and has no PID
+ *	completion		one task waits
+ *	workqueues		all are one, whose work runs as soon as it can, in a task of its own
+ *	XArray			has index 0 and no other
+ *	modules, lock classes	there are none in the configuration that the crate is built with
  */
-#include "shim.h"
+#include <linux/dma-fence.h>
+#include <linux/dma-fence-array.h>
+#include <linux/dma-fence-chain.h>
+#include <linux/dma-fence-unwrap.h>
 
 /* Memory. */
 
@@ -54,151 +69,117 @@ const char *errname(int error)
 	return NULL;
 }
 
-/* Atomics. */
+/* Atomics: all that are there for a type, with the order that the name says. */
 
-int rust_helper_atomic_read(const atomic_t *v)
+enum order { RELAXED, ACQUIRE, RELEASE, FULL };
+
+static void order(const volatile void *p, enum order order)
 {
-	explore_read(v, 4, ALL_BITS, _PC);
-	return v->counter;
+	if (order & ACQUIRE)
+		explore_acquire(p);
+	if (order & RELEASE)
+		explore_release(p);
 }
 
-int rust_helper_atomic_read_acquire(const atomic_t *v)
-{
-	explore_read(v, 4, ALL_BITS, _PC);
-	explore_acquire(v);
-	return v->counter;
+#define ATOMIC_EXCHANGE(prefix, type, suffix, how)					\
+type rust_helper_##prefix##_xchg##suffix(type *p, type new)				\
+{											\
+	type was;									\
+											\
+	explore_write(p, sizeof(type), ALL_BITS, _PC);					\
+	order(p, how);									\
+	was = *p;									\
+	*p = new;									\
+	return was;									\
+}											\
+											\
+bool rust_helper_##prefix##_try_cmpxchg##suffix(type *p, type *old, type new)		\
+{											\
+	u64 bits = 0;									\
+											\
+	memcpy(&bits, old, sizeof(type));						\
+	explore_write_if(p, sizeof(type), bits, _PC);					\
+	if (*p != *old) {								\
+		*old = *p;								\
+		return false;								\
+	}										\
+	order(p, how);									\
+	*p = new;									\
+	return true;									\
 }
 
-void rust_helper_atomic_set(atomic_t *v, int i)
-{
-	explore_write(v, 4, ALL_BITS, _PC);
-	v->counter = i;
+#define ATOMIC_ARITHMETIC(prefix, type, suffix, how)					\
+type rust_helper_##prefix##_fetch_add##suffix(type i, type *p)				\
+{											\
+	type was;									\
+											\
+	explore_write(p, sizeof(type), ALL_BITS, _PC);					\
+	order(p, how);									\
+	was = *p;									\
+	*p += i;									\
+	return was;									\
+}											\
+											\
+type rust_helper_##prefix##_fetch_sub##suffix(type i, type *p)				\
+{											\
+	type was;									\
+											\
+	explore_write(p, sizeof(type), ALL_BITS, _PC);					\
+	order(p, how);									\
+	was = *p;									\
+	*p -= i;									\
+	return was;									\
 }
 
-void rust_helper_atomic_set_release(atomic_t *v, int i)
-{
-	explore_write(v, 4, ALL_BITS, _PC);
-	v->counter = i;
-	explore_release(v);
+#define ORDERS(macro, ...)								\
+	macro(__VA_ARGS__, , FULL)							\
+	macro(__VA_ARGS__, _acquire, ACQUIRE)						\
+	macro(__VA_ARGS__, _release, RELEASE)						\
+	macro(__VA_ARGS__, _relaxed, RELAXED)
+
+#define ATOMIC(prefix, type)								\
+type rust_helper_##prefix##_read(type const *p)						\
+{											\
+	explore_read(p, sizeof(type), ALL_BITS, _PC);					\
+	return *p;									\
+}											\
+											\
+type rust_helper_##prefix##_read_acquire(type const *p)					\
+{											\
+	explore_read(p, sizeof(type), ALL_BITS, _PC);					\
+	explore_acquire(p);								\
+	return *p;									\
+}											\
+											\
+void rust_helper_##prefix##_set(type *p, type i)					\
+{											\
+	explore_write(p, sizeof(type), ALL_BITS, _PC);					\
+	*p = i;										\
+}											\
+											\
+void rust_helper_##prefix##_set_release(type *p, type i)				\
+{											\
+	explore_write(p, sizeof(type), ALL_BITS, _PC);					\
+	*p = i;										\
+	explore_release(p);								\
+}											\
+											\
+ORDERS(ATOMIC_EXCHANGE, prefix, type)
+
+#define ATOMIC_NUMBER(prefix, type)							\
+ATOMIC(prefix, type)									\
+ORDERS(ATOMIC_ARITHMETIC, prefix, type)							\
+											\
+void rust_helper_##prefix##_add(type i, type *p)					\
+{											\
+	explore_write(p, sizeof(type), ALL_BITS, _PC);					\
+	*p += i;									\
 }
 
-static int fetch_add(int i, atomic_t *v, bool ordered, uintptr_t pc)
-{
-	int was;
-
-	explore_write(v, 4, ALL_BITS, pc);
-	was = v->counter;
-	v->counter += i;
-	if (ordered) {
-		explore_acquire(v);
-		explore_release(v);
-	}
-	return was;
-}
-
-int rust_helper_atomic_fetch_add(int i, atomic_t *v)
-{
-	return fetch_add(i, v, true, _PC);
-}
-
-int rust_helper_atomic_fetch_add_relaxed(int i, atomic_t *v)
-{
-	return fetch_add(i, v, false, _PC);
-}
-
-int rust_helper_atomic_fetch_sub(int i, atomic_t *v)
-{
-	return fetch_add(-i, v, true, _PC);
-}
-
-int rust_helper_atomic_xchg_relaxed(atomic_t *v, int new)
-{
-	return xchg(&v->counter, new);
-}
-
-bool rust_helper_atomic_try_cmpxchg_relaxed(atomic_t *v, int *old, int new)
-{
-	return try_cmpxchg(&v->counter, old, new);
-}
-
-s64 rust_helper_atomic64_read(const atomic64_t *v)
-{
-	explore_read(v, 8, ALL_BITS, _PC);
-	return v->counter;
-}
-
-s64 rust_helper_atomic64_read_acquire(const atomic64_t *v)
-{
-	explore_read(v, 8, ALL_BITS, _PC);
-	explore_acquire(v);
-	return v->counter;
-}
-
-void rust_helper_atomic64_set(atomic64_t *v, s64 i)
-{
-	explore_write(v, 8, ALL_BITS, _PC);
-	v->counter = i;
-}
-
-void rust_helper_atomic64_set_release(atomic64_t *v, s64 i)
-{
-	explore_write(v, 8, ALL_BITS, _PC);
-	v->counter = i;
-	explore_release(v);
-}
-
-s64 rust_helper_atomic64_fetch_add_relaxed(s64 i, atomic64_t *v)
-{
-	return atomic64_fetch_add(i, v);
-}
-
-s8 rust_helper_atomic_i8_read(const s8 *p)
-{
-	explore_read(p, 1, ALL_BITS, _PC);
-	return *p;
-}
-
-s8 rust_helper_atomic_i8_read_acquire(const s8 *p)
-{
-	explore_read(p, 1, ALL_BITS, _PC);
-	explore_acquire(p);
-	return *p;
-}
-
-void rust_helper_atomic_i8_set(s8 *p, s8 i)
-{
-	explore_write(p, 1, ALL_BITS, _PC);
-	*p = i;
-}
-
-void rust_helper_atomic_i8_set_release(s8 *p, s8 i)
-{
-	explore_write(p, 1, ALL_BITS, _PC);
-	*p = i;
-	explore_release(p);
-}
-
-s8 rust_helper_atomic_i8_xchg_relaxed(s8 *p, s8 new)
-{
-	s8 was;
-
-	explore_write(p, 1, ALL_BITS, _PC);
-	was = *p;
-	*p = new;
-	return was;
-}
-
-const void *rust_helper_atomic_ptr_read(void *const *p)
-{
-	explore_read(p, 8, ALL_BITS, _PC);
-	return *p;
-}
-
-void rust_helper_atomic_ptr_set(void **p, void *value)
-{
-	explore_write(p, 8, ALL_BITS, _PC);
-	*p = value;
-}
+ATOMIC_NUMBER(atomic, int)
+ATOMIC_NUMBER(atomic64, s64)
+ATOMIC(atomic_i8, s8)
+ATOMIC(atomic_ptr, void *)
 
 void rust_helper_smp_rmb(void)
 {
@@ -300,22 +281,29 @@ int wake_up_process(struct task_struct *task)
 	return wake_up_state(task, TASK_NORMAL);
 }
 
-/* struct completion of the kernel: a count, and those that wait. Here one task waits. */
+/* struct completion of the kernel is larger: a count, and those that wait. */
 struct completion {
 	unsigned int done;
 	int waiter;	/* a task + 1 */
 };
 
+/* The kernel takes a lock in it. */
+static void access_completion(struct completion *x, uintptr_t pc)
+{
+	explore_write(x, sizeof(*x), ALL_BITS, pc);
+	order(x, FULL);
+}
+
 void rust_helper_init_completion(struct completion *x)
 {
-	explore_write(x, 8, ALL_BITS, _PC);
+	access_completion(x, _PC);
 	x->done = 0;
 	x->waiter = 0;
 }
 
 void complete_all(struct completion *x)
 {
-	explore_write(x, 8, ALL_BITS, _PC);
+	access_completion(x, _PC);
 	x->done = UINT_MAX;
 	if (x->waiter)
 		explore_wake(x->waiter - 1, _PC);
@@ -325,7 +313,7 @@ void wait_for_completion(struct completion *x)
 {
 	for (;;) {
 		explore_set_state(explore_current(), TASK_UNINTERRUPTIBLE, _PC);
-		explore_write(x, 8, ALL_BITS, _PC);
+		access_completion(x, _PC);
 		if (x->done)
 			break;
 		x->waiter = explore_current() + 1;
@@ -334,7 +322,7 @@ void wait_for_completion(struct completion *x)
 	explore_set_state(explore_current(), TASK_RUNNING, _PC);
 }
 
-/* Work: what the crate has of it is a list and a function. */
+/* Work, as it is in the kernel: Rust has it in structures of its own. */
 struct work_struct {
 	unsigned long pending;
 	struct list_head entry;
@@ -346,6 +334,7 @@ static void work_run(void *arg)
 	struct work_struct *work = arg;
 
 	explore_write(&work->pending, 8, ALL_BITS, _PC);
+	order(&work->pending, FULL);
 	work->pending = 0;
 	work->func(work);
 }
@@ -355,6 +344,7 @@ bool queue_work_on(int cpu, void *queue, struct work_struct *work)
 	(void)cpu;
 	(void)queue;
 	explore_write(&work->pending, 8, ALL_BITS, _PC);
+	order(&work->pending, FULL);
 	if (work->pending)
 		return false;
 	work->pending = 1;
@@ -362,7 +352,8 @@ bool queue_work_on(int cpu, void *queue, struct work_struct *work)
 	return true;
 }
 
-void *system_wq, *system_unbound_wq;
+static char all_queues;
+void *system_wq = &all_queues, *system_unbound_wq = &all_queues;
 
 void rust_helper_init_work_with_key(struct work_struct *work, void (*func)(struct work_struct *work), bool onstack,
 				    const char *name, struct lock_class_key *key)
@@ -372,8 +363,185 @@ void rust_helper_init_work_with_key(struct work_struct *work, void (*func)(struc
 	work->func = func;
 }
 
-/* For scenarios in Rust. */
+/* An XArray keeps what is at index 0 in its head, as long as there is nothing else. */
+struct xarray {
+	spinlock_t lock;
+	gfp_t flags;
+	void *head;
+};
+
+#define XA_PRESENT 8
+
+void rust_helper_xa_init_flags(struct xarray *xa, gfp_t flags)
+{
+	spin_lock_init(&xa->lock);
+	xa->flags = flags;
+	xa->head = NULL;
+}
+
+void rust_helper_xa_lock(struct xarray *xa)
+{
+	spin_lock(&xa->lock);
+}
+
+int rust_helper_xa_trylock(struct xarray *xa)
+{
+	return spin_trylock(&xa->lock);
+}
+
+void rust_helper_xa_unlock(struct xarray *xa)
+{
+	spin_unlock(&xa->lock);
+}
+
+int rust_helper_xa_err(void *entry)
+{
+	(void)entry;
+	return 0;
+}
+
+void *xa_load(struct xarray *xa, unsigned long index)
+{
+	explore_read(&xa->head, 8, ALL_BITS, _PC);
+	explore_acquire(&xa->head);
+	return index ? NULL : xa->head;
+}
+
+static void *xa_replace(struct xarray *xa, unsigned long index, void *entry, uintptr_t pc)
+{
+	void *was;
+
+	explore_assert(explore_lock_held(&xa->lock), "the lock is not held: xa_lock");
+	explore_assert(!index, "an XArray with more than index 0");
+	explore_write(&xa->head, 8, ALL_BITS, pc);
+	was = xa->head;
+	xa->head = entry;
+	explore_release(&xa->head);
+	return was;
+}
+
+void *__xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t flags)
+{
+	(void)flags;
+	return xa_replace(xa, index, entry, _PC);
+}
+
+void *__xa_erase(struct xarray *xa, unsigned long index)
+{
+	return xa_replace(xa, index, NULL, _PC);
+}
+
+void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max, unsigned int filter)
+{
+	(void)max;
+	explore_assert(filter == XA_PRESENT, "an XArray with marks");
+	return xa_load(xa, *index);
+}
+
+void *xa_find_after(struct xarray *xa, unsigned long *index, unsigned long max, unsigned int filter)
+{
+	(void)xa;
+	(void)index;
+	(void)max;
+	(void)filter;
+	return NULL;
+}
+
+void xa_destroy(struct xarray *xa)
+{
+	(void)xa;
+}
+
+/* What LLVM makes of larger copies. */
+
+void __tsan_read_range(void *p, size_t size);
+void __tsan_write_range(void *p, size_t size);
+
+void *__tsan_memcpy(void *to, const void *from, size_t size)
+{
+	if (size) {
+		__tsan_read_range((void *)from, size);
+		__tsan_write_range(to, size);
+	}
+	return memcpy(to, from, size);
+}
+
+void *__tsan_memmove(void *to, const void *from, size_t size)
+{
+	if (size) {
+		__tsan_read_range((void *)from, size);
+		__tsan_write_range(to, size);
+	}
+	return memmove(to, from, size);
+}
+
+void *__tsan_memset(void *to, int value, size_t size)
+{
+	if (size)
+		__tsan_write_range(to, size);
+	return memset(to, value, size);
+}
+
+/*
+ * For scenarios in Rust. What is called unseen the engine does not see, so that to look at
+ * something does not make more schedules.
+ */
+
 _Noreturn void explore_violation(const char *text)
 {
 	explore_fail("%s", text);
+}
+
+/* Sleeps until somebody has woken up the task and the condition holds. */
+void explore_wait_event(bool (*condition)(void))
+{
+	for (;;) {
+		set_current_state(TASK_UNINTERRUPTIBLE);
+		if (condition())
+			break;
+		explore_schedule(_PC);
+	}
+	__set_current_state(TASK_RUNNING);
+}
+
+bool unseen_signaled(const struct dma_fence *fence)
+{
+	return fence->flags & BIT(DMA_FENCE_FLAG_SIGNALED_BIT);
+}
+
+bool unseen_locked(struct dma_fence *fence)
+{
+	return explore_lock_held(dma_fence_spinlock(fence));
+}
+
+int unseen_add(int *count, int n)
+{
+	return *count += n;
+}
+
+/* Sizes and offsets that Rust knows from the kernel's own headers. */
+const unsigned int shim_layout[] = {
+	sizeof(struct dma_fence),
+	offsetof(struct dma_fence, flags),
+	offsetof(struct dma_fence, error),
+	sizeof(struct dma_fence_ops),
+	sizeof(struct dma_fence_cb),
+	sizeof(struct dma_fence_array),
+	offsetof(struct dma_fence_array, fences),
+	offsetof(struct dma_fence_array, num_pending),
+	sizeof(struct dma_fence_chain),
+	offsetof(struct dma_fence_chain, fence),
+	sizeof(struct dma_fence_unwrap),
+	sizeof(struct irq_work),
+	offsetof(struct irq_work, func),
+	sizeof(struct work_struct),
+	offsetof(struct work_struct, func),
+	sizeof(struct xarray),
+	sizeof(spinlock_t),
+	sizeof(struct callback_head),
+};
+
+_Noreturn void shim_layout_differs(unsigned int index, unsigned int expected)
+{
+	explore_fail("shim_layout[%u] is %u, and %u in the kernel", index, shim_layout[index], expected);
 }

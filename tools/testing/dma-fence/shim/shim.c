@@ -201,6 +201,29 @@ bool refcount_dec_and_test(refcount_t *r)
 }
 
 /*
+ * How deep in rcu_read_lock() each task is, as lockdep knows it. It is in the section that
+ * each execution begins with anew.
+ */
+static int rcu_depth[16] __attribute__((section("explored_data"))) = { 0 };
+
+static void enter_rcu(uintptr_t pc)
+{
+	rcu_depth[explore_current() + 1]++;
+	explore_rcu_lock(pc);
+}
+
+static void leave_rcu(uintptr_t pc)
+{
+	rcu_depth[explore_current() + 1]--;
+	explore_rcu_unlock(pc);
+}
+
+bool shim_rcu_read_lock_held(void)
+{
+	return explore_current() < 0 || rcu_depth[explore_current() + 1] > 0;
+}
+
+/*
  * Locks. On PREEMPT_RT a spinlock leaves interrupts and preemption on and may sleep, but
  * is a section for RCU all the same.
  */
@@ -209,7 +232,7 @@ static void enter(bool irq, uintptr_t pc)
 {
 	if (explore_preempt_rt) {
 		explore_assert(!explore_in_atomic(), "takes a lock that may sleep where nothing may");
-		explore_rcu_lock(pc);
+		enter_rcu(pc);
 		return;
 	}
 	if (irq)
@@ -220,7 +243,7 @@ static void enter(bool irq, uintptr_t pc)
 static void leave(bool irq, uintptr_t pc)
 {
 	if (explore_preempt_rt) {
-		explore_rcu_unlock(pc);
+		leave_rcu(pc);
 		return;
 	}
 	explore_preempt_enable();
@@ -305,12 +328,12 @@ void local_irq_restore(unsigned long flags)
 
 void rcu_read_lock(void)
 {
-	explore_rcu_lock(_PC);
+	enter_rcu(_PC);
 }
 
 void rcu_read_unlock(void)
 {
-	explore_rcu_unlock(_PC);
+	leave_rcu(_PC);
 }
 
 void synchronize_rcu(void)

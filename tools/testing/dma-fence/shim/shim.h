@@ -221,7 +221,16 @@ bool refcount_dec_and_mutex_lock(refcount_t *r, struct mutex *lock);
 bool refcount_dec_and_lock(refcount_t *r, spinlock_t *lock);
 
 struct lock_class_key { int unused; };
-struct lockdep_map { int unused; };
+
+/* Lockdep, as far as that dma_fence_end_signalling() follows dma_fence_begin_signalling(). */
+#define CONFIG_LOCKDEP 1
+struct lockdep_map { const char *name; };
+#define lock_is_held_type(map, read) (*explore_signalling() > 0)
+#define lock_acquire(map, subclass, trylock, read, check, nest, ip) ((void)++*explore_signalling())
+#define lock_release(map, ip) ((void)--*explore_signalling())
+#define lock_map_acquire(map) do { } while (0)
+#define lock_map_release(map) do { } while (0)
+
 #define DEFINE_SPINLOCK(name) spinlock_t name
 void spin_lock_init(spinlock_t *lock);
 void spin_lock(spinlock_t *lock);
@@ -251,8 +260,15 @@ void rcu_read_unlock(void);
 void synchronize_rcu(void);
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 #define rcu_barrier() do { } while (0)
-/* An address dependency orders less than an acquire, but all that is read through the pointer. */
-#define rcu_dereference(p) shim_acquire(&(p))
+bool shim_rcu_read_lock_held(void);
+/*
+ * As with lockdep, to have interrupts disabled is not enough. An address dependency orders
+ * less than an acquire, but all that is read through the pointer.
+ */
+#define rcu_dereference(p) ({							\
+	explore_assert(shim_rcu_read_lock_held(), "rcu_dereference() outside of rcu_read_lock()"); \
+	shim_acquire(&(p));							\
+})
 #define rcu_dereference_protected(p, condition) (p)
 #define rcu_dereference_check(p, condition) shim_acquire(&(p))
 #define rcu_access_pointer(p) READ_ONCE(p)
@@ -262,7 +278,7 @@ void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 #define RCU_INIT_POINTER(p, value) WRITE_ONCE(p, value)
 #define RCU_INITIALIZER(value) (value)
 #define unrcu_pointer(p) (p)
-#define rcu_read_lock_held() explore_rcu_held()
+#define rcu_read_lock_held() shim_rcu_read_lock_held()
 #define kfree_rcu(p, member) shim_kfree_rcu(p)
 void shim_kfree_rcu(const void *p);
 
@@ -288,7 +304,7 @@ void kfree(const void *p);
 
 /* Tasks. */
 
-struct task_struct { int id; };
+struct task_struct { int id; } __attribute__((aligned(64)));
 extern struct task_struct shim_tasks[];
 #define current (&shim_tasks[explore_current() + 1])
 #define TASK_RUNNING 0

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * External locks, and their end: one that was passed to dma_fence_init() goes a grace
+ * period after the last of its fences has signaled.
+ */
+#include "../world.h"
+
+#define PROMISE	"has to outlive a grace period after the last of its fences has signaled"
+
+#define ARG(backend, op)	((backend) << 4 | (op))
+#define BACKEND			((enum backend)(scenario_arg() >> 4))
+
+static struct dma_fence_cb cb;
+
+static void setup(void)
+{
+	job = job_new(BACKEND | EXTERNAL);
+}
+
+static void setup_done(void)
+{
+	setup();
+	hardware();
+}
+
+static void setup_refusing(void)
+{
+	setup();
+	job->refuses = true;
+}
+
+static void setup_callback(void)
+{
+	setup();
+	dma_fence_add_callback(&job->fence, &cb, count);
+}
+
+static void looker(void)
+{
+	look(scenario_arg() & 15);
+}
+
+/* It waits for a grace period with everything, so that the base has to fear for its lock only. */
+static void issuer(void)
+{
+	job_finish_rcu(job);
+	job_end_lock(job);
+}
+
+/* With locked ops, the payload goes at once. */
+static void issuer_at_once(void)
+{
+	job_finish(job);
+	job_end_lock(job);
+}
+
+static void check(void)
+{
+	job_put(job);
+}
+
+static void add_callback(void)
+{
+	dma_fence_add_callback(&job->fence, &cb, count);
+}
+
+static void remove_callback(void)
+{
+	dma_fence_remove_callback(&job->fence, &cb);
+}
+
+static void check_and_signal(void)
+{
+	job_signal(job, CHECK_AND);
+}
+
+/* Two fences with one lock. It goes when both have signaled. */
+static void setup_two(void)
+{
+	setup();
+	other = job_new_sharing(BACKEND, job);
+}
+
+static void issuer_of_two(void)
+{
+	job_finish(other);
+	issuer_at_once();
+}
+
+static void look_at_two(void)
+{
+	job_poll(other);
+	look_all();
+}
+
+static void issuer_of_other(void)
+{
+	job_finish(other);
+}
+
+static void issuer_of_one(void)
+{
+	job_finish(job);
+}
+
+static void check_two(void)
+{
+	job_put(other);
+	check();
+}
+
+/*
+ * A fence on the stack of who waits for it, or one that a waiter frees otherwise. The
+ * signaler must not touch it once the waiter has got hold of the lock.
+ */
+static void signaler(void)
+{
+	dma_fence_signal(&job->fence);
+}
+
+static void waiter(void)
+{
+	wait();
+	kfree(job->lock);
+	kfree(job->payload);
+	kfree(job->name);
+	kfree(job);
+}
+
+static void setup_inline(void)
+{
+	job = job_new(BACKEND);
+}
+
+/* These take the lock of a fence that may have signaled a long time ago. */
+#define TAKES_IT_ALWAYS .ours = "use after free", .base = "use after free"
+
+SCENARIOS(external) = {
+	{ "external/driver_name", PROMISE, setup, { issuer, looker }, check,
+	  .arg = ARG(LOCKED, DRIVER_NAME) },
+	{ "external/timeline_name", PROMISE, setup, { issuer, looker }, check,
+	  .arg = ARG(LOCKED, TIMELINE_NAME) },
+	{ "external/set_deadline", PROMISE, setup, { issuer, looker }, check,
+	  .arg = ARG(LOCKED, SET_DEADLINE) },
+	{ "external/poll", PROMISE, setup, { issuer, looker }, check,
+	  .arg = ARG(LOCKED, SIGNALED) },
+	{ "external/poll/done", PROMISE, setup_done, { issuer, looker }, check,
+	  .arg = ARG(LOCKED, SIGNALED), .base = "use after free" },
+	{ "external/set_deadline/done", PROMISE, setup_done, { issuer, looker }, check,
+	  .arg = ARG(LOCKED, SET_DEADLINE) },
+	{ "external/describe", PROMISE, setup, { issuer, names }, check },
+	{ "external/describe/release", PROMISE, setup, { issuer_at_once, names }, check,
+	  .arg = ARG(RELEASE, 0), .base = "use after free" },
+	{ "external/polls", PROMISE, setup_done, { issuer_at_once, poll, poll }, check,
+	  .base = "use after free" },
+	{ "external/two_fences", PROMISE, setup_two, { issuer_of_two, look_at_two }, check_two,
+	  TAKES_IT_ALWAYS },
+	{ "external/two_issuers", "If fences share an external lock, polls of all of them meet",
+	  setup_two, { issuer_of_one, issuer_of_other, look_at_two }, check_two,
+	  .base = "use after free" },
+	{ "external/legacy/names", PROMISE, setup, { issuer, names }, check,
+	  .arg = ARG(LEGACY, 0) },
+	/* It is signaled outside of RCU, where unlocked ops are the rule. */
+	{ "external/legacy/poll/done", PROMISE, setup_done, { issuer, poll }, check,
+	  .arg = ARG(LEGACY, 0),
+#ifndef EXPLORE_UNLOCKED_OPS
+	  .ours = "use after free",
+#endif
+	  .base = "use after free" },
+	{ "external/get_status", PROMISE, setup, { issuer, get_status }, check, TAKES_IT_ALWAYS },
+	{ "external/enable_signaling", PROMISE, setup, { issuer, enable_signaling }, check,
+	  TAKES_IT_ALWAYS },
+	{ "external/enable_signaling/B", PROMISE, setup_refusing, { issuer, enable_signaling },
+	  check, TAKES_IT_ALWAYS },
+	{ "external/wait", PROMISE, setup, { issuer, wait }, check, TAKES_IT_ALWAYS },
+	{ "external/add_callback", PROMISE, setup, { issuer, add_callback }, check,
+	  TAKES_IT_ALWAYS },
+	{ "external/remove_callback", PROMISE, setup_callback, { issuer, remove_callback }, check,
+	  TAKES_IT_ALWAYS },
+	{ "external/check_and_signal", PROMISE, setup, { issuer, check_and_signal }, check,
+	  TAKES_IT_ALWAYS },
+	{ "external/on_the_stack", "a wait takes the lock after the bit", setup,
+	  { signaler, waiter } },
+	{ "external/on_the_stack/inline", "a wait takes the lock after the bit", setup_inline,
+	  { signaler, waiter } },
+	{ }
+};
