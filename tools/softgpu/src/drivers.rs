@@ -3,11 +3,13 @@
 //! `softgpu drivers`: fences of the kernel's own drivers in C, through all that userspace can do to
 //! them.
 
-use crate::drm::{self, Device, Object};
+use crate::drm::{self, Device};
 use crate::ktap::{self, Case, Test, TestResult};
-use crate::sw_sync::SwSync;
+use crate::screen::Screen;
+use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, now_ns, SyncFile};
-use crate::{check, check_eq, check_errno, tests};
+use crate::{check, check_eq, check_errno, lifetime, tests};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +17,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Nothing takes as long, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const MS: u64 = 1_000_000;
+
+/// Trace events take names of fences, in each state that a fence has.
+const EVENTS: &str = "/sys/kernel/tracing/events/dma_fence/enable";
 
 /// The name of the suite.
 const SUITE: &str = "fence-drivers";
@@ -38,13 +43,20 @@ const TESTS: &[Test] = &tests![
     syncobj_storm,
 ];
 
-/// Runs all tests.
-pub fn run() -> bool {
-    ktap::run(SUITE, TESTS.iter().map(|test| Case::from(*test)).collect())
+/// Runs the tests whose names contain one of those that are given, or all if none is.
+pub fn run(names: &[String]) -> io::Result<bool> {
+    let tests = TESTS.iter().chain(lifetime::TESTS);
+    let chosen =
+        tests.filter(|test| names.is_empty() || names.iter().any(|name| test.name.contains(name)));
+
+    fs::write(EVENTS, "1")?;
+    let passed = ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect());
+    fs::write(EVENTS, "0")?;
+    Ok(passed)
 }
 
 /// Does all to a fence that anybody can who has it.
-fn look(file: &SyncFile) -> io::Result<()> {
+pub fn look(file: &SyncFile) -> io::Result<()> {
     file.info()?;
     file.set_deadline(now_ns() + MS)?;
     file.is_signaled()?;
@@ -53,16 +65,21 @@ fn look(file: &SyncFile) -> io::Result<()> {
     Ok(())
 }
 
-/// Has two threads look at all of some fences again and again while something is done.
+/// Has two threads look at all of some fences again and again while something is done. One also looks
+/// at what the kernel says about all fences of sw_sync, which polls them.
 fn while_looked_at(files: &[SyncFile], act: impl FnOnce() -> TestResult) -> TestResult {
     let done = AtomicBool::new(false);
 
     thread::scope(|scope| {
+        let done = &done;
         let threads: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| -> io::Result<()> {
+            .map(|number| {
+                scope.spawn(move || -> io::Result<()> {
                     while !done.load(Ordering::Relaxed) {
                         files.iter().try_for_each(look)?;
+                        if number == 0 {
+                            sw_sync::info()?;
+                        }
                     }
                     Ok(())
                 })
@@ -208,75 +225,8 @@ fn vgem_storm() -> TestResult {
     Ok(())
 }
 
-/// A screen that shows a buffer.
-struct Screen {
-    device: Device,
-    crtc: Object,
-    connector: Object,
-    plane: Object,
-    framebuffer: u64,
-    connector_crtc: u64,
-    size: [u64; 2],
-    mode: u64,
-}
-
-impl Screen {
-    fn open() -> TestResult<Self> {
-        let device = Device::open("vkms")?;
-        device.set_atomic()?;
-        let (crtc, connector) = device.output()?;
-        let plane = device.planes()?[0];
-        let mode = device.mode(connector)?;
-        let (width, height) = (mode.horizontal[0].into(), mode.vertical[0].into());
-        let buffer = device.create_buffer(width, height)?;
-        Ok(Self {
-            framebuffer: device.framebuffer(&buffer)?.into(),
-            mode: device.mode_blob(&mode)?.into(),
-            crtc: Object::Crtc(crtc),
-            connector: Object::Connector(connector),
-            plane: Object::Plane(plane),
-            connector_crtc: crtc.into(),
-            size: [width.into(), height.into()],
-            device,
-        })
-    }
-
-    /// Shows the buffer when the fence has signaled. Returns the fence which signals when it is shown.
-    fn show(&self, in_fence: Option<&SyncFile>, flags: u32) -> io::Result<SyncFile> {
-        use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-        let mut out_fence = -1i32;
-        let in_fd = in_fence.map_or(-1, |file| file.as_fd().as_raw_fd());
-        let [width, height] = self.size;
-        let crtc = [
-            ("MODE_ID", self.mode),
-            ("ACTIVE", 1),
-            ("OUT_FENCE_PTR", std::ptr::from_mut(&mut out_fence) as u64),
-        ];
-        let plane = [
-            ("FB_ID", self.framebuffer),
-            ("CRTC_ID", self.connector_crtc),
-            ("IN_FENCE_FD", in_fd as i64 as u64),
-            ("SRC_W", width << 16),
-            ("SRC_H", height << 16),
-            ("CRTC_W", width),
-            ("CRTC_H", height),
-        ];
-        self.device.commit(
-            &[
-                (self.connector, &[("CRTC_ID", self.connector_crtc)]),
-                (self.crtc, &crtc),
-                (self.plane, &plane),
-            ],
-            flags | drm::ALLOW_MODESET,
-        )?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(out_fence) }))
-    }
-}
-
 fn vkms_out_fence() -> TestResult {
-    let screen = Screen::open()?;
+    let screen = Screen::open(Device::open("vkms")?)?;
     let file = screen.show(None, 0)?;
 
     check_eq!(file.status(PATIENCE)?, 1);
@@ -287,7 +237,7 @@ fn vkms_out_fence() -> TestResult {
 
 fn vkms_waits_for_in_fence() -> TestResult {
     let timeline = SwSync::open()?;
-    let screen = Screen::open()?;
+    let screen = Screen::open(Device::open("vkms")?)?;
     check_eq!(screen.show(None, 0)?.status(PATIENCE)?, 1);
 
     let in_fence = timeline.create_fence(1)?;
@@ -308,7 +258,7 @@ fn vkms_waits_for_in_fence() -> TestResult {
 
 fn vkms_flips_are_polled() -> TestResult {
     let timeline = SwSync::open()?;
-    let screen = Screen::open()?;
+    let screen = Screen::open(Device::open("vkms")?)?;
     check_eq!(screen.show(None, 0)?.status(PATIENCE)?, 1);
 
     for value in 1..=20 {

@@ -125,6 +125,18 @@ struct SyncobjEventfd {
 
 #[repr(C)]
 #[derive(Default)]
+struct Cursor {
+    flags: u32,
+    crtc_id: u32,
+    x: i32,
+    y: i32,
+    width: u32,
+    height: u32,
+    handle: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct CardRes {
     fb_id_ptr: u64,
     crtc_id_ptr: u64,
@@ -384,6 +396,33 @@ impl Device {
             (Some(crtc), Some(connector)) => Ok((*crtc, *connector)),
             _ => skip("no output"),
         }
+    }
+
+    /// Shows a buffer as the cursor of a CRTC.
+    pub fn set_cursor(&self, crtc: u32, buffer: &Buffer) -> io::Result<()> {
+        self.cursor(Cursor {
+            flags: 1,
+            crtc_id: crtc,
+            width: buffer.width,
+            height: buffer.height,
+            handle: buffer.handle,
+            ..Default::default()
+        })
+    }
+
+    /// Moves the cursor of a CRTC.
+    pub fn move_cursor(&self, crtc: u32, x: i32, y: i32) -> io::Result<()> {
+        self.cursor(Cursor {
+            flags: 2,
+            crtc_id: crtc,
+            x,
+            y,
+            ..Default::default()
+        })
+    }
+
+    fn cursor(&self, mut args: Cursor) -> io::Result<()> {
+        self.call(0xa3, &mut args)
     }
 
     /// Returns the primary planes first.

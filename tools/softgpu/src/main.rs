@@ -19,11 +19,13 @@ mod ioctl;
 mod ktap;
 mod latency;
 mod leak;
+mod lifetime;
 mod module;
 mod process;
 mod random;
 mod reload;
 mod run;
+mod screen;
 mod stream;
 mod sw_sync;
 mod sync_file;
@@ -130,11 +132,15 @@ Usage: softgpu faults
 ";
 
 const HELP_DRIVERS: &str = "\
-Uses fences of the kernel's drivers sw_sync, vgem and vkms, and sync objects of
-virtio_gpu, in all ways that userspace has, also while they are signaled. Does
-not need the module softgpu. What is not there is skipped.
+Uses fences of the kernel's drivers sw_sync, vgem, vkms and qxl, and sync objects
+of virtio_gpu, in all ways that userspace has, also while they are signaled, and
+when what they belong to is gone. Trace events of fences are enabled meanwhile.
+Does not need the module softgpu. What is not there is skipped. On a kernel that
+is not mended, some of this ends in a hang or a panic.
 
-Usage: softgpu drivers
+Usage: softgpu drivers [NAME...]
+
+  NAME   run only the tests whose names contain one of these
 ";
 
 const HELP_FUZZ: &str = "\
@@ -369,8 +375,10 @@ fn cmd_faults(args: &[String]) -> CommandResult {
 }
 
 fn cmd_drivers(args: &[String]) -> CommandResult {
-    Options::parse(args, &[], &[])?;
-    Ok(drivers::run())
+    if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
+        return Err(Failure::Usage(format!("unknown option: {option}")));
+    }
+    Ok(drivers::run(args)?)
 }
 
 fn cmd_fuzz(args: &[String]) -> CommandResult {

@@ -5,12 +5,14 @@
 use crate::ioctl;
 use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 const PATH: &str = "/sys/kernel/debug/sync/sw_sync";
+
+const INFO: &str = "/sys/kernel/debug/sync/info";
 
 /// `struct sw_sync_create_fence_data`
 #[repr(C)]
@@ -86,6 +88,13 @@ impl SwSync {
     pub fn advance(&self, mut by: u32) -> io::Result<()> {
         ioctl::call(self.0.as_fd(), INC, &mut by)
     }
+}
+
+/// Returns what the kernel says about all timelines, and about those of their fences that are pending.
+///
+/// It looks at these under the lock of their timeline, without a reference to any.
+pub fn info() -> io::Result<String> {
+    fs::read_to_string(INFO)
 }
 
 impl AsFd for SwSync {
