@@ -60,6 +60,13 @@ struct ExportSyncFile {
 
 #[repr(C)]
 #[derive(Default)]
+struct ImportSyncFile {
+    flags: u32,
+    fd: i32,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct VgemFenceAttach {
     handle: u32,
     flags: u32,
@@ -551,6 +558,17 @@ pub fn export_sync_file(dma_buf: BorrowedFd<'_>, write: bool) -> io::Result<Sync
     ioctl::call(dma_buf, number, &mut args)?;
     // SAFETY: The kernel has just created the descriptor for us.
     Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
+}
+
+/// Adds the fence of a sync_file to a dma-buf, in the place of that of somebody who has written. It
+/// replaces earlier fences of its timeline.
+pub fn import_sync_file(dma_buf: BorrowedFd<'_>, file: &SyncFile) -> io::Result<()> {
+    let mut args = ImportSyncFile {
+        flags: 2,
+        fd: file.as_fd().as_raw_fd(),
+    };
+    let number = _IOW::<ImportSyncFile>(b'b' as u32, 3);
+    ioctl::call(dma_buf, number, &mut args)
 }
 
 /// A sync object. Point 0 is all of one that is no timeline.

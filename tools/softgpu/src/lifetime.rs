@@ -1,18 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Fences that outlive what they belong to, last references that are put in awkward places, and
-//! references that nobody puts. What goes wrong is found by the kernel.
+//! references that nobody puts. What goes wrong is found by the kernel, or in what it says about the
+//! fences of sw_sync. What a kernel does not survive that is not mended comes last.
 
-use crate::drm::Device;
+use crate::drm::{self, Device};
 use crate::ktap::{Test, TestResult};
 use crate::screen::Screen;
-use crate::tests;
+use crate::sw_sync::{self, SwSync};
+use crate::sync_file::{self, SyncFile};
+use crate::{check, check_eq, tests};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Instant;
 
 /// The tests.
 pub const TESTS: &[Test] = &tests![
     virtio_gpu_cursor,
     qxl_cursor,
+    sw_sync_closed_while_it_advances,
+    sw_sync_last_reference_of_an_eventfd,
+    sw_sync_last_reference_of_a_buffer,
 ];
+
+/// The device whose sync objects are used. They are the same for all drivers.
+fn syncobj_device() -> TestResult<Device> {
+    Device::open("virtio_gpu")
+}
 
 /// Shows a cursor, and moves it about.
 fn move_cursor(driver: &str) -> TestResult {
@@ -38,4 +54,75 @@ fn virtio_gpu_cursor() -> TestResult {
 fn qxl_cursor() -> TestResult {
     // The device gives back what it has got, some at a time, and only the cursor itself has a fence.
     move_cursor("qxl")
+}
+
+fn sw_sync_closed_while_it_advances() -> TestResult {
+    const ROUNDS: u32 = 100;
+    const FENCES: u32 = 64;
+    let timeline = SwSync::open()?;
+    let (to_closer, files) = std::sync::mpsc::sync_channel::<Vec<SyncFile>>(0);
+    let closed = AtomicU32::new(0);
+
+    thread::scope(|scope| -> TestResult {
+        scope.spawn(|| {
+            for files in files {
+                drop(files);
+                closed.fetch_add(1, Ordering::Release);
+            }
+        });
+        for round in 0..ROUNDS {
+            let value = round * FENCES;
+            let files: io::Result<Vec<_>> = (1..=FENCES)
+                .map(|i| timeline.create_fence(value + i))
+                .collect();
+            to_closer.send(files?).expect("it does not panic");
+            timeline.advance(FENCES)?;
+            while closed.load(Ordering::Acquire) <= round {
+                thread::yield_now();
+            }
+        }
+        drop(to_closer);
+        Ok(())
+    })?;
+    check_eq!(sw_sync::pending(1..ROUNDS * FENCES + 1)?, 0);
+    Ok(())
+}
+
+/// Leaves the last reference of a fence to a callback, and closes the timeline.
+fn close(leave: impl FnOnce(&SwSync) -> TestResult<Vec<OwnedFd>>) -> TestResult {
+    let timeline = SwSync::open()?;
+    let files = leave(&timeline)?;
+
+    drop(timeline);
+    drop(files);
+    // All is well if there is somebody to say so.
+    SwSync::open()?;
+    Ok(())
+}
+
+fn sw_sync_last_reference_of_an_eventfd() -> TestResult {
+    close(|timeline| {
+        let device = syncobj_device()?;
+        let syncobj = device.syncobj()?;
+
+        syncobj.import(0, &timeline.create_fence(1)?)?;
+        drop(syncobj.eventfd(0)?);
+        Ok(Vec::new())
+    })
+}
+
+fn sw_sync_last_reference_of_a_buffer() -> TestResult {
+    close(|timeline| {
+        let device = Device::open("vgem")?;
+        let dma_buf = device.export(&device.create_buffer(16, 16)?)?;
+        let later = timeline.create_fence(2)?;
+
+        drm::import_sync_file(dma_buf.as_fd(), &timeline.create_fence(1)?)?;
+        // The callback stays when this has returned, and has a reference.
+        let polled = sync_file::poll(&[dma_buf.as_fd()], Instant::now())?;
+        check!(!polled[0], "the buffer is readable");
+        drm::import_sync_file(dma_buf.as_fd(), &later)?;
+        drop(later);
+        Ok(vec![dma_buf])
+    })
 }

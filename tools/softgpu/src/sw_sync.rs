@@ -7,6 +7,7 @@ use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
@@ -95,6 +96,16 @@ impl SwSync {
 /// It looks at these under the lock of their timeline, without a reference to any.
 pub fn info() -> io::Result<String> {
     fs::read_to_string(INFO)
+}
+
+/// Returns how many pending fences there are that signal when a counter gets to one of `values`.
+pub fn pending(values: Range<u32>) -> io::Result<usize> {
+    let info = info()?;
+    let found = info.lines().filter_map(|line| {
+        let (value, _) = line.strip_prefix("  fence active: ")?.split_once(" / ")?;
+        value.parse().ok()
+    });
+    Ok(found.filter(|value| values.contains(value)).count())
 }
 
 impl AsFd for SwSync {
