@@ -6,7 +6,7 @@
 use crate::ioctl::{self, _IOW, _IOWR};
 use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -172,8 +172,23 @@ pub struct Mode {
     pub horizontal: [u16; 5],
     /// The height comes first.
     pub vertical: [u16; 5],
-    rest: [u32; 3],
+    vrefresh: u32,
+    rest: [u32; 2],
     name: [u8; 32],
+}
+
+impl Mode {
+    /// A small one, with so many pictures in a second.
+    pub fn small(rate: u32) -> Self {
+        Self {
+            // In kHz. With what is not shown, a picture has 100000 pixels.
+            clock: 100 * rate,
+            horizontal: [320, 336, 368, 400, 0],
+            vertical: [240, 242, 246, 250, 0],
+            vrefresh: rate,
+            ..Default::default()
+        }
+    }
 }
 
 #[repr(C)]
@@ -188,7 +203,8 @@ struct GetConnector {
     count_encoders: u32,
     encoder_id: u32,
     connector_id: u32,
-    rest: [u32; 7],
+    connector_type: u32,
+    rest: [u32; 6],
 }
 
 #[repr(C)]
@@ -248,6 +264,8 @@ struct Atomic {
     user_data: u64,
 }
 
+/// `DRM_MODE_CONNECTOR_WRITEBACK`
+const WRITEBACK: u32 = 18;
 /// `DRM_MODE_ATOMIC_NONBLOCK`
 pub const NONBLOCK: u32 = 0x200;
 /// `DRM_MODE_ATOMIC_ALLOW_MODESET`
@@ -284,19 +302,35 @@ pub struct Buffer {
 pub struct Device(File);
 
 impl Device {
-    /// Opens the device of a driver. Skips the test if there is none.
+    /// Opens the device of a driver, the first one. Skips the test if there is none.
     pub fn open(driver: &str) -> TestResult<Self> {
-        for minor in 0..8 {
+        match Self::find(driver, |_| true)? {
+            Some(device) => Ok(device),
+            None => skip(format!("no device of {driver}")),
+        }
+    }
+
+    /// Opens that device of a driver which has a name.
+    pub fn open_named(driver: &str, name: &str) -> io::Result<Self> {
+        let device = Self::find(driver, |minor| {
+            let parent = fs::canonicalize(format!("/sys/class/drm/card{minor}/device"));
+            parent.is_ok_and(|path| path.ends_with(name))
+        })?;
+        device.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn find(driver: &str, chosen: impl Fn(u32) -> bool) -> io::Result<Option<Self>> {
+        for minor in 0..16 {
             let path = format!("/dev/dri/card{minor}");
             let Ok(file) = File::options().read(true).write(true).open(path) else {
                 continue;
             };
             let device = Self(file);
-            if device.driver()? == driver {
-                return Ok(device);
+            if device.driver()? == driver && chosen(minor) {
+                return Ok(Some(device));
             }
         }
-        skip(format!("no device of {driver}"))
+        Ok(None)
     }
 
     fn call<T>(&self, number: u32, arg: &mut T) -> io::Result<()> {
@@ -317,8 +351,12 @@ impl Device {
 
     /// Asks for atomic modesetting.
     pub fn set_atomic(&self) -> io::Result<()> {
+        self.set_cap(3)
+    }
+
+    fn set_cap(&self, capability: u64) -> io::Result<()> {
         let mut cap = ClientCap {
-            capability: 3,
+            capability,
             value: 1,
         };
         ioctl::call(self.0.as_fd(), _IOW::<ClientCap>(MAGIC, 0x0d), &mut cap)
@@ -403,6 +441,22 @@ impl Device {
             (Some(crtc), Some(connector)) => Ok((*crtc, *connector)),
             _ => skip("no output"),
         }
+    }
+
+    /// Asks for writeback connectors, and returns the first one.
+    pub fn writeback(&self) -> TestResult<u32> {
+        self.set_cap(5)?;
+        for connector in self.ids()?.1 {
+            let mut args = GetConnector {
+                connector_id: connector,
+                ..Default::default()
+            };
+            self.call(0xa7, &mut args)?;
+            if args.connector_type == WRITEBACK {
+                return Ok(connector);
+            }
+        }
+        skip("no writeback connector")
     }
 
     /// Shows a buffer as the cursor of a CRTC.
@@ -525,26 +579,52 @@ impl Device {
 
     /// Commits properties of some objects at once.
     pub fn commit(&self, what: &[(Object, &[(&str, u64)])], flags: u32) -> io::Result<()> {
-        let (mut objects, mut counts) = (Vec::new(), Vec::new());
-        let (mut ids, mut values) = (Vec::<u32>::new(), Vec::<u64>::new());
+        self.prepare(what)?.commit(flags)
+    }
+
+    /// Finds out what is needed to commit these properties, once or again and again.
+    pub fn prepare(&self, what: &[(Object, &[(&str, u64)])]) -> io::Result<Commit<'_>> {
+        let mut commit = Commit {
+            device: self,
+            objects: Vec::new(),
+            counts: Vec::new(),
+            ids: Vec::new(),
+            values: Vec::new(),
+        };
         for (object, properties) in what {
-            objects.push(object.id_and_type().0);
-            counts.push(properties.len() as u32);
+            commit.objects.push(object.id_and_type().0);
+            commit.counts.push(properties.len() as u32);
             for (name, value) in *properties {
-                ids.push(self.property(*object, name)?.0);
-                values.push(*value);
+                commit.ids.push(self.property(*object, name)?.0);
+                commit.values.push(*value);
             }
         }
+        Ok(commit)
+    }
+}
+
+/// Properties to commit.
+pub struct Commit<'a> {
+    device: &'a Device,
+    objects: Vec<u32>,
+    counts: Vec<u32>,
+    ids: Vec<u32>,
+    values: Vec<u64>,
+}
+
+impl Commit<'_> {
+    /// Commits them.
+    pub fn commit(&self, flags: u32) -> io::Result<()> {
         let mut args = Atomic {
             flags,
-            count_objs: objects.len() as u32,
-            objs_ptr: objects.as_ptr() as u64,
-            count_props_ptr: counts.as_ptr() as u64,
-            props_ptr: ids.as_ptr() as u64,
-            prop_values_ptr: values.as_ptr() as u64,
+            count_objs: self.objects.len() as u32,
+            objs_ptr: self.objects.as_ptr() as u64,
+            count_props_ptr: self.counts.as_ptr() as u64,
+            props_ptr: self.ids.as_ptr() as u64,
+            prop_values_ptr: self.values.as_ptr() as u64,
             ..Default::default()
         };
-        self.call(0xbc, &mut args)
+        self.device.call(0xbc, &mut args)
     }
 }
 

@@ -4,20 +4,27 @@
 //! references that nobody puts. What goes wrong is found by the kernel, or in what it says about the
 //! fences of sw_sync. What a kernel does not survive that is not mended comes last.
 
+use crate::drivers::{look, PATIENCE};
 use crate::drm::{self, Device};
-use crate::ktap::{Test, TestResult};
+use crate::ktap::{Failure, Test, TestResult};
+use crate::process::Child;
 use crate::screen::Screen;
 use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, SyncFile};
+use crate::vkms::Vkms;
 use crate::{check, check_eq, tests};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The tests.
 pub const TESTS: &[Test] = &tests![
+    vkms_fence_outlives_its_device,
+    vkms_writeback_fence_outlives_its_device,
+    vkms_names_of_flips,
     virtio_gpu_cursor,
     qxl_cursor,
     sw_sync_closed_while_it_advances,
@@ -28,6 +35,108 @@ pub const TESTS: &[Test] = &tests![
 /// The device whose sync objects are used. They are the same for all drivers.
 fn syncobj_device() -> TestResult<Device> {
     Device::open("virtio_gpu")
+}
+
+/// Removes a device, and does all that one can do to a fence of it that has signaled.
+fn outlive(name: &str, commit: impl FnOnce(&Screen) -> TestResult<SyncFile>) -> TestResult {
+    let vkms = Vkms::create(name)?;
+    let screen = Screen::open_at(Device::open_named("vkms", name)?, 60)?;
+
+    let file = commit(&screen)?;
+    check_eq!(file.status(PATIENCE)?, 1);
+    drop(screen);
+    vkms.remove()?;
+    // Many grace periods.
+    thread::sleep(Duration::from_secs(1));
+
+    look(&file)?;
+    check_eq!(file.info()?.fences[0].driver(), "detached-driver");
+    // Another device waits for it.
+    let other = Screen::open(Device::open("vkms")?)?;
+    let shown = other.show(Some(&file), 0)?;
+    check_eq!(shown.status(PATIENCE)?, 1);
+    // To close it removes the callback of the poll.
+    check!(file.is_signaled()?);
+    Ok(())
+}
+
+fn vkms_fence_outlives_its_device() -> TestResult {
+    outlive("crtc", |screen| Ok(screen.show(None, drm::NONBLOCK)?))
+}
+
+fn vkms_writeback_fence_outlives_its_device() -> TestResult {
+    outlive("writeback", |screen| screen.write_back(drm::NONBLOCK))
+}
+
+/// Runs a test in a child, of which the kernel might kill a thread.
+fn in_a_child(run: impl FnOnce() -> TestResult) -> TestResult {
+    let mut child = Child::fork(|| match run() {
+        Ok(()) => 0,
+        Err(Failure::Skip(reason) | Failure::Fail(reason)) => {
+            println!("    # {reason}");
+            1
+        }
+    })?;
+    let status = child.wait(2 * PATIENCE)?;
+    check!(
+        status.is_some_and(|status| status.success()),
+        "it ended by {status:?}"
+    );
+    Ok(())
+}
+
+fn vkms_names_of_flips() -> TestResult {
+    const RATE: u32 = 400;
+    const FLIPS: u32 = 3000;
+    const NAME: &str = "flips";
+    let vkms = Vkms::create(NAME)?;
+
+    in_a_child(|| {
+        let screen = Screen::open_at(Device::open_named("vkms", NAME)?, RATE)?;
+        let file = screen.show(None, 0)?;
+        check_eq!(file.status(PATIENCE)?, 1);
+        let current = Mutex::new(Arc::new(file));
+        let done = AtomicBool::new(false);
+        let mut flips = screen.flips()?;
+        let (mut count, mut tries) = (0, 0u32);
+
+        thread::scope(|scope| -> TestResult {
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| -> io::Result<u32> {
+                        let mut looks = 0;
+                        while !done.load(Ordering::Relaxed) {
+                            let file = current.lock().unwrap().clone();
+                            file.info()?;
+                            file.merge(&file)?.info()?;
+                            looks += 1;
+                        }
+                        Ok(looks)
+                    })
+                })
+                .collect();
+            let end = Instant::now() + PATIENCE;
+            while count < FLIPS && Instant::now() < end {
+                tries += 1;
+                let Some(file) = flips.flip()? else {
+                    thread::yield_now();
+                    continue;
+                };
+                let file = Arc::new(file);
+                *current.lock().unwrap() = file.clone();
+                check_eq!(file.status(PATIENCE)?, 1);
+                count += 1;
+            }
+            done.store(true, Ordering::Relaxed);
+            for thread in threads {
+                let looks = thread.join().expect("it does not panic")?;
+                println!("    # {looks} looks at the fences of {count} flips, {tries} tries");
+            }
+            Ok(())
+        })
+    })?;
+    vkms.remove()?;
+    Ok(())
 }
 
 /// Shows a cursor, and moves it about.

@@ -32,6 +32,7 @@ mod sync_file;
 mod test;
 #[path = "../../../samples/rust/softgpu/uapi.rs"]
 mod uapi;
+mod vkms;
 
 const HELP: &str = "\
 Drives and tests the softgpu sample driver.
