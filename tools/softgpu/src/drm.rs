@@ -132,6 +132,17 @@ struct SyncobjEventfd {
 
 #[repr(C)]
 #[derive(Default)]
+struct SyncobjTransfer {
+    src_handle: u32,
+    dst_handle: u32,
+    src_point: u64,
+    dst_point: u64,
+    flags: u32,
+    pad: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct Cursor {
     flags: u32,
     crtc_id: u32,
@@ -680,6 +691,17 @@ impl Syncobj<'_> {
         self.device.call(0xc1, &mut args)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
+    }
+
+    /// Waits until there is a fence, and makes it that of another sync object.
+    pub fn transfer_to(&self, other: &Syncobj<'_>) -> io::Result<()> {
+        let mut args = SyncobjTransfer {
+            src_handle: self.handle,
+            dst_handle: other.handle,
+            flags: 2,
+            ..Default::default()
+        };
+        self.device.call(0xcc, &mut args)
     }
 
     /// Waits for a point until a time of `CLOCK_MONOTONIC`, and sets a deadline on the way.

@@ -37,7 +37,7 @@ const PATIENCE: u32 = 60;
 const FAILSLAB: &str = "/sys/kernel/debug/failslab";
 
 /// How allocations fail while this exists. Then it is as it was before.
-struct Failslab {
+pub struct Failslab {
     before: Vec<(&'static str, String)>,
 }
 
@@ -55,7 +55,8 @@ impl Failslab {
         ("verbose", "0"),
     ];
 
-    fn set_up() -> io::Result<Self> {
+    /// Sets all of that up.
+    pub fn set_up() -> io::Result<Self> {
         let mut this = Self { before: Vec::new() };
 
         for (name, value) in Self::SETTINGS {
@@ -140,7 +141,8 @@ struct Count {
 
 /// Whether a call allocates memory, and fails if there is none.
 #[derive(PartialEq)]
-enum Memory {
+#[allow(missing_docs)]
+pub enum Memory {
     Needed,
     NotNeeded,
 }
@@ -150,7 +152,7 @@ enum Memory {
 /// `before` makes what the call needs. `after` gets what the call has returned, if it has not
 /// failed, and checks what it can. The call must not need more memory of this program than that has
 /// got.
-fn fail_all<P, T>(
+pub fn fail_all<P, T>(
     memory: Memory,
     mut before: impl FnMut() -> TestResult<P>,
     mut run: impl FnMut(P) -> io::Result<T>,

@@ -6,6 +6,7 @@
 
 use crate::drivers::{look, PATIENCE};
 use crate::drm::{self, Device};
+use crate::faults::{self, Failslab, Memory};
 use crate::ktap::{Failure, Test, TestResult};
 use crate::process::Child;
 use crate::screen::Screen;
@@ -13,6 +14,7 @@ use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, SyncFile};
 use crate::vkms::Vkms;
 use crate::{check, check_eq, tests};
+use std::hint;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// The tests.
 pub const TESTS: &[Test] = &tests![
+    syncobj_import_without_memory,
+    syncobj_transfer_interrupted,
     vkms_fence_outlives_its_device,
     vkms_writeback_fence_outlives_its_device,
     vkms_names_of_flips,
@@ -35,6 +39,101 @@ pub const TESTS: &[Test] = &tests![
 /// The device whose sync objects are used. They are the same for all drivers.
 fn syncobj_device() -> TestResult<Device> {
     Device::open("virtio_gpu")
+}
+
+/// Where fences of sw_sync begin that are looked for afterwards. Nobody else's are there.
+const LEAKED: u32 = 1_000_000;
+
+fn syncobj_import_without_memory() -> TestResult {
+    let _settings = Failslab::set_up()?;
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let mut value = LEAKED;
+
+    faults::fail_all(
+        Memory::Needed,
+        || {
+            value += 1;
+            Ok((device.syncobj()?, timeline.create_fence(value)?))
+        },
+        // Both are gone when this returns.
+        |(syncobj, file)| syncobj.import(1, &file),
+        |_| Ok(()),
+    )?;
+    check_eq!(sw_sync::pending(LEAKED..value + 1)?, 0);
+    Ok(())
+}
+
+extern "C" fn ignore(_signal: libc::c_int) {}
+
+/// Has a signal interrupt the calls of a thread, and not end the program.
+fn interrupt_calls() {
+    // SAFETY: Zeroes are a valid value, and the pointers are.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
+    }
+}
+
+fn syncobj_transfer_interrupted() -> TestResult {
+    const ROUNDS: u32 = 1500;
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let round = AtomicU32::new(0);
+    let ended = AtomicU32::new(0);
+    let pair = Mutex::new(Arc::new((device.syncobj()?, device.syncobj()?)));
+    let mut interrupted = 0;
+
+    interrupt_calls();
+    thread::scope(|scope| -> TestResult {
+        let (to_tell, told) = std::sync::mpsc::channel();
+        let (round, ended, pair) = (&round, &ended, &pair);
+        let waiter = scope.spawn(move || -> io::Result<u32> {
+            // SAFETY: This has no precondition.
+            let _ = to_tell.send(unsafe { libc::pthread_self() });
+            let mut interrupted = 0;
+            for now in 1..=ROUNDS {
+                while round.load(Ordering::Acquire) < now {
+                    hint::spin_loop();
+                }
+                let both = pair.lock().unwrap().clone();
+                match both.0.transfer_to(&both.1) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupted += 1,
+                    Err(error) => return Err(error),
+                }
+                drop(both);
+                ended.store(now, Ordering::Release);
+            }
+            Ok(interrupted)
+        });
+        let thread = told.recv().expect("the thread says who it is");
+
+        for now in 1..=ROUNDS {
+            let both = Arc::new((device.syncobj()?, device.syncobj()?));
+            let file = timeline.create_fence(LEAKED + now)?;
+            *pair.lock().unwrap() = both.clone();
+            round.store(now, Ordering::Release);
+            // Let it fall asleep. The fence comes just when the signal wakes it.
+            thread::sleep(Duration::from_micros(200));
+            // SAFETY: The thread is still there, as it waits for the last round.
+            unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+            for _ in 0..now % 64 * 16 {
+                hint::spin_loop();
+            }
+            both.0.import(0, &file)?;
+            while ended.load(Ordering::Acquire) < now {
+                thread::yield_now();
+            }
+        }
+        interrupted = waiter.join().expect("it does not panic")?;
+        Ok(())
+    })?;
+    println!("    # {interrupted} of {ROUNDS} calls interrupted");
+    *pair.lock().unwrap() = Arc::new((device.syncobj()?, device.syncobj()?));
+    check_eq!(sw_sync::pending(LEAKED..LEAKED + ROUNDS + 1)?, 0);
+    Ok(())
 }
 
 /// Removes a device, and does all that one can do to a fence of it that has signaled.
