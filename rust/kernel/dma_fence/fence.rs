@@ -397,6 +397,43 @@ impl<T: FenceOps> FilledAllocation<T> {
 /// assert_eq!(consumer.status(), Some(Ok(())));
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// The payload is pinned, the `Fence` is not. So an interrupt handler can take it out of a lock,
+/// whatever it carries.
+///
+/// ```
+/// use kernel::{
+///     dma_fence::{Fence, FenceContext, FenceOps},
+///     sync::{new_spinlock, new_spinlock_irq, SpinLock, SpinLockIrq},
+/// };
+///
+/// #[pin_data]
+/// struct Job {
+///     #[pin]
+///     progress: SpinLock<u32>,
+/// }
+///
+/// #[vtable]
+/// impl FenceOps for Job {
+///     const DRIVER_NAME: &'static CStr = c"example";
+/// }
+///
+/// fn finish(running: &SpinLockIrq<Option<Fence<Job>>>) {
+///     let job = running.lock().take();
+///     if let Some(job) = job {
+///         job.signal(Ok(()));
+///     }
+/// }
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let job = ring.new_fence(pin_init!(Job { progress <- new_spinlock!(0) }), GFP_KERNEL)?;
+/// let consumer = job.to_dma_fence();
+///
+/// let running = KBox::pin_init(new_spinlock_irq!(Some(job)), GFP_KERNEL)?;
+/// finish(&running);
+/// assert!(consumer.is_signaled());
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "a fence that is dropped is signaled with ECANCELED"]
 pub struct Fence<T> {
     data: NonNull<FenceData<T>>,
@@ -408,6 +445,9 @@ pub struct Fence<T> {
 unsafe impl<T: Send + Sync> Send for Fence<T> {}
 // SAFETY: As above.
 unsafe impl<T: Send + Sync> Sync for Fence<T> {}
+
+// Moving the handle does not move the payload.
+impl<T> Unpin for Fence<T> {}
 
 impl<T> Fence<T> {
     /// Signals the fence with a result, and destroys the payload.

@@ -1432,6 +1432,21 @@ mod suite {
         Ok(())
     }
 
+    /// Wherever the payload is pinned, the handles to it are not.
+    #[test]
+    fn handles_can_be_moved() -> Result {
+        fn is_unpin<T: Unpin>() {}
+
+        is_unpin::<FenceContext<Pinned>>();
+        is_unpin::<FenceAllocation<Pinned>>();
+        is_unpin::<Fence<Pinned>>();
+        is_unpin::<FenceBorrow<'_, Pinned>>();
+        is_unpin::<Forward<Pinned>>();
+        is_unpin::<Timeline<Pinned>>();
+        is_unpin::<TimelineSignaler<Pinned>>();
+        Ok(())
+    }
+
     #[test]
     fn payloads_can_be_pinned() -> Result {
         let context = FenceContext::new(c"pinned", GFP_KERNEL)?;

@@ -402,7 +402,39 @@ impl<T> fmt::Debug for Timeline<T> {
 ///
 /// # Examples
 ///
-/// See [`Timeline`].
+/// The payloads may be pinned, as those of any fence.
+///
+/// ```
+/// use kernel::{
+///     dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline, TimelineSignaler},
+///     sync::{new_spinlock, new_spinlock_irq, SpinLock, SpinLockIrq},
+/// };
+///
+/// #[pin_data]
+/// struct Job {
+///     #[pin]
+///     progress: SpinLock<u32>,
+/// }
+///
+/// #[vtable]
+/// impl FenceOps for Job {
+///     const DRIVER_NAME: &'static CStr = c"example";
+/// }
+///
+/// fn interrupt(signaler: &SpinLockIrq<TimelineSignaler<Job>>, finished: u64) {
+///     signaler.lock().signal_up_to(finished, Ok(()));
+/// }
+///
+/// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let (ring, signaler) = Timeline::new(context, GFP_KERNEL)?;
+/// let signaler = KBox::pin_init(new_spinlock_irq!(signaler), GFP_KERNEL)?;
+///
+/// let job = pin_init!(Job { progress <- new_spinlock!(0) });
+/// let fence = ring.submit(FenceAllocation::new(GFP_KERNEL)?, job);
+/// interrupt(&signaler, fence.seqno());
+/// assert!(fence.is_signaled());
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "if the signaler is dropped, all fences of the timeline are canceled"]
 pub struct TimelineSignaler<T> {
     shared: Arc<Shared>,
@@ -415,6 +447,9 @@ pub struct TimelineSignaler<T> {
 unsafe impl<T: Send + Sync> Send for TimelineSignaler<T> {}
 // SAFETY: As above. A shared reference only leads to shared ones to payloads.
 unsafe impl<T: Send + Sync> Sync for TimelineSignaler<T> {}
+
+// Moving the signaler does not move the payloads.
+impl<T> Unpin for TimelineSignaler<T> {}
 
 impl<T> TimelineSignaler<T> {
     /// Signals all pending fences up to and including `seqno`, in order, with `result`.
