@@ -122,6 +122,9 @@ mod container;
 mod stub;
 mod unwrap;
 
+// Fences that signal after others.
+mod forward;
+
 // Other interfaces of the kernel that carry fences.
 #[cfg(CONFIG_SYNC_FILE)]
 mod sync_file;
@@ -138,7 +141,6 @@ pub use callback::{
     Complete,
     FenceCallback,
     FenceCallbackRegistration,
-    Forward,
     QueueWork,
     SignaledFence,
     WakeTask, //
@@ -155,6 +157,7 @@ pub use fence::{
     FenceAllocation,
     FenceBorrow, //
 };
+pub use forward::Forward;
 pub use ops::{
     FenceOps,
     FenceState,

@@ -4,8 +4,7 @@
 
 use super::{
     owner::Owner,
-    DmaFence,
-    Fence, //
+    DmaFence, //
 };
 use crate::{
     alloc::AllocError,
@@ -40,7 +39,8 @@ use core::{
 
 /// Something to be called when a fence signals.
 ///
-/// For what is needed most there are [`WakeTask`], [`Complete`], [`QueueWork`] and [`Forward`].
+/// For what is needed most there are [`WakeTask`], [`Complete`] and [`QueueWork`], and
+/// [`Forward`](super::Forward) for a fence that stands for another one.
 ///
 /// # Examples
 ///
@@ -92,6 +92,17 @@ pub trait FenceCallback: Send + 'static {
     /// [`DmaFence`] from elsewhere: it has signaled. What must not be done in here is to drop a
     /// registration for the same fence, or its [`Fence`](super::Fence).
     fn on_signal(&mut self, fence: &SignaledFence<'_>);
+
+    /// Returns whether `fence` waits for what the callback is to do, as far as is known.
+    ///
+    /// Then neither would ever happen, so the callback is not registered.
+    ///
+    /// # Context
+    ///
+    /// That of [`FenceCallbackRegistration::new`].
+    fn is_awaited_by(&self, _fence: &DmaFence) -> bool {
+        false
+    }
 }
 
 /// A fence that is just being signaled: what a [`FenceCallback`] may know about it.
@@ -142,6 +153,9 @@ impl SignaledFence<'_> {
 pub enum CallbackError<T> {
     /// The fence has signaled already. The callback was not called, here it is.
     AlreadySignaled(T),
+    /// The fence waits for what the callback is to do, see [`FenceCallback::is_awaited_by`]. Here
+    /// it is.
+    Deadlock(T),
     /// The module that has the callback is being unloaded. Here it is.
     Unloading(T),
     /// There was no memory for the registration. The callback was dropped.
@@ -159,6 +173,7 @@ impl<T> From<CallbackError<T>> for Error {
     fn from(error: CallbackError<T>) -> Self {
         match error {
             CallbackError::AlreadySignaled(_) => ENOENT,
+            CallbackError::Deadlock(_) => EDEADLK,
             CallbackError::Unloading(_) => ENODEV,
             CallbackError::AllocError => ENOMEM,
         }
@@ -169,6 +184,7 @@ impl<T> fmt::Debug for CallbackError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AlreadySignaled(_) => "AlreadySignaled",
+            Self::Deadlock(_) => "Deadlock",
             Self::Unloading(_) => "Unloading",
             Self::AllocError => "AllocError",
         })
@@ -279,9 +295,11 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     ///
     /// # Errors
     ///
-    /// [`CallbackError::AlreadySignaled`] if the fence has signaled, and
-    /// [`CallbackError::Unloading`] if the module that has the callback is being unloaded. The
-    /// callback is not called then and handed back.
+    /// The callback is not called then and handed back.
+    ///
+    /// - [`CallbackError::AlreadySignaled`] if the fence has signaled.
+    /// - [`CallbackError::Deadlock`] if the fence waits for what the callback is to do.
+    /// - [`CallbackError::Unloading`] if the module that has the callback is being unloaded.
     ///
     /// # Context
     ///
@@ -337,6 +355,10 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
         let fence = fence.into();
 
         let init = move |slot: *mut Self| {
+            if callback.is_awaited_by(&fence) {
+                return Err(CallbackError::Deadlock(callback));
+            }
+
             let call: unsafe fn(*mut Header, &SignaledFence<'_>) = Self::call;
             let owner = Owner::of(call as *const c_void);
             if !owner.try_get() {
@@ -661,78 +683,6 @@ where
     fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
         if let Some(work) = self.work.take() {
             self._rejected = Some(self.queue.enqueue(work));
-        }
-    }
-}
-
-/// Signals another fence, with the same result: the other fence is a proxy.
-///
-/// If it is dropped without having been called, the other fence is canceled, as always.
-///
-/// # Context
-///
-/// The other fence is signaled under the lock of the first one, and its payload is dropped there.
-/// So its type must not be that of the first one: nested locks of one class look like a deadlock to
-/// lockdep.
-///
-/// # Examples
-///
-/// ```
-/// # use kernel::dma_fence::{FenceContext, FenceOps};
-/// # struct Job;
-/// # #[vtable]
-/// # impl FenceOps for Job {
-/// #     const DRIVER_NAME: &'static CStr = c"example";
-/// # }
-/// use kernel::dma_fence::{CallbackError, DmaFence, FenceCallbackRegistration, Forward};
-///
-/// /// What a fence carries that userspace gets before there is a job.
-/// struct Proxy;
-///
-/// #[vtable]
-/// impl FenceOps for Proxy {
-///     const DRIVER_NAME: &'static CStr = c"example-proxy";
-/// }
-///
-/// let promises = FenceContext::new(c"promises", GFP_KERNEL)?;
-/// let proxy = promises.new_fence(Proxy, GFP_KERNEL)?;
-/// let consumer = proxy.to_dma_fence();
-///
-/// // Later, when there is a job:
-/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
-/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
-/// let _registration = KBox::try_pin_init(
-///     FenceCallbackRegistration::new(fence.as_dma_fence(), Forward::new(proxy)), GFP_KERNEL)?;
-///
-/// fence.signal(Err(EIO));
-/// assert_eq!(consumer.status(), Some(Err(EIO)));
-/// # Ok::<(), Error>(())
-/// ```
-pub struct Forward<T>(Option<Fence<T>>);
-
-impl<T> Forward<T> {
-    /// Creates a callback that signals `fence`.
-    #[inline]
-    pub fn new(fence: Fence<T>) -> Self {
-        Self(Some(fence))
-    }
-
-    /// Returns the fence, for when the callback was not registered.
-    #[inline]
-    pub fn into_fence(self) -> Option<Fence<T>> {
-        self.0
-    }
-}
-
-impl<T: Send + Sync + 'static> FenceCallback for Forward<T> {
-    #[inline]
-    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
-        // A proxy of itself would wait for its own lock. It has signaled anyway.
-        if let Some(proxy) = self
-            .0
-            .take_if(|proxy| proxy.as_dma_fence().as_raw() != fence.fence)
-        {
-            proxy.signal(fence.result());
         }
     }
 }

@@ -3,7 +3,10 @@
 //! The queues that fences belong to.
 
 use super::{
-    ops::OpsVTable,
+    ops::{
+        Ops,
+        OpsVTable, //
+    },
     owner::Owner,
     Fence,
     FenceAllocation,
@@ -199,7 +202,7 @@ struct Shared {
     last_seqno: Atomic<u64>,
     name: Name,
     /// The ops of the fences.
-    ops: &'static bindings::dma_fence_ops,
+    ops: &'static Ops,
     /// The module that has the ops.
     owner: Owner,
 }
@@ -219,11 +222,7 @@ unsafe impl Send for ContextRef {}
 unsafe impl Sync for ContextRef {}
 
 impl ContextRef {
-    fn new(
-        name: Name,
-        ops: &'static bindings::dma_fence_ops,
-        flags: kernel::alloc::Flags,
-    ) -> Result<Self, AllocError> {
+    fn new(name: Name, ops: &'static Ops, flags: kernel::alloc::Flags) -> Result<Self, AllocError> {
         let shared = KBox::new(
             Shared {
                 refcount: Refcount::new(1),
@@ -256,7 +255,7 @@ impl ContextRef {
 
     /// Returns the ops of the fences.
     #[inline]
-    pub(super) fn ops(&self) -> &'static bindings::dma_fence_ops {
+    pub(super) fn ops(&self) -> &'static Ops {
         self.shared().ops
     }
 

@@ -18,7 +18,13 @@ use crate::{
     alloc::AllocError,
     bindings, fmt,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -64,6 +70,14 @@ pub(super) struct FenceData<T> {
 
 /// Set in a fence that holds a reference to the module of its ops.
 const HOLDS_MODULE: usize = 1 << bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_USER_BITS as usize;
+
+/// The first of the flags that are the error which a proxy is to be signaled with, see
+/// [`Forward`](super::Forward).
+const DUE_ERROR: usize = 1 + bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_USER_BITS as usize;
+
+static_assert!(
+    ((bindings::MAX_ERRNO as usize) << DUE_ERROR) >> DUE_ERROR == bindings::MAX_ERRNO as usize
+);
 
 impl FenceHeader {
     #[inline]
@@ -111,6 +125,49 @@ impl FenceHeader {
 
         // SAFETY: We hold the lock, and `irq_flags` are from taking it.
         unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+    }
+
+    /// Signals a proxy with the result that it has got before, and destroys its payload.
+    ///
+    /// This is called by the kernel and not by the module of the ops, which may be unloaded before
+    /// it returns.
+    ///
+    /// # Safety
+    ///
+    /// `this` must come from [`Fence::into_due`], and not be used again.
+    pub(super) unsafe fn finish_due(this: NonNull<Self>) {
+        // SAFETY: The fence is valid, as the issuer's reference has come with it.
+        let header = unsafe { this.as_ref() };
+        let (ops, owner) = (header.context.ops(), header.context.owner());
+
+        // SAFETY: The fence is valid.
+        match unsafe { flags(header.as_raw()) } >> DUE_ERROR {
+            0 => header.complete(Ok(())),
+            // CAST: `into_due()` puts nothing else there.
+            errno => header.complete(Err(Error::from_errno(-(errno as i32)))),
+        }
+        // SAFETY: The fence was pending for its issuer until now, so it has the reference to the
+        // context. That is not used again.
+        unsafe { header.put_context() };
+        // SAFETY: The ops are those of the fence, which we have just signaled for its issuer.
+        unsafe { (ops.drop_payload)(this) };
+        // SAFETY: It is signaled, the payload has gone, and the reference is not used again. `owner`
+        // is from its context.
+        unsafe { header.release(owner) };
+    }
+
+    /// Drops the fence's reference to its context. The field stays as it is, since a name op that
+    /// has found the fence unsignaled may still read it.
+    ///
+    /// # Safety
+    ///
+    /// The fence must have a reference of its own, which is not used again, and must be signaled.
+    #[inline]
+    unsafe fn put_context(&self) {
+        // SAFETY: By the safety requirements this copy is the only one that is dropped.
+        drop(ManuallyDrop::into_inner(unsafe {
+            ptr::read(&raw const self.context)
+        }));
     }
 
     /// Releases the references to the fence and to the module, which is `owner`.
@@ -176,13 +233,25 @@ impl<T> FenceData<T> {
     /// payload and a reference that are not used again. `owner` must be that of its context.
     #[inline]
     pub(super) unsafe fn destroy(fence: NonNull<FenceHeader>, owner: Owner) {
+        // SAFETY: The caller vouches for the type, the state, and the payload.
+        unsafe { Self::drop_payload(fence) };
+        // SAFETY: By the safety requirements.
+        unsafe { (*fence.as_ptr()).release(owner) };
+    }
+
+    /// Drops the payload of a fence.
+    ///
+    /// # Safety
+    ///
+    /// `fence` must be the header of a `FenceData<T>`, and be signaled by its issuer, who owns the
+    /// payload. That is not used again.
+    #[inline]
+    pub(super) unsafe fn drop_payload(fence: NonNull<FenceHeader>) {
         let data = fence.cast::<Self>().as_ptr();
 
         // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
         // valid by the safety requirements, and not used again.
         unsafe { ManuallyDrop::drop(&mut (*data).payload) };
-        // SAFETY: By the safety requirements.
-        unsafe { (*data).header.release(owner) };
     }
 
     /// Returns the payload of a fence, and drops the issuer's reference to the fence.
@@ -350,7 +419,7 @@ impl<T: FenceOps> FilledAllocation<T> {
 
         // SAFETY: `base` is valid for writes. The ops suit a `FenceData<T>` whose other fields are
         // initialized. Without a lock of its own, the fence uses the one inside of it.
-        unsafe { bindings::dma_fence_init64(base, ops, ptr::null_mut(), number, seqno) };
+        unsafe { bindings::dma_fence_init64(base, &ops.raw, ptr::null_mut(), number, seqno) };
         // SAFETY: The fence has just been initialized, with a lock of its own, and nobody else
         // knows of it.
         unsafe {
@@ -596,13 +665,28 @@ impl<T> Fence<T> {
     unsafe fn finish(&self, result: Result) -> Owner {
         self.header().complete(result);
 
-        // The field stays as it is, since a name op that has found the fence unsignaled may still
-        // read it. So drop a copy.
-        //
-        // SAFETY: By the type invariants the reference is ours, and by the safety requirements it
-        // is not used again.
-        let context = unsafe { ptr::read(&raw const self.header().context) };
-        ManuallyDrop::into_inner(context).owner()
+        let owner = self.header().context.owner();
+        // SAFETY: By the type invariants the reference is ours, and as this is called once, it is
+        // not used again.
+        unsafe { self.header().put_context() };
+        owner
+    }
+
+    /// Returns a fence that is to be signaled with `result`, by [`FenceHeader::finish_due`].
+    ///
+    /// Takes no lock.
+    pub(super) fn into_due(self, result: Result) -> NonNull<FenceHeader> {
+        let header = ManuallyDrop::new(self).data.cast::<FenceHeader>();
+
+        if let Err(error) = result {
+            // CAST: An errno is between `-MAX_ERRNO` and -1.
+            let errno = -error.to_errno() as usize;
+            // SAFETY: The fence is valid. Others only access the flags atomically.
+            let flags = unsafe { Atomic::from_ptr(&raw mut (*header.as_ref().as_raw()).flags) };
+            // These bits are zero, as nobody else uses them and this is called once for a fence.
+            flags.add(errno << DUE_ERROR, Relaxed);
+        }
+        header
     }
 }
 

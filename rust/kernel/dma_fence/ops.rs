@@ -3,7 +3,10 @@
 //! The ops by which the core calls back into the driver that issued a fence.
 
 use super::{
-    fence::FenceData,
+    fence::{
+        FenceData,
+        FenceHeader, //
+    },
     locking, //
 };
 use crate::{
@@ -17,7 +20,10 @@ use crate::{
     },
     types::NotThreadSafe, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 /// What one of its ops has found out about a fence.
 ///
@@ -189,11 +195,28 @@ pub trait FenceOps: Send + Sync + Sized + 'static {
     }
 }
 
-/// The `struct dma_fence_ops` of the fences with the payload `T`.
+/// What the fences of a type are called through.
+#[repr(C)]
+pub(super) struct Ops {
+    /// What the core calls.
+    pub(super) raw: bindings::dma_fence_ops,
+    /// Drops the payload of a fence.
+    ///
+    /// Its safety requirements: the fence has these ops, it has been signaled by its issuer, who
+    /// owns the payload, and the payload is not used again.
+    pub(super) drop_payload: unsafe fn(NonNull<FenceHeader>),
+}
+
+/// The [`Ops`] of the fences with the payload `T`.
 pub(super) struct OpsVTable<T>(PhantomData<T>);
 
 impl<T: FenceOps> OpsVTable<T> {
-    const OPS: bindings::dma_fence_ops = bindings::dma_fence_ops {
+    const OPS: Ops = Ops {
+        raw: Self::RAW,
+        drop_payload: FenceData::<T>::drop_payload,
+    };
+
+    const RAW: bindings::dma_fence_ops = bindings::dma_fence_ops {
         #[cfg(CONFIG_DMA_FENCE_LOCKED_OPS)]
         locked_ops: true,
         get_driver_name: Some(Self::get_driver_name),
@@ -219,7 +242,7 @@ impl<T: FenceOps> OpsVTable<T> {
         release: None,
     };
 
-    pub(super) const fn build() -> &'static bindings::dma_fence_ops {
+    pub(super) const fn build() -> &'static Ops {
         &Self::OPS
     }
 
