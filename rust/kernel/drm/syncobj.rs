@@ -11,6 +11,10 @@
 //!
 //! In ioctls, the point 0 stands for the object as a binary one.
 //!
+//! A driver says with [`FEAT_SYNCOBJ`](Driver::FEAT_SYNCOBJ) that userspace can pass sync objects to
+//! it. What looks at the handles of a file does not compile without that. For userspace to wait for
+//! points it takes [`FEAT_SYNCOBJ_TIMELINE`](Driver::FEAT_SYNCOBJ_TIMELINE), too.
+//!
 //! # Examples
 //!
 //! An ioctl that submits a job. What may fail comes first.
@@ -21,6 +25,8 @@
 //!     drm::{self, file::DriverFile, syncobj::SyncObj},
 //!     sync::aref::ARef, //
 //! };
+//!
+//! // The driver has `const FEAT_SYNCOBJ: bool = true` and `FEAT_SYNCOBJ_TIMELINE`.
 //!
 //! /// What userspace passes.
 //! struct Args {
@@ -65,9 +71,12 @@ use crate::{
         DmaFence,
         FenceChainNode, //
     },
-    drm::file::{
-        DriverFile,
-        File, //
+    drm::{
+        file::{
+            DriverFile,
+            File, //
+        },
+        Driver, //
     },
     error::to_result,
     prelude::*,
@@ -212,6 +221,8 @@ impl SyncObj {
 
     /// Returns the object that userspace has passed by its handle.
     ///
+    /// The driver must have [`FEAT_SYNCOBJ`](Driver::FEAT_SYNCOBJ).
+    ///
     /// # Errors
     ///
     /// [`ENOENT`] if the file has no such handle.
@@ -220,7 +231,15 @@ impl SyncObj {
     ///
     /// Process context; does not sleep.
     pub fn lookup<F: DriverFile>(file: &File<F>, handle: u32) -> Result<ARef<Self>> {
-        // SAFETY: The file is valid and open by its type invariants.
+        const {
+            assert!(
+                <F::Driver as Driver>::FEAT_SYNCOBJ,
+                "the driver lacks FEAT_SYNCOBJ"
+            )
+        };
+
+        // SAFETY: The file is valid and open by its type invariants. Its sync objects are
+        // initialized, since the driver has that feature.
         let syncobj = unsafe { bindings::drm_syncobj_find(file.as_raw(), handle) };
         let syncobj = NonNull::new(syncobj).ok_or(ENOENT)?;
 
@@ -235,6 +254,8 @@ impl SyncObj {
     ///
     /// With [`SyncObj::WAIT_FOR_SUBMIT`] in `flags`, it waits for a few seconds for the fence or
     /// the point to be there. There are no other flags.
+    ///
+    /// The driver must have [`FEAT_SYNCOBJ`](Driver::FEAT_SYNCOBJ).
     ///
     /// # Errors
     ///
@@ -254,9 +275,16 @@ impl SyncObj {
         point: u64,
         flags: u64,
     ) -> Result<ARef<DmaFence>> {
+        const {
+            assert!(
+                <F::Driver as Driver>::FEAT_SYNCOBJ,
+                "the driver lacks FEAT_SYNCOBJ"
+            )
+        };
         let mut fence = ptr::null_mut();
 
-        // SAFETY: The file is valid and open by its type invariants.
+        // SAFETY: The file is valid and open by its type invariants. Its sync objects are
+        // initialized, since the driver has that feature.
         to_result(unsafe {
             bindings::drm_syncobj_find_fence(file.as_raw(), handle, point, flags, &mut fence)
         })?;
@@ -273,6 +301,8 @@ impl SyncObj {
     /// Userspace may use and destroy it from the moment on that it exists, whether or not it has
     /// been told.
     ///
+    /// The driver must have [`FEAT_SYNCOBJ`](Driver::FEAT_SYNCOBJ).
+    ///
     /// # Errors
     ///
     /// [`ENOMEM`], or [`EBUSY`] if there are no handles left.
@@ -281,9 +311,16 @@ impl SyncObj {
     ///
     /// Process context; may sleep.
     pub fn create_handle<F: DriverFile>(&self, file: &File<F>) -> Result<u32> {
+        const {
+            assert!(
+                <F::Driver as Driver>::FEAT_SYNCOBJ,
+                "the driver lacks FEAT_SYNCOBJ"
+            )
+        };
         let mut handle = 0;
 
-        // SAFETY: The object and the file are valid by their type invariants.
+        // SAFETY: The object and the file are valid by their type invariants. The sync objects of
+        // the file are initialized, since the driver has that feature.
         to_result(unsafe {
             bindings::drm_syncobj_get_handle(file.as_raw(), self.as_raw(), &mut handle)
         })?;
@@ -396,39 +433,40 @@ mod tests {
             self,
             gem, //
         },
+        error::from_err_ptr,
         faux,
-        ffi::c_ulong,
-        sync::Arc,
+        page::PAGE_SIZE,
         time::{
             delay::fsleep,
             Delta, //
         },
+        uaccess::{
+            UserPtr,
+            UserSlice, //
+        },
         workqueue, //
     };
 
-    // What it takes to have a type of files.
-
+    /// A driver, with the features that it is said to have.
+    struct KunitDriver<const SYNCOBJ: bool, const TIMELINE: bool>;
+    struct KunitFile<const SYNCOBJ: bool, const TIMELINE: bool>;
     #[pin_data]
-    struct KunitData {}
-    struct KunitDriver;
-    struct KunitFile;
-    #[pin_data]
-    struct KunitObject {}
+    struct KunitObject<const SYNCOBJ: bool, const TIMELINE: bool> {}
 
-    impl DriverFile for KunitFile {
-        type Driver = KunitDriver;
+    impl<const S: bool, const T: bool> DriverFile for KunitFile<S, T> {
+        type Driver = KunitDriver<S, T>;
 
-        fn open(_dev: &drm::Device<KunitDriver>) -> Result<Pin<KBox<Self>>> {
+        fn open(_dev: &drm::Device<KunitDriver<S, T>>) -> Result<Pin<KBox<Self>>> {
             Ok(KBox::new(Self, GFP_KERNEL)?.into())
         }
     }
 
-    impl gem::DriverObject for KunitObject {
-        type Driver = KunitDriver;
+    impl<const S: bool, const T: bool> gem::DriverObject for KunitObject<S, T> {
+        type Driver = KunitDriver<S, T>;
         type Args = ();
 
         fn new(
-            _dev: &drm::Device<KunitDriver>,
+            _dev: &drm::Device<KunitDriver<S, T>>,
             _size: usize,
             _args: Self::Args,
         ) -> impl PinInit<Self, Error> {
@@ -437,11 +475,11 @@ mod tests {
     }
 
     #[vtable]
-    impl drm::Driver for KunitDriver {
-        type Data = KunitData;
+    impl<const S: bool, const T: bool> drm::Driver for KunitDriver<S, T> {
+        type Data = ();
         type RegistrationData<'a> = ();
-        type File = KunitFile;
-        type Object = gem::Object<KunitObject>;
+        type File = KunitFile<S, T>;
+        type Object = gem::Object<KunitObject<S, T>>;
         type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
 
         const INFO: drm::DriverInfo = drm::DriverInfo {
@@ -452,87 +490,153 @@ mod tests {
             desc: c"Kunit",
         };
         const IOCTLS: &'static [drm::ioctl::DrmIoctlDescriptor] = &[];
+        const FEAT_RENDER: bool = true;
+        const FEAT_SYNCOBJ: bool = S;
+        const FEAT_SYNCOBJ_TIMELINE: bool = T;
     }
 
-    /// A file without a device. Of its fields, the functions for sync objects use `syncobj_xa`.
-    #[pin_data(PinnedDrop)]
-    struct TestFile {
-        #[pin]
-        file: Opaque<bindings::drm_file>,
+    /// Does something with a registered device of a driver.
+    fn with_device<const S: bool, const T: bool>(
+        f: impl FnOnce(&drm::Device<KunitDriver<S, T>>) -> Result,
+    ) -> Result {
+        let parent = faux::Registration::new(c"kunit-syncobj", None)?;
+        let device = drm::UnregisteredDevice::new(parent.as_ref(), Ok(()))?;
+        // SAFETY: It is dropped before the parent is.
+        let device: drm::Registration<'_, KunitDriver<S, T>> =
+            unsafe { drm::Registration::new(parent.as_ref().as_ref(), device, (), 0)? };
+        f(device.device())
     }
 
-    // SAFETY: What the tests do with it has a lock of its own.
-    unsafe impl Send for TestFile {}
-    // SAFETY: As above.
-    unsafe impl Sync for TestFile {}
+    // `PROT_READ | PROT_WRITE`, and `MAP_PRIVATE | MAP_ANONYMOUS`.
+    const RW: usize = 3;
+    const PRIVATE: usize = 0x22;
 
-    impl TestFile {
-        fn new() -> Result<Arc<Self>> {
-            Arc::pin_init(
-                pin_init!(Self {
-                    file <- Opaque::ffi_init(|slot: *mut bindings::drm_file| {
-                        // SAFETY: The slot is valid for writes, and pinned from now on. All of the
-                        // fields may be zero. The array is initialized as for a file that is
-                        // opened.
-                        unsafe {
-                            slot.write_bytes(0, 1);
-                            bindings::xa_init_flags(
-                                &raw mut (*slot).syncobj_xa,
-                                bindings::XA_FLAGS_ALLOC1,
-                            );
-                        }
-                    }),
-                }),
-                GFP_KERNEL,
-            )
-        }
+    /// A file of a device which userspace has opened, and the memory of userspace.
+    struct TestFile<const S: bool = true, const T: bool = true> {
+        file: NonNull<bindings::file>,
+        memory: UserPtr,
+    }
 
-        fn file(&self) -> &File<KunitFile> {
-            // SAFETY: It is a file as far as the functions for sync objects are concerned.
-            unsafe { File::from_raw(self.file.get()) }
-        }
-
-        fn syncobjs(&self) -> *mut bindings::xarray {
-            // SAFETY: The file is valid.
-            unsafe { &raw mut (*self.file.get()).syncobj_xa }
-        }
-
-        /// Does what userspace does to destroy a handle.
-        fn destroy_handle(&self, handle: c_ulong) -> bool {
-            // SAFETY: The array is initialized.
-            let syncobj = unsafe { bindings::xa_erase(self.syncobjs(), handle) };
-
-            if let Some(syncobj) = NonNull::new(syncobj) {
-                // SAFETY: The array had a reference to the object, which is ours now. `SyncObj` is
-                // transparent.
-                drop(unsafe { ARef::<SyncObj>::from_raw(syncobj.cast()) });
-                return true;
+    impl<const S: bool, const T: bool> TestFile<S, T> {
+        fn open(device: &drm::Device<KunitDriver<S, T>>) -> Result<Self> {
+            // SAFETY: This is called by a test. The memory belongs to it until it ends.
+            let memory = unsafe {
+                let test = bindings::kunit_get_current_test();
+                bindings::kunit_vm_mmap(test, ptr::null_mut(), 0, PAGE_SIZE, RW, PRIVATE, 0)
+            };
+            if memory == 0 {
+                return Err(ENOMEM);
             }
-            false
+
+            // SAFETY: The device is registered, and has a render node.
+            let file = from_err_ptr(unsafe {
+                bindings::mock_drm_getfile((*device.as_raw()).render, bindings::O_RDWR)
+            })?;
+            Ok(Self {
+                file: NonNull::new(file).ok_or(ENOMEM)?,
+                memory: UserPtr::from_addr(memory),
+            })
         }
-    }
 
-    #[pinned_drop]
-    impl PinnedDrop for TestFile {
-        fn drop(self: Pin<&mut Self>) {
-            let mut handle = 0;
+        fn file(&self) -> &File<KunitFile<S, T>> {
+            // SAFETY: The file is open, and one of the driver.
+            unsafe { File::from_raw((*self.file.as_ptr()).private_data.cast()) }
+        }
 
-            // SAFETY: The array is initialized.
-            while !unsafe {
-                bindings::xa_find(
-                    self.syncobjs(),
-                    &mut handle,
-                    c_ulong::MAX,
-                    bindings::XA_PRESENT,
+        /// Does what a system call does.
+        fn ioctl<A>(&self, number: u32, argument: &mut A) -> Result {
+            // SAFETY: The arguments of ioctls are plain old data without padding.
+            let bytes = unsafe {
+                core::slice::from_raw_parts_mut(ptr::from_mut(argument).cast(), size_of::<A>())
+            };
+            let memory = || UserSlice::new(self.memory, size_of::<A>());
+
+            memory().writer().write_slice(bytes)?;
+            // SAFETY: The file is open.
+            let ret = unsafe {
+                bindings::drm_ioctl(
+                    self.file.as_ptr(),
+                    drm::ioctl::IOWR::<A>(number),
+                    self.memory.as_mut_ptr() as usize,
                 )
-            }
-            .is_null()
-            {
-                self.destroy_handle(handle);
-            }
-            // SAFETY: As above, and it is not used any more.
-            unsafe { bindings::xa_destroy(self.syncobjs()) };
+            };
+            to_result(ret as i32)?;
+            memory().reader().read_slice(bytes)
         }
+
+        fn create(&self, flags: u32) -> Result<u32> {
+            let mut argument = uapi::drm_syncobj_create { handle: 0, flags };
+            self.ioctl(0xbf, &mut argument)?;
+            Ok(argument.handle)
+        }
+
+        fn destroy_handle(&self, handle: u32) -> Result {
+            self.ioctl(0xc0, &mut uapi::drm_syncobj_destroy { handle, pad: 0 })
+        }
+
+        /// Passes an array of one handle.
+        fn with_handle(&self, number: u32, handle: u32) -> Result {
+            let handles = self.store(&handle.to_ne_bytes(), 0)?;
+            let mut argument = uapi::drm_syncobj_array {
+                handles,
+                count_handles: 1,
+                pad: 0,
+            };
+            self.ioctl(number, &mut argument)
+        }
+
+        fn reset(&self, handle: u32) -> Result {
+            self.with_handle(0xc4, handle)
+        }
+
+        fn signal(&self, handle: u32) -> Result {
+            self.with_handle(0xc5, handle)
+        }
+
+        /// Passes an array of one handle and one of one point.
+        fn with_point(&self, number: u32, handle: u32, point: u64) -> Result<u64> {
+            let mut argument = uapi::drm_syncobj_timeline_array {
+                handles: self.store(&handle.to_ne_bytes(), 0)?,
+                points: self.store(&point.to_ne_bytes(), 8)?,
+                count_handles: 1,
+                flags: 0,
+            };
+            self.ioctl(number, &mut argument)?;
+
+            let mut point = [0; 8];
+            let points = UserPtr::from_addr(argument.points as usize);
+            UserSlice::new(points, 8).reader().read_slice(&mut point)?;
+            Ok(u64::from_ne_bytes(point))
+        }
+
+        fn query(&self, handle: u32) -> Result<u64> {
+            self.with_point(0xcb, handle, 0)
+        }
+
+        fn signal_point(&self, handle: u32, point: u64) -> Result {
+            self.with_point(0xcd, handle, point).map(drop)
+        }
+
+        /// Stores something in the memory of userspace, behind the argument.
+        fn store(&self, bytes: &[u8], offset: usize) -> Result<u64> {
+            let to = self.memory.wrapping_byte_add(1024 + offset);
+            UserSlice::new(to, bytes.len())
+                .writer()
+                .write_slice(bytes)?;
+            Ok(to.as_mut_ptr() as u64)
+        }
+    }
+
+    impl<const S: bool, const T: bool> Drop for TestFile<S, T> {
+        fn drop(&mut self) {
+            // SAFETY: It is ours, and it is closed when this returns.
+            unsafe { bindings::__fput_sync(self.file.as_ptr()) };
+        }
+    }
+
+    /// Does something with a file of a driver that has both features.
+    fn with_file(f: impl FnOnce(&TestFile) -> Result) -> Result {
+        with_device::<true, true>(|device| f(&TestFile::open(device)?))
     }
 
     /// A payload without any op.
@@ -666,32 +770,33 @@ mod tests {
 
     #[test]
     fn a_point_that_is_out_of_order() -> Result {
-        let file = TestFile::new()?;
-        let [first, second] = [plain()?, plain()?];
-        let syncobj = SyncObj::new(None)?;
-        let handle = syncobj.create_handle(file.file())?;
+        with_file(|file| {
+            let [first, second] = [plain()?, plain()?];
+            let syncobj = SyncObj::new(None)?;
+            let handle = syncobj.create_handle(file.file())?;
 
-        add_point(&syncobj, &first, 5)?;
-        let five = syncobj.fence().ok_or(ENOENT)?;
-        add_point(&syncobj, &second, 3)?;
+            add_point(&syncobj, &first, 5)?;
+            let five = syncobj.fence().ok_or(ENOENT)?;
+            add_point(&syncobj, &second, 3)?;
 
-        // All points are now those of the last fence, which comes after the first one still.
-        let last = syncobj.fence().ok_or(ENOENT)?;
-        assert_eq!(last.seqno(), 5);
-        assert!(last.context() != five.context());
-        for point in [1, 3, 5] {
-            assert!(SyncObj::find_fence(file.file(), handle, point, 0)? == last);
-        }
-        assert_eq!(
-            SyncObj::find_fence(file.file(), handle, 6, 0).err(),
-            Some(EINVAL)
-        );
+            // All points are now those of the last fence, which comes after the first one still.
+            let last = syncobj.fence().ok_or(ENOENT)?;
+            assert_eq!(last.seqno(), 5);
+            assert!(last.context() != five.context());
+            for point in [1, 3, 5] {
+                assert!(SyncObj::find_fence(file.file(), handle, point, 0)? == last);
+            }
+            assert_eq!(
+                SyncObj::find_fence(file.file(), handle, 6, 0).err(),
+                Some(EINVAL)
+            );
 
-        second.signal(Ok(()));
-        assert!(!last.is_signaled());
-        first.signal(Ok(()));
-        assert!(last.is_signaled());
-        Ok(())
+            second.signal(Ok(()));
+            assert!(!last.is_signaled());
+            first.signal(Ok(()));
+            assert!(last.is_signaled());
+            Ok(())
+        })
     }
 
     #[test]
@@ -739,172 +844,250 @@ mod tests {
 
     #[test]
     fn handles() -> Result {
-        let file = TestFile::new()?;
-        let [first, second] = [SyncObj::new(None)?, SyncObj::new(None)?];
+        with_device::<true, true>(|device| {
+            let (file, other) = (TestFile::open(device)?, TestFile::open(device)?);
+            let [first, second] = [SyncObj::new(None)?, SyncObj::new(None)?];
 
-        let one = first.create_handle(file.file())?;
-        let two = second.create_handle(file.file())?;
-        // An object may have several.
-        let three = first.create_handle(file.file())?;
-        assert!(one != 0 && two != 0 && three != 0);
-        assert!(one != two && one != three && two != three);
+            let one = first.create_handle(file.file())?;
+            let two = second.create_handle(file.file())?;
+            // An object may have several.
+            let three = first.create_handle(file.file())?;
+            assert!(one != 0 && two != 0 && three != 0);
+            assert!(one != two && one != three && two != three);
 
-        for (handle, syncobj) in [(one, &first), (two, &second), (three, &first)] {
-            let found = SyncObj::lookup(file.file(), handle)?;
-            assert!(ptr::eq(&*found, &**syncobj));
-        }
-        for handle in [0, one + two + three, u32::MAX] {
-            assert_eq!(SyncObj::lookup(file.file(), handle).err(), Some(ENOENT));
-        }
+            for (handle, syncobj) in [(one, &first), (two, &second), (three, &first)] {
+                let found = SyncObj::lookup(file.file(), handle)?;
+                assert!(ptr::eq(&*found, &**syncobj));
+            }
+            for handle in [0, one + two + three, u32::MAX] {
+                assert_eq!(SyncObj::lookup(file.file(), handle).err(), Some(ENOENT));
+            }
 
-        // Another file has other handles.
-        let other = TestFile::new()?;
-        assert_eq!(SyncObj::lookup(other.file(), one).err(), Some(ENOENT));
+            // Another file has other handles.
+            assert_eq!(SyncObj::lookup(other.file(), one).err(), Some(ENOENT));
 
-        // What was found stays when the handle is destroyed.
-        drop(first);
-        let found = SyncObj::lookup(file.file(), one)?;
-        assert!(file.destroy_handle(one as c_ulong));
-        assert!(file.destroy_handle(three as c_ulong));
-        assert!(!file.destroy_handle(one as c_ulong));
-        assert_eq!(SyncObj::lookup(file.file(), one).err(), Some(ENOENT));
-        assert!(found.fence().is_none());
-        Ok(())
+            // What was found stays when the handle is destroyed.
+            drop(first);
+            let found = SyncObj::lookup(file.file(), one)?;
+            file.destroy_handle(one)?;
+            file.destroy_handle(three)?;
+            assert_eq!(file.destroy_handle(one), Err(EINVAL));
+            assert_eq!(SyncObj::lookup(file.file(), one).err(), Some(ENOENT));
+            assert!(found.fence().is_none());
+            Ok(())
+        })
     }
 
     #[test]
     fn a_handle_holds_the_object() -> Result {
-        let file = TestFile::new()?;
-        let fence = plain()?;
+        with_device::<true, true>(|device| {
+            let file = TestFile::open(device)?;
+            let fence = plain()?;
 
-        let handle = SyncObj::new(Some(fence.as_dma_fence()))?.create_handle(file.file())?;
-        assert_eq!(references(fence.as_dma_fence()), 2);
-        let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
-        assert!(*found == *fence.as_dma_fence());
-        drop(found);
+            let handle = SyncObj::new(Some(fence.as_dma_fence()))?.create_handle(file.file())?;
+            assert_eq!(references(fence.as_dma_fence()), 2);
+            let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
+            assert!(*found == *fence.as_dma_fence());
+            drop(found);
 
-        drop(file);
-        assert_eq!(references(fence.as_dma_fence()), 1);
-        fence.signal(Ok(()));
-        Ok(())
+            // Closing the file destroys the handles.
+            drop(file);
+            assert_eq!(references(fence.as_dma_fence()), 1);
+            fence.signal(Ok(()));
+            Ok(())
+        })
+    }
+
+    /// What userspace makes is what a driver finds, and the other way round.
+    #[test]
+    fn handles_of_userspace() -> Result {
+        with_file(|file| {
+            let fence = plain()?;
+
+            let signaled = file.create(bindings::DRM_SYNCOBJ_CREATE_SIGNALED)?;
+            let found = SyncObj::find_fence(file.file(), signaled, 0, 0)?;
+            assert_eq!(found.status(), Some(Ok(())));
+
+            // As the driver of an out-fence.
+            let handle = file.create(0)?;
+            let syncobj = SyncObj::lookup(file.file(), handle)?;
+            assert!(syncobj.fence().is_none());
+            syncobj.replace_fence(Some(fence.as_dma_fence()));
+            let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
+            assert!(*found == *fence.as_dma_fence());
+
+            file.signal(handle)?;
+            assert!(syncobj.fence().is_some_and(|fence| fence.is_signaled()));
+            file.reset(handle)?;
+            assert!(syncobj.fence().is_none());
+
+            let ours = SyncObj::new(None)?.create_handle(file.file())?;
+            file.signal(ours)?;
+            assert!(SyncObj::find_fence(file.file(), ours, 0, 0)?.is_signaled());
+            file.destroy_handle(ours)?;
+            assert_eq!(SyncObj::lookup(file.file(), ours).err(), Some(ENOENT));
+            fence.signal(Ok(()));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn points_of_userspace() -> Result {
+        with_file(|file| {
+            let fence = plain()?;
+            let handle = file.create(0)?;
+
+            file.signal_point(handle, 1)?;
+            assert!(SyncObj::find_fence(file.file(), handle, 1, 0)?.is_signaled());
+            assert_eq!(file.query(handle)?, 1);
+
+            let syncobj = SyncObj::lookup(file.file(), handle)?;
+            add_point(&syncobj, &fence, 2)?;
+            assert!(!SyncObj::find_fence(file.file(), handle, 2, 0)?.is_signaled());
+            assert_eq!(file.query(handle)?, 1);
+            fence.signal(Ok(()));
+            assert_eq!(file.query(handle)?, 2);
+            Ok(())
+        })
+    }
+
+    /// Userspace gets what the driver says that it has.
+    #[test]
+    fn features_are_those_of_the_driver() -> Result {
+        with_device::<true, false>(|device| {
+            let file = TestFile::open(device)?;
+            let handle = file.create(0)?;
+            assert!(SyncObj::lookup(file.file(), handle).is_ok());
+            assert_eq!(file.signal_point(handle, 1), Err(EOPNOTSUPP));
+            Ok(())
+        })?;
+        with_device::<false, false>(|device| {
+            let file = TestFile::open(device)?;
+            assert_eq!(file.create(0), Err(EOPNOTSUPP));
+            Ok(())
+        })
     }
 
     #[test]
     fn find_fence_of_a_binary_one() -> Result {
-        let file = TestFile::new()?;
-        let fence = plain()?;
-        let syncobj = SyncObj::new(None)?;
-        let handle = syncobj.create_handle(file.file())?;
-        let find =
-            |handle, point, flags| SyncObj::find_fence(file.file(), handle, point, flags).err();
+        with_file(|file| {
+            let fence = plain()?;
+            let syncobj = SyncObj::new(None)?;
+            let handle = syncobj.create_handle(file.file())?;
+            let find =
+                |handle, point, flags| SyncObj::find_fence(file.file(), handle, point, flags).err();
 
-        assert_eq!(find(0, 0, 0), Some(ENOENT));
-        assert_eq!(find(handle + 1, 0, 0), Some(ENOENT));
-        assert_eq!(find(handle, 0, 0), Some(EINVAL));
-        assert_eq!(find(handle, 1, 0), Some(EINVAL));
+            assert_eq!(find(0, 0, 0), Some(ENOENT));
+            assert_eq!(find(handle + 1, 0, 0), Some(ENOENT));
+            assert_eq!(find(handle, 0, 0), Some(EINVAL));
+            assert_eq!(find(handle, 1, 0), Some(EINVAL));
 
-        syncobj.replace_fence(Some(fence.as_dma_fence()));
-        let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
-        assert!(*found == *fence.as_dma_fence());
-        // It has no points.
-        assert_eq!(find(handle, 1, 0), Some(EINVAL));
+            syncobj.replace_fence(Some(fence.as_dma_fence()));
+            let found = SyncObj::find_fence(file.file(), handle, 0, 0)?;
+            assert!(*found == *fence.as_dma_fence());
+            // It has no points.
+            assert_eq!(find(handle, 1, 0), Some(EINVAL));
 
-        for flags in [1, 4, 8, 1 << 63, 1 | SyncObj::WAIT_FOR_SUBMIT] {
-            assert_eq!(find(handle, 0, flags), Some(EINVAL));
-        }
-        // Nobody has to be waited for.
-        let found = SyncObj::find_fence(file.file(), handle, 0, SyncObj::WAIT_FOR_SUBMIT)?;
-        assert!(*found == *fence.as_dma_fence());
-        drop(found);
-        fence.signal(Ok(()));
-        Ok(())
+            for flags in [1, 4, 8, 1 << 63, 1 | SyncObj::WAIT_FOR_SUBMIT] {
+                assert_eq!(find(handle, 0, flags), Some(EINVAL));
+            }
+            // Nobody has to be waited for.
+            let found = SyncObj::find_fence(file.file(), handle, 0, SyncObj::WAIT_FOR_SUBMIT)?;
+            assert!(*found == *fence.as_dma_fence());
+            drop(found);
+            fence.signal(Ok(()));
+            Ok(())
+        })
     }
 
     #[test]
     fn find_fence_of_a_timeline() -> Result {
-        let file = TestFile::new()?;
-        let [first, second] = [plain()?, plain()?];
-        let syncobj = SyncObj::new(None)?;
-        let handle = syncobj.create_handle(file.file())?;
-        let find = |point| SyncObj::find_fence(file.file(), handle, point, 0);
+        with_file(|file| {
+            let [first, second] = [plain()?, plain()?];
+            let syncobj = SyncObj::new(None)?;
+            let handle = syncobj.create_handle(file.file())?;
+            let find = |point| SyncObj::find_fence(file.file(), handle, point, 0);
 
-        add_point(&syncobj, &first, 2)?;
-        let two = syncobj.fence().ok_or(ENOENT)?;
-        add_point(&syncobj, &second, 4)?;
-        let four = syncobj.fence().ok_or(ENOENT)?;
+            add_point(&syncobj, &first, 2)?;
+            let two = syncobj.fence().ok_or(ENOENT)?;
+            add_point(&syncobj, &second, 4)?;
+            let four = syncobj.fence().ok_or(ENOENT)?;
 
-        assert!(find(0)? == four);
-        // A point that is not there is reached with the next one.
-        assert!(find(1)? == two);
-        assert!(find(2)? == two);
-        assert!(find(3)? == four);
-        assert!(find(4)? == four);
-        assert_eq!(find(5).err(), Some(EINVAL));
+            assert!(find(0)? == four);
+            // A point that is not there is reached with the next one.
+            assert!(find(1)? == two);
+            assert!(find(2)? == two);
+            assert!(find(3)? == four);
+            assert!(find(4)? == four);
+            assert_eq!(find(5).err(), Some(EINVAL));
 
-        first.signal(Ok(()));
-        assert!(find(1)?.is_signaled());
-        assert!(find(2)?.is_signaled());
-        assert!(!find(3)?.is_signaled());
-        second.signal(Ok(()));
-        for point in 0..=4 {
-            assert!(find(point)?.is_signaled());
-        }
-        assert_eq!(find(5).err(), Some(EINVAL));
-        Ok(())
+            first.signal(Ok(()));
+            assert!(find(1)?.is_signaled());
+            assert!(find(2)?.is_signaled());
+            assert!(!find(3)?.is_signaled());
+            second.signal(Ok(()));
+            for point in 0..=4 {
+                assert!(find(point)?.is_signaled());
+            }
+            assert_eq!(find(5).err(), Some(EINVAL));
+            Ok(())
+        })
     }
 
     #[test]
     fn find_fence_waits_for_it() -> Result {
-        let file = TestFile::new()?;
-        let fence = plain()?;
-        let consumer = fence.to_dma_fence();
-        let syncobj = SyncObj::new(None)?;
-        let handle = syncobj.create_handle(file.file())?;
+        with_file(|file| {
+            let fence = plain()?;
+            let consumer = fence.to_dma_fence();
+            let syncobj = SyncObj::new(None)?;
+            let handle = syncobj.create_handle(file.file())?;
 
-        soon({
-            let (syncobj, consumer) = (syncobj.clone(), consumer.clone());
-            move || syncobj.replace_fence(Some(&consumer))
-        })?;
-        let found = SyncObj::find_fence(file.file(), handle, 0, SyncObj::WAIT_FOR_SUBMIT)?;
-        assert!(found == consumer);
+            soon({
+                let (syncobj, consumer) = (syncobj.clone(), consumer.clone());
+                move || syncobj.replace_fence(Some(&consumer))
+            })?;
+            let found = SyncObj::find_fence(file.file(), handle, 0, SyncObj::WAIT_FOR_SUBMIT)?;
+            assert!(found == consumer);
 
-        // A point, which comes after another one.
-        let [one, two] = [FenceChainNode::new()?, FenceChainNode::new()?];
-        soon({
-            let (syncobj, consumer) = (syncobj.clone(), consumer.clone());
-            move || {
-                let _ = syncobj.add_point(one, &consumer, 1);
-                fsleep(Delta::from_millis(5));
-                let _ = syncobj.add_point(two, &consumer, 2);
-            }
-        })?;
-        let found = SyncObj::find_fence(file.file(), handle, 2, SyncObj::WAIT_FOR_SUBMIT)?;
-        assert_eq!(found.seqno(), 2);
-        assert!(!found.is_signaled());
+            // A point, which comes after another one.
+            let [one, two] = [FenceChainNode::new()?, FenceChainNode::new()?];
+            soon({
+                let (syncobj, consumer) = (syncobj.clone(), consumer.clone());
+                move || {
+                    let _ = syncobj.add_point(one, &consumer, 1);
+                    fsleep(Delta::from_millis(5));
+                    let _ = syncobj.add_point(two, &consumer, 2);
+                }
+            })?;
+            let found = SyncObj::find_fence(file.file(), handle, 2, SyncObj::WAIT_FOR_SUBMIT)?;
+            assert_eq!(found.seqno(), 2);
+            assert!(!found.is_signaled());
 
-        fence.signal(Ok(()));
-        found.wait()?;
-        Ok(())
+            fence.signal(Ok(()));
+            found.wait()?;
+            Ok(())
+        })
     }
 
     #[test]
     fn the_wait_of_find_fence_is_interrupted() -> Result {
-        let file = TestFile::new()?;
-        let fence = plain()?;
-        let syncobj = SyncObj::new(None)?;
-        let handle = syncobj.create_handle(file.file())?;
-        let find = |point| {
-            with_pending_signal(|| {
-                SyncObj::find_fence(file.file(), handle, point, SyncObj::WAIT_FOR_SUBMIT).err()
-            })
-        };
+        with_file(|file| {
+            let fence = plain()?;
+            let syncobj = SyncObj::new(None)?;
+            let handle = syncobj.create_handle(file.file())?;
+            let find = |point| {
+                with_pending_signal(|| {
+                    SyncObj::find_fence(file.file(), handle, point, SyncObj::WAIT_FOR_SUBMIT).err()
+                })
+            };
 
-        assert_eq!(find(0), Some(ERESTARTSYS));
-        assert_eq!(find(1), Some(ERESTARTSYS));
-        add_point(&syncobj, &fence, 1)?;
-        assert_eq!(find(1), None);
-        assert_eq!(find(2), Some(ERESTARTSYS));
-        fence.signal(Ok(()));
-        Ok(())
+            assert_eq!(find(0), Some(ERESTARTSYS));
+            assert_eq!(find(1), Some(ERESTARTSYS));
+            add_point(&syncobj, &fence, 1)?;
+            assert_eq!(find(1), None);
+            assert_eq!(find(2), Some(ERESTARTSYS));
+            fence.signal(Ok(()));
+            Ok(())
+        })
     }
 }
