@@ -109,7 +109,8 @@ impl<T: FenceOps> FenceContext<T> {
 
     /// Lets the sequence numbers start at `seqno`, for hardware that does not start at 1.
     ///
-    /// It has no effect if numbers from there on have been handed out already.
+    /// It has no effect if numbers from there on have been handed out already. They start at
+    /// `1 << 63` at the latest, so that they never wrap around: what comes later is greater.
     ///
     /// # Examples
     ///
@@ -130,7 +131,7 @@ impl<T: FenceOps> FenceContext<T> {
     #[must_use]
     pub fn starting_at(self, seqno: u64) -> Self {
         let last_seqno = &self.shared.shared().last_seqno;
-        let last = seqno.saturating_sub(1);
+        let last = seqno.clamp(1, 1 << 63) - 1;
 
         // We own the context, so nobody hands out numbers in the meantime.
         if last > last_seqno.load(Relaxed) {
@@ -271,6 +272,7 @@ impl ContextRef {
         self.shared()
             .last_seqno
             .fetch_add(1, Relaxed)
+            // It starts at `1 << 63` or before, and there is no time for so many fences.
             .wrapping_add(1)
     }
 
@@ -310,13 +312,15 @@ impl Drop for ContextRef {
     }
 }
 
-/// Frees a [`Shared`]. It is no generic function, so that it is in the kernel image and not in a
-/// module that may have gone when it is called.
+/// Frees a [`Shared`].
 ///
 /// # Safety
 ///
 /// `rcu` must be in a [`Shared`] to which there are no references left, and whose last reference
 /// has gone a grace period ago.
+// This is in the kernel image, and must not be inlined into a module, which may have gone when it is
+// called.
+#[inline(never)]
 unsafe extern "C" fn free(rcu: *mut bindings::callback_head) {
     // SAFETY: By the safety requirements; `Opaque<T>` is transparent.
     let shared = unsafe { container_of!(Opaque::cast_from(rcu).cast_mut(), Shared, rcu) };

@@ -9,8 +9,8 @@
 //! # Locking
 //!
 //! The lock of the list is held to link and to unlink fences, and to find the last one. Nothing of
-//! the driver runs under it, and no fence is signaled. To signal takes it once, for however many
-//! fences: that the last of them is about to be released is noted without it, and RCU keeps the
+//! the driver runs under it, and no fence is signaled. To signal takes it once, or twice for so many
+//! fences that it would take long to find the last of them: that the last of them is about to be released is noted without it, and RCU keeps the
 //! memory for those who have just found it.
 //!
 //! # References
@@ -87,12 +87,16 @@ struct Shared {
     /// The last one of the fences that are being signaled. Only the signaler changes it.
     signaling: Atomic<*mut FenceHeader>,
     context: ContextRef,
+    /// The last seqno of the context that came before the timeline.
+    before: u64,
 }
 
 impl Shared {
     // This is in the kernel image, with the key of the lock's class.
     #[inline(never)]
     fn new(context: ContextRef, flags: kernel::alloc::Flags) -> Result<Arc<Self>, AllocError> {
+        let before = context.last_seqno();
+
         Arc::pin_init(
             pin_init!(Self {
                 pending <- new_spinlock_irq!(Pending {
@@ -102,6 +106,7 @@ impl Shared {
                 }, "dma_fence::Timeline"),
                 signaling: Atomic::new(ptr::null_mut()),
                 context,
+                before,
             }),
             flags,
         )
@@ -109,31 +114,35 @@ impl Shared {
     }
 
     /// Takes all fences up to `seqno` out of the list, still linked to each other.
+    ///
+    /// Only the signaler calls this.
     fn take(&self, seqno: u64) -> *mut FenceHeader {
         let mut pending = self.pending.lock();
-        let first = pending.first;
-        let mut taken: *mut FenceHeader = ptr::null_mut();
-        let mut next = first;
+        let (first, end) = (pending.first, pending.end);
 
-        // SAFETY: By the invariants of `Pending` the fences in the list are valid.
-        while let Some(fence) = unsafe { next.as_ref() } {
-            if fence.as_dma_fence().seqno() > seqno {
-                break;
-            }
-            taken = next;
-            next = fence.next.get();
+        // SAFETY: By the invariants of `Pending` this is null or a valid fence.
+        let due = unsafe { first.as_ref() };
+        if due.is_none_or(|fence| fence.as_dma_fence().seqno() > seqno) {
+            return ptr::null_mut();
         }
 
-        // SAFETY: As above.
-        let Some(taken) = (unsafe { taken.as_ref() }) else {
-            return ptr::null_mut();
-        };
-        // INVARIANT: The rest begins with `next`.
-        pending.first = next;
-        taken.next.set(ptr::null_mut());
+        // SAFETY: `end` is a fence in the list that begins with `first`. We have the lock.
+        let (mut last, more) = unsafe { last_due(first, end, seqno, LOCKED_STEPS) };
+        if more {
+            // Nobody is kept waiting for a long list. What is in it stays there, as only we take
+            // fences out, and what is added only changes the `next` of what is `end` by then.
+            drop(pending);
+            // SAFETY: `end` comes after `last` in the list.
+            last = unsafe { last_due(last, end, seqno, usize::MAX) }.0;
+            pending = self.pending.lock();
+        }
+
+        // SAFETY: It is in the list, so it is valid.
+        let taken = unsafe { &*last };
+        // INVARIANT: The rest begins with what comes after.
+        pending.first = taken.next.replace(ptr::null_mut());
         // INVARIANT: It has just been taken. Those who look for it do so with the lock.
-        self.signaling
-            .store(ptr::from_ref(taken).cast_mut(), Relaxed);
+        self.signaling.store(last, Relaxed);
         first
     }
 
@@ -155,6 +164,38 @@ impl Shared {
 
         (!fence.has_signaled()).then_some(fence)
     }
+}
+
+/// How many fences of the list are looked at with its lock held.
+const LOCKED_STEPS: usize = 64;
+
+/// Goes on from `fence` to the last one up to `seqno`, or to `end`, with so many steps at most.
+///
+/// Returns where it has got to, and whether it would go on.
+///
+/// # Safety
+///
+/// `end` must be `fence` or follow it in the list of a [`Pending`], and nobody must take them out of
+/// there in the meantime. If others may add fences, `end` must have been the last one.
+unsafe fn last_due(
+    mut fence: *mut FenceHeader,
+    end: *mut FenceHeader,
+    seqno: u64,
+    steps: usize,
+) -> (*mut FenceHeader, bool) {
+    for _ in 0..steps {
+        if fence == end {
+            return (fence, false);
+        }
+        // SAFETY: It is in the list, so it is valid. It is not `end`, so nobody changes its `next`.
+        let next = unsafe { &*fence }.next.get();
+        // SAFETY: It is in the list, too.
+        if unsafe { &*next }.as_dma_fence().seqno() > seqno {
+            return (fence, false);
+        }
+        fence = next;
+    }
+    (fence, true)
 }
 
 /// A queue whose fences are signaled in order, as seen by those who submit.
@@ -228,8 +269,8 @@ impl<T: FenceOps> Timeline<T> {
         flags: kernel::alloc::Flags,
     ) -> Result<(Self, TimelineSignaler<T>), AllocError> {
         let context = context.shared().clone();
-        let done = context.last_seqno();
         let shared = Shared::new(context, flags)?;
+        let done = shared.before;
 
         Ok((
             Self {
@@ -334,8 +375,9 @@ impl<T: FenceOps> Timeline<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn set_error(&self, fence: &DmaFence, error: Error) -> Result {
-        // The number is unique, so nobody else issues fences with it.
-        if fence.context() != self.context() {
+        // The number is unique, so nobody else issues fences with it. The context itself may have,
+        // before it has become a timeline.
+        if fence.context() != self.context() || fence.seqno() <= self.shared.before {
             return Err(EINVAL);
         }
         // SAFETY: The fence is valid.
@@ -393,11 +435,12 @@ impl<T> fmt::Debug for Timeline<T> {
 /// The only one that can signal the fences of a [`Timeline`].
 ///
 /// All that signals needs it exclusively, so fences signal in order, whoever calls: a driver that
-/// signals from its interrupt handler and from a reset keeps the signaler in a [`SpinLockIrq`]. The
-/// callbacks of the fences are called with that lock held then, as they are with the lock of the
-/// fence; a signaler that belongs to one thread needs no lock.
+/// signals from its interrupt handler and from a reset keeps the signaler in a [`SpinLockIrq`]. With
+/// that lock held, and interrupts disabled, callbacks are called and payloads dropped then, for all
+/// fences that are signaled at once; a signaler that belongs to one thread needs no lock.
 ///
-/// When it is dropped all pending fences are canceled, as are those that are submitted later.
+/// When it is dropped all pending fences are canceled, as are those that are submitted later. The
+/// log does not tell, as this is how a queue ends.
 /// Leaking it leaves them pending, and the module that has their ops loaded.
 ///
 /// # Examples
@@ -585,11 +628,11 @@ impl<T> TimelineSignaler<T> {
     pub fn first(&self) -> Option<&T> {
         let first = self.shared.pending.lock().first;
 
+        // This does not go through a reference to the header, which does not lead to the payload.
+        //
         // SAFETY: A fence in the list is valid, and only a method that needs `self` exclusively
-        // takes it out.
-        let fence = unsafe { first.as_ref() }?;
-        // SAFETY: As above. It was submitted with a `T`.
-        Some(unsafe { FenceData::<T>::payload(fence.as_raw()) })
+        // takes it out. It was submitted with a `T`, and begins with its base.
+        (!first.is_null()).then(|| unsafe { FenceData::<T>::payload(first.cast()) })
     }
 
     /// Returns the oldest pending fence. It may have signaled already, by one of its ops.

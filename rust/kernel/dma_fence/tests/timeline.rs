@@ -297,6 +297,62 @@ mod suite {
         Ok(())
     }
 
+    /// A fence that the context has issued before it was made a timeline has an issuer of its own.
+    #[test]
+    fn fences_from_before_the_timeline() -> Result {
+        let context = FenceContext::new(c"timeline", GFP_KERNEL)?;
+        let before = context.new_fence(Plain, GFP_KERNEL)?;
+        let (timeline, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+        let after = submit(&timeline)?;
+
+        assert_eq!(timeline.set_error(before.as_dma_fence(), EIO), Err(EINVAL));
+        timeline.set_error(&after, EIO)?;
+        assert_eq!(signaler.signal_up_to(u64::MAX, Ok(())), 1);
+        assert!(!before.as_dma_fence().is_signaled());
+        let consumer = before.to_dma_fence();
+        before.signal(Ok(()));
+        assert_eq!(consumer.status(), Some(Ok(())));
+        Ok(())
+    }
+
+    /// However late the numbers start, what comes later is greater.
+    #[test]
+    fn seqnos_do_not_wrap_around() -> Result {
+        let (timeline, mut signaler) = timeline(u64::MAX)?;
+        let (first, second) = (submit(&timeline)?, submit(&timeline)?);
+
+        assert!(second.is_later(&first));
+        assert_eq!(first.seqno(), 1 << 63);
+        assert_eq!(signaler.signal_up_to(first.seqno(), Ok(())), 1);
+        assert!(first.is_signaled());
+        assert!(!second.is_signaled());
+        assert_eq!(signaler.signal_up_to(u64::MAX, Ok(())), 1);
+        Ok(())
+    }
+
+    /// The end of a long list is looked for without the lock.
+    #[test]
+    fn long_list() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 500)?;
+        let signaled = || fences.iter().filter(|fence| fence.has_signaled()).count();
+
+        for (seqno, count) in [(63, 63), (127, 64), (192, 65), (192, 0), (499, 307)] {
+            assert_eq!(signaler.signal_up_to(seqno, Ok(())), count);
+            assert_eq!(signaled() as u64, seqno);
+            assert!(timeline.last().is_some_and(|last| last == fences[499]));
+        }
+        assert_eq!(signaler.signal_up_to(u64::MAX, Ok(())), 1);
+        assert!(timeline.last().is_none());
+
+        let fences = submit_many(&timeline, 500)?;
+        assert_eq!(signaler.cancel_all(), 500);
+        assert_eq!(fences[499].status(), Some(Err(ECANCELED)));
+        assert_eq!(submit(&timeline)?.seqno(), 1001);
+        assert_eq!(signaler.signal_up_to(1001, Ok(())), 1);
+        Ok(())
+    }
+
     #[test]
     fn cancel_all() -> Result {
         let (timeline, mut signaler) = timeline(1)?;
@@ -420,11 +476,11 @@ mod suite {
         assert_eq!(signaler.extend_seqno(2), Some(WRAP + 2));
         assert_eq!(signaler.extend_seqno(1), None);
 
-        // At the end of 64 bits nothing overflows.
+        // The same goes for numbers that start as late as they may.
         let (timeline, mut signaler) = super::timeline(u64::MAX - 1)?;
         submit(&timeline)?;
-        assert_eq!(signaler.extend_seqno(0xffff_fffe), Some(u64::MAX - 1));
-        assert_eq!(signaler.extend_seqno(0), None);
+        assert_eq!(signaler.extend_seqno(0), Some(1 << 63));
+        assert_eq!(signaler.extend_seqno(0xffff_fffe), None);
         signaler.signal_up_to(u64::MAX, Ok(()));
         Ok(())
     }
