@@ -25,6 +25,11 @@ use crate::{
             Relaxed, //
         },
     },
+    time::{
+        Instant,
+        Monotonic,
+        NSEC_PER_SEC, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -153,7 +158,7 @@ impl FenceHeader {
         unsafe { (ops.drop_payload)(this) };
         // SAFETY: It is signaled, the payload has gone, and the reference is not used again. `owner`
         // is from its context.
-        unsafe { header.release(owner) };
+        unsafe { Self::release(this, owner) };
     }
 
     /// Drops the fence's reference to its context. The field stays as it is, since a name op that
@@ -177,8 +182,9 @@ impl FenceHeader {
     /// [`Self::complete`] must have been called, the payload must be gone, and the caller must own
     /// the issuer's reference, which must not be used again. `owner` must be that of the context.
     #[inline]
-    unsafe fn release(&self, owner: Owner) {
-        let fence = self.as_raw();
+    unsafe fn release(this: NonNull<Self>, owner: Owner) {
+        // This does not go through a reference, as the memory may be gone before it would be.
+        let fence = this.cast::<bindings::dma_fence>().as_ptr();
 
         // SAFETY: The fence is valid.
         let holds_module = unsafe { flags(fence) } & HOLDS_MODULE != 0;
@@ -236,7 +242,7 @@ impl<T> FenceData<T> {
         // SAFETY: The caller vouches for the type, the state, and the payload.
         unsafe { Self::drop_payload(fence) };
         // SAFETY: By the safety requirements.
-        unsafe { (*fence.as_ptr()).release(owner) };
+        unsafe { FenceHeader::release(fence, owner) };
     }
 
     /// Drops the payload of a fence.
@@ -270,7 +276,7 @@ impl<T> FenceData<T> {
         // valid by the safety requirements, may be moved, and is not used again.
         let payload = unsafe { ptr::read(&raw const (*data).payload) };
         // SAFETY: By the safety requirements.
-        unsafe { (*data).header.release(owner) };
+        unsafe { FenceHeader::release(fence, owner) };
 
         ManuallyDrop::into_inner(payload)
     }
@@ -437,7 +443,11 @@ impl<T: FenceOps> FilledAllocation<T> {
 /// payload. What consumers get is a [`DmaFence`], see [`Fence::to_dma_fence`].
 ///
 /// A fence that is dropped without being signaled would leave its consumers waiting for ever. So
-/// this signals it with [`ECANCELED`], and says so in the kernel log since it is a bug.
+/// this signals it with [`ECANCELED`], and says so in the kernel log since it is a bug, once a
+/// second at most.
+///
+/// A payload that has a `Fence` is dropped by way of that one's drop or signal. As with all values
+/// in Rust, each level takes its share of the stack, so do not build a list like that.
 ///
 /// Leaking a `Fence`, for example with [`core::mem::forget`], leaves it unsignaled and leaks its
 /// payload. The ops of an unsignaled fence are in the module that issued it, which cannot be
@@ -529,7 +539,10 @@ impl<T> Fence<T> {
     /// # Context
     ///
     /// Any, including hard interrupt context, if the payload may be dropped there. The lock of the
-    /// fence must not be held, so a callback of it must not do this. Its ops have no way to.
+    /// fence must not be held, so an op or a callback of the fence must not do this. What these get
+    /// of the fence has no such method. But a payload may lead to its own `Fence`, for example
+    /// through the ring that has the pending ones. An op that goes that way waits for ever, for the
+    /// lock under which it was called; lockdep reports it.
     ///
     /// # Examples
     ///
@@ -797,17 +810,58 @@ unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
     }
 }
 
+/// Lets something pass once a second.
+pub(super) struct OnceASecond {
+    last: Atomic<i64>,
+    missed: Atomic<i32>,
+}
+
+impl OnceASecond {
+    pub(super) const fn new() -> Self {
+        Self {
+            last: Atomic::new(i64::MIN),
+            missed: Atomic::new(0),
+        }
+    }
+
+    /// Returns how many have not passed since the last one has, if this one may.
+    pub(super) fn pass(&self, now: Instant<Monotonic>) -> Option<i32> {
+        let (now, last) = (now.as_nanos(), self.last.load(Relaxed));
+
+        if now < last.saturating_add(NSEC_PER_SEC) || self.last.cmpxchg(last, now, Relaxed).is_err()
+        {
+            self.missed.add(1, Relaxed);
+            return None;
+        }
+        Some(self.missed.xchg(0, Relaxed))
+    }
+}
+
+/// Says that a fence was dropped unsignaled, unless that has just been said: userspace may be able
+/// to bring a driver to do that again and again.
+// This is in the kernel image, so that all modules share the limit.
+#[inline(never)]
+fn warn_of_drop(fence: &DmaFence, timeline: &CStr) {
+    static LIMIT: OnceASecond = OnceASecond::new();
+
+    if let Some(missed) = LIMIT.pass(Instant::now()) {
+        pr_warn!(
+            "fence {}:{} of {} was dropped unsignaled, canceling it ({} more before)\n",
+            fence.context(),
+            fence.seqno(),
+            timeline,
+            missed
+        );
+    }
+}
+
 impl<T> Drop for Fence<T> {
     fn drop(&mut self) {
         let fence = self.as_dma_fence();
 
         // SAFETY: The fence is valid.
         if !unsafe { test_signaled_flag(fence.as_raw()) } {
-            pr_warn!(
-                "fence {}:{} was dropped unsignaled, canceling it\n",
-                fence.context(),
-                fence.seqno()
-            );
+            warn_of_drop(fence, self.header().context.name());
         }
         // SAFETY: `self` is being dropped.
         let owner = unsafe { self.finish(Err(ECANCELED)) };

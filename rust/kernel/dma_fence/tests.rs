@@ -693,6 +693,22 @@ mod suite {
         Ok(())
     }
 
+    /// Who drops one fence after the other does not fill the log.
+    #[test]
+    fn drops_are_reported_once_a_second() -> Result {
+        let limit = fence::OnceASecond::new();
+        let start = Instant::<Monotonic>::now();
+        let after = |millis| limit.pass(start + Delta::from_millis(millis));
+
+        assert_eq!(after(0), Some(0));
+        assert_eq!(after(0), None);
+        assert_eq!(after(999), None);
+        assert_eq!(after(1000), Some(2));
+        assert_eq!(after(1999), None);
+        assert_eq!(after(5000), Some(1));
+        Ok(())
+    }
+
     #[test]
     fn drop_of_a_signaled_fence_keeps_its_result() -> Result {
         let (fence, control) = probe()?;
