@@ -52,6 +52,10 @@
 //! [`FenceContext`], [`Timeline`], [`FenceAllocation`], [`DmaFence`] or [`SyncFile`] is memory that
 //! is lost. No payload can refer to something that is gone before it: it is `'static`.
 //!
+//! The reference is to the module that has the code of the ops or of the callback. It does not cover
+//! the code of another module that these reach through a `dyn` or a function pointer. Who keeps such
+//! a pointer holds a reference to that module.
+//!
 //! The module loader makes one exception: it frees a module whose `init` has failed, whoever holds
 //! a reference to it. So nothing must be leaked there while it is pending.
 //!
@@ -62,6 +66,13 @@
 //! ops. The only difference that a driver can see is that `dma_fence_get_status()`, which the
 //! kernel uses to report a fence to userspace, misses there that [`FenceOps::signaled`] would have
 //! said that it is done.
+//!
+//! # PREEMPT_RT
+//!
+//! On PREEMPT_RT the lock of a fence may sleep, as spinlocks do there. So ops and callbacks run with
+//! interrupts enabled. What takes the lock, which is all that signals, polls by way of an op, waits or
+//! registers, must not be called in hard interrupt context there, nor with a raw spinlock held, even
+//! where it says "any context".
 //!
 //! # Examples
 //!

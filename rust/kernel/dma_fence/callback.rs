@@ -89,8 +89,18 @@ pub trait FenceCallback: Send + 'static {
     /// must not sleep.
     ///
     /// Nothing that `fence` leads to takes the lock. Neither does polling the fence through a
-    /// [`DmaFence`] from elsewhere: it has signaled. What must not be done in here is to drop a
-    /// registration for the same fence, or its [`Fence`](super::Fence).
+    /// [`DmaFence`] from elsewhere: it has signaled. What must not be done in here is
+    ///
+    /// - to drop a registration for the same fence or for a container of it, or its
+    ///   [`Fence`](super::Fence),
+    /// - to poll a container of the fence, to register a callback with it, or to poll another fence
+    ///   that takes a lock for that. See [`DmaFence::is_signaled`]; [`DmaFence::has_signaled`] is
+    ///   fine.
+    ///
+    /// If another callback signals this fence, under the lock of its own, all of that goes for that
+    /// one's fence, too. [`Forward`](super::Forward) is none of these.
+    ///
+    /// On PREEMPT_RT, where the lock may sleep, interrupts are enabled.
     fn on_signal(&mut self, fence: &SignaledFence<'_>);
 
     /// Returns whether `fence` waits for what the callback is to do, as far as is known.
@@ -225,7 +235,8 @@ impl Header {
     ) {
         // SAFETY: By the safety requirements `cb` is in a registration. `Opaque` is transparent.
         let this = unsafe { container_of!(Opaque::cast_from(cb).cast_mut(), Self, cb) };
-        // SAFETY: The registration is valid until we have released the lock, or set `called`.
+        // SAFETY: The registration is valid until we have released the lock, or set `called`, as
+        // `remove()` waits for one of these.
         let (call, owner) = unsafe { ((*this).call, (*this).owner) };
 
         // INVARIANT: By the safety requirements.
@@ -246,7 +257,10 @@ impl Header {
 
     /// Takes `cb` off the list of the fence. It does nothing if it is not there any more.
     fn remove(&self) -> bool {
-        // Then it is not accessed by the core any more, so this need not wait for the lock.
+        // Then it is not accessed by the core any more, so this need not wait for the lock. The core
+        // is still in its loop, but has read the next entry before it has called this one, and does
+        // not write to the neighbours of an entry: list_for_each_entry_safe(), INIT_LIST_HEAD().
+        // i915 has the same loop.
         if self.called.load(Acquire) {
             return false;
         }
@@ -303,7 +317,7 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     ///
     /// # Context
     ///
-    /// Any, except within an op of the same fence.
+    /// As [`DmaFence::is_signaled`]. Takes the lock of the fence.
     ///
     /// # Examples
     ///
@@ -421,7 +435,8 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence.
+    /// Any, except within an op or a callback of the same fence, or of one that it contains. Takes
+    /// the lock of the fence unless the callback has been called.
     ///
     /// # Examples
     ///
@@ -437,7 +452,8 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence.
+    /// Any, except within an op or a callback of the same fence, or of one that it contains. Takes
+    /// the lock of the fence unless the callback has been called.
     ///
     /// # Examples
     ///

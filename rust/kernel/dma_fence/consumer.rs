@@ -217,9 +217,18 @@ impl DmaFence {
     ///
     /// # Context
     ///
-    /// Any, except within an op of the same fence. Lockless if the fence has signaled or its issuer
-    /// has no [`signaled`](super::FenceOps::signaled) op. Does not wait for a lock but on
-    /// PREEMPT_RT.
+    /// Any, except within an op of the same fence. On PREEMPT_RT this may sleep for a lock, so it
+    /// must not be called in hard interrupt context there, nor with a raw spinlock held.
+    ///
+    /// A [`FenceCallback`](super::FenceCallback) must not poll a container of its fence, nor a
+    /// fence in C whose ops are not locked if that waits for its fence in some way. The poll that
+    /// finds such a fence done takes its lock and signals it, and others take that lock first and
+    /// then that of the fence of the callback: a deadlock. [`DmaFence::has_signaled`] can be called
+    /// anywhere.
+    ///
+    /// Lockless if the fence has signaled or its issuer has no
+    /// [`signaled`](super::FenceOps::signaled) op. If the ops are locked, this does not wait for
+    /// the lock, except on PREEMPT_RT.
     #[inline]
     pub fn is_signaled(&self) -> bool {
         // SAFETY: The fence is valid by the type invariants.
@@ -233,9 +242,13 @@ impl DmaFence {
     /// of others. What comes after this is ordered behind all that the issuer has done until it
     /// signaled, and that the callbacks have done.
     ///
+    /// Fences of i915 are an exception: that driver signals without the lock, and calls the
+    /// callbacks a little later. For them this only says that they have signaled.
+    ///
     /// # Context
     ///
-    /// Any, except within an op or a callback of the same fence. Takes the lock of the fence.
+    /// As [`DmaFence::is_signaled`], and not within a callback of the same fence, either. Takes the
+    /// lock of the fence.
     ///
     /// # Examples
     ///
@@ -262,8 +275,8 @@ impl DmaFence {
             return false;
         }
 
-        // Callbacks are called in the critical section that signals. So that is over when we have
-        // got the lock.
+        // Callbacks are called in the critical section that signals, except in i915. So that is over
+        // when we have got the lock.
         //
         // SAFETY: The fence is valid by the type invariants.
         let flags = unsafe { bindings::dma_fence_lock_irqsave(self.as_raw()) };
@@ -339,7 +352,7 @@ impl DmaFence {
     ///
     /// # Context
     ///
-    /// Any, except within an op of the same fence.
+    /// As [`DmaFence::is_signaled`]. Takes the lock of the fence.
     #[inline]
     pub fn enable_signaling(&self) {
         if !self.has_signaled() {
@@ -354,7 +367,7 @@ impl DmaFence {
     ///
     /// # Context
     ///
-    /// Any, except within an op of the same fence.
+    /// As [`DmaFence::is_signaled`], as it polls the fence before. May take the lock of the fence.
     ///
     /// # Examples
     ///
@@ -634,7 +647,7 @@ impl DmaFence {
     ///
     /// # Context
     ///
-    /// Any, except within an op of the same fence.
+    /// As [`DmaFence::is_signaled`]. May take the lock of the fence.
     ///
     /// # Examples
     ///

@@ -56,7 +56,9 @@ pub enum FenceState {
 /// A fence whose lock is held: what an op may know about its own fence.
 ///
 /// It is the proof that the lock is held, and it reaches only what is legal then. In particular it
-/// does not lead to a [`DmaFence`], nearly all of whose methods would take the lock again.
+/// does not lead to a [`DmaFence`], nearly all of whose methods would take the lock again. What the
+/// payload leads to is up to the driver: there must be no way to the fence itself on that an op
+/// goes.
 ///
 /// # Invariants
 ///
@@ -112,7 +114,7 @@ impl LockedFence<'_> {
 /// # Context
 ///
 /// All ops run with the fence lock held and interrupts disabled, possibly in hard interrupt
-/// context. They must not sleep, and must not take a lock under which somebody signals, polls or
+/// context. On PREEMPT_RT the lock may sleep, and interrupts are enabled. They must not sleep, and must not take a lock under which somebody signals, polls or
 /// waits for the fence, or adds a callback to it. The fence lock protects the state of the fence,
 /// not that of the driver, which needs locks or atomics of its own.
 ///

@@ -7,9 +7,15 @@
 //! unsignaled fence and each callback that is yet to be called holds a reference to it. As with an
 //! open file, the module cannot be unloaded as long as somebody may come back to it.
 //!
-//! Whose code it is, is found by its address and not by asking the driver. For one thing nobody can
-//! get it wrong. For another, generic code of the kernel crate is compiled into the module that
-//! uses it.
+//! Whose code it is, is found by its address and not by asking the driver. Generic code of the
+//! kernel crate, or of a library, is compiled into the module that uses it. So the `OwnerModule` of
+//! an implementation, which is the crate that has it, may be the wrong one: for
+//! [`WakeTask`](super::WakeTask) it is the kernel, but what calls it is in the driver.
+//!
+//! That is the module of the ops, or of the callback, of a type. Whose code that reaches through a
+//! `dyn` or a function pointer, nobody can tell. A module that puts such a pointer of somebody else
+//! into a fence or a callback has to hold a reference to that one's module, as has whoever keeps
+//! one anywhere.
 
 #[cfg(CONFIG_MODULE_UNLOAD)]
 use crate::bindings;

@@ -42,7 +42,9 @@ use crate::{
 ///
 /// Sections nest: one within another changes nothing, and the section ends with the outer guard. So
 /// guards must be dropped in the reverse order of their creation, which scopes do by themselves. If
-/// they are not, the only harm is that lockdep does not see a part of the section.
+/// they are not, the only harm is that lockdep does not see a part of the section. The section of a
+/// guard that is leaked never ends: lockdep takes all that the task does from then on for a part of
+/// it, and reports it.
 ///
 /// In atomic context, such as hard interrupt context or under a spinlock, a guard does nothing: no
 /// code can wait there anyway. Without `CONFIG_LOCKDEP` it is nothing at all.

@@ -289,7 +289,9 @@ impl SyncObj {
             bindings::drm_syncobj_find_fence(file.as_raw(), handle, point, flags, &mut fence)
         })?;
 
-        // If it fails, whatever it may have left in `fence` is not ours.
+        // If it fails, whatever it may have left in `fence` is not ours: it may be a fence that was
+        // released. There is one case where the reference to it is lost then, which cannot be told
+        // from the others: it has come just as the time to wait had passed, or the task got a signal.
         //
         // SAFETY: It has not failed, so the fence is valid and we own a reference. `DmaFence` is
         // transparent.

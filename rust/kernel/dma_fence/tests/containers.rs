@@ -74,6 +74,19 @@ fn finds(chain: &FenceChain, seqno: u64, expected: Option<&DmaFence>) -> bool {
         .is_ok_and(|found| found.as_deref() == expected)
 }
 
+/// A callback that looks at what its fence is in.
+struct LookUp {
+    containers: KVec<ARef<DmaFence>>,
+    pending: Option<usize>,
+}
+
+impl FenceCallback for LookUp {
+    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
+        let pending = |container: &&ARef<DmaFence>| !container.has_signaled();
+        self.pending = Some(self.containers.iter().filter(pending).count());
+    }
+}
+
 #[macros::kunit_tests(rust_dma_fence_containers)]
 mod suite {
     use super::*;
@@ -979,6 +992,28 @@ mod suite {
         // The result may be merged, and used in arrays as far as it is none itself.
         assert_eq!(DmaFence::merge(&[&merged])?.status(), Some(Ok(())));
         assert_eq!(FenceArray::all(vector(&[&merged])?).err(), Some(EINVAL));
+        Ok(())
+    }
+
+    /// To poll them would take their locks, which come before that of the fence: lockdep would report
+    /// that.
+    #[test]
+    fn callback_looks_at_its_containers() -> Result {
+        let (fence, _control) = probe()?;
+        let array = FenceArray::all(vector(&[fence.as_dma_fence()])?)?;
+        let chain = start(fence.as_dma_fence(), 1)?;
+        let look = LookUp {
+            containers: vector(&[&array, &chain])?,
+            pending: None,
+        };
+
+        array.enable_signaling();
+        chain.enable_signaling();
+        let mut registration = register(fence.to_dma_fence(), look)?;
+        fence.signal(Ok(()));
+        assert!(signals(&array) && signals(&chain));
+        let look = registration.as_mut().take().ok_or(EINVAL)?;
+        assert!(look.pending.is_some());
         Ok(())
     }
 }

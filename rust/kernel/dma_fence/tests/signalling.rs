@@ -32,6 +32,14 @@ fn lockdep_can_tell() -> bool {
     !in_section()
 }
 
+/// Ends the section of a guard that was leaked.
+fn end_section() {
+    if cfg!(CONFIG_LOCKDEP) {
+        // SAFETY: This ends what a guard has begun on this task, outside of any other section.
+        unsafe { bindings::dma_fence_end_signalling(false) };
+    }
+}
+
 /// A work item that two works lead to, one of them annotated. It notes what it has seen.
 #[pin_data]
 struct Job {
@@ -160,6 +168,22 @@ impl SignallingThreadedHandler for ThreadOnly {
 #[macros::kunit_tests(rust_dma_fence_signalling)]
 mod suite {
     use super::*;
+
+    #[test]
+    fn leaked_guard_leaves_the_section_open() -> Result {
+        if !lockdep_can_tell() {
+            return Ok(());
+        }
+
+        core::mem::forget(SignallingGuard::new());
+        assert!(in_section());
+        // Another one does not end it.
+        drop(SignallingGuard::new());
+        assert!(in_section());
+        end_section();
+        assert!(!in_section());
+        Ok(())
+    }
 
     #[test]
     fn guard_is_a_section() {
