@@ -52,9 +52,9 @@
 //! [`FenceContext`], [`Timeline`], [`FenceAllocation`], [`DmaFence`] or [`SyncFile`] is memory that
 //! is lost. No payload can refer to something that is gone before it: it is `'static`.
 //!
-//! The reference is to the module that has the code of the ops or of the callback. It does not cover
-//! the code of another module that these reach through a `dyn` or a function pointer. Who keeps such
-//! a pointer holds a reference to that module.
+//! The reference is to the module that has the code of the ops or of the callback. It does not
+//! cover the code of another module that these reach through a `dyn` or a function pointer. Who
+//! keeps such a pointer holds a reference to that module.
 //!
 //! The module loader makes one exception: it frees a module whose `init` has failed, whoever holds
 //! a reference to it. So nothing must be leaked there while it is pending.
@@ -69,10 +69,10 @@
 //!
 //! # PREEMPT_RT
 //!
-//! On PREEMPT_RT the lock of a fence may sleep, as spinlocks do there. So ops and callbacks run with
-//! interrupts enabled. What takes the lock, which is all that signals, polls by way of an op, waits or
-//! registers, must not be called in hard interrupt context there, nor with a raw spinlock held, even
-//! where it says "any context".
+//! On PREEMPT_RT the lock of a fence may sleep, as spinlocks do there. So ops and callbacks run
+//! with interrupts enabled. What takes the lock, which is all that signals, polls by way of an op,
+//! waits or registers, must not be called in hard interrupt context there, nor with a raw spinlock
+//! held, even where it says "any context".
 //!
 //! # Examples
 //!
@@ -199,7 +199,7 @@ use crate::{
 /// `fence` must be valid.
 #[inline]
 unsafe fn flags(fence: *mut bindings::dma_fence) -> usize {
-    // SAFETY: `fence` is valid by the safety requirements. Like in `test_bit()`, this is a volatile
+    // SAFETY: The caller gives us a valid `fence`. Like in `test_bit()`, this is a volatile
     // read of what others change by atomic bit operations.
     unsafe { (&raw const (*fence).flags).read_volatile() }
 }
@@ -213,7 +213,7 @@ unsafe fn flags(fence: *mut bindings::dma_fence) -> usize {
 unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
     const SIGNALED: usize = 1 << bindings::dma_fence_flag_bits_DMA_FENCE_FLAG_SIGNALED_BIT as usize;
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller gives us a valid `fence`.
     unsafe { flags(fence) & SIGNALED != 0 }
 }
 
@@ -225,7 +225,7 @@ unsafe fn test_signaled_flag(fence: *mut bindings::dma_fence) -> bool {
 #[inline]
 unsafe fn assert_held(fence: *mut bindings::dma_fence) {
     if cfg!(CONFIG_LOCKDEP) {
-        // SAFETY: `fence` is valid by the safety requirements.
+        // SAFETY: The caller gives us a valid `fence`.
         unsafe { bindings::dma_fence_assert_held(fence) };
     }
 }
@@ -237,10 +237,11 @@ unsafe fn assert_held(fence: *mut bindings::dma_fence) {
 /// `fence` must be valid and unsignaled, and its lock must be held.
 #[inline]
 unsafe fn set_result_locked(fence: *mut bindings::dma_fence, result: Result) {
-    // SAFETY: `fence` is valid by the safety requirements.
+    // SAFETY: The caller gives us a valid `fence`.
     unsafe { assert_held(fence) };
 
-    // SAFETY: The safety requirements make us the only one to access the field.
+    // SAFETY: `fence` is valid. Only who holds the lock writes the error, which is the caller, and
+    // it is read of signaled fences only, which this one is not.
     let recorded = unsafe { &mut (*fence).error };
 
     if let (0, Err(error)) = (*recorded, result) {

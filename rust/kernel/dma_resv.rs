@@ -226,9 +226,9 @@ impl DmaResv {
     /// destroyed for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(resv: *mut bindings::dma_resv) -> &'a Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The caller gives us an object that is valid for `'a`.
         //
-        // SAFETY: As above. `DmaResv` is transparent.
+        // SAFETY: `resv` is valid for `'a`. `DmaResv` is transparent.
         unsafe { &*resv.cast() }
     }
 
@@ -915,7 +915,7 @@ impl<'a> Iterator for DmaResvIter<'a> {
         } else {
             // INVARIANT: This call is what makes it true.
             self.started = true;
-            // SAFETY: As above.
+            // SAFETY: The lock is held, and the cursor is initialized, by the type invariants.
             unsafe { bindings::dma_resv_iter_first(&mut self.cursor) }
         };
 
@@ -966,7 +966,7 @@ impl<'a> UnlockedCursor<'a> {
         } else {
             // INVARIANT: This call is what makes it true.
             self.started = true;
-            // SAFETY: As above.
+            // SAFETY: The object is borrowed, and the cursor is initialized by the type invariants.
             unsafe { bindings::dma_resv_iter_first_unlocked(&mut self.cursor) }
         };
 
@@ -1113,7 +1113,7 @@ pub(crate) mod tests {
 
         let ret = f();
 
-        // SAFETY: As above.
+        // SAFETY: The current task is valid.
         unsafe { bindings::flush_signals(bindings::get_current()) };
         set_handler(SIG_IGN);
         ret

@@ -74,7 +74,7 @@ pub struct FenceArrayAllocation {
 
 // SAFETY: It is nothing but memory, which can be used and freed on any thread.
 unsafe impl Send for FenceArrayAllocation {}
-// SAFETY: As above; nothing can be done to it through a shared reference.
+// SAFETY: Nothing can be done to it through a shared reference.
 unsafe impl Sync for FenceArrayAllocation {}
 
 impl FenceArrayAllocation {

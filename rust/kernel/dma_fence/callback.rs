@@ -233,13 +233,13 @@ impl Header {
         fence: *mut bindings::dma_fence,
         cb: *mut bindings::dma_fence_cb,
     ) {
-        // SAFETY: By the safety requirements `cb` is in a registration. `Opaque` is transparent.
+        // SAFETY: The core passes the `cb` of a registration. `Opaque` is transparent.
         let this = unsafe { container_of!(Opaque::cast_from(cb).cast_mut(), Self, cb) };
         // SAFETY: The registration is valid until we have released the lock, or set `called`, as
         // `remove()` waits for one of these.
         let (call, owner) = unsafe { ((*this).call, (*this).owner) };
 
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The core has just signaled the fence, and holds its lock until we return.
         let signaled = SignaledFence {
             fence,
             _lock: PhantomData,
@@ -249,7 +249,8 @@ impl Header {
         // callback.
         unsafe { call(this, &signaled) };
 
-        // SAFETY: As above. From here on the registration may be gone.
+        // SAFETY: The registration is still valid, as `called` is not set yet. From here on it may
+        // be gone.
         unsafe { (*this).called.store(true, Release) };
         // SAFETY: By the type invariants there is a reference. `cb` is not on the list any more.
         unsafe { owner.put() };
@@ -257,10 +258,10 @@ impl Header {
 
     /// Takes `cb` off the list of the fence. It does nothing if it is not there any more.
     fn remove(&self) -> bool {
-        // Then it is not accessed by the core any more, so this need not wait for the lock. The core
-        // is still in its loop, but has read the next entry before it has called this one, and does
-        // not write to the neighbours of an entry: list_for_each_entry_safe(), INIT_LIST_HEAD().
-        // i915 has the same loop.
+        // Then it is not accessed by the core any more, so this need not wait for the lock. The
+        // core is still in its loop, but has read the next entry before it has called this one, and
+        // does not write to the neighbours of an entry: list_for_each_entry_safe(),
+        // INIT_LIST_HEAD(). i915 has the same loop.
         if self.called.load(Acquire) {
             return false;
         }
@@ -382,7 +383,7 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
             let raw = fence.as_raw();
             // SAFETY: `slot` is valid for writes.
             let header = unsafe { &raw mut (*slot).header };
-            // SAFETY: As above.
+            // SAFETY: `slot` is valid for writes, and so are its fields.
             unsafe {
                 (&raw mut (*slot).callback).write(UnsafeCell::new(Some(callback)));
                 header.write(Header {
@@ -503,9 +504,10 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     ///
     /// As for [`Header::call`].
     unsafe fn call(header: *mut Header, fence: &SignaledFence<'_>) {
-        // SAFETY: By the safety requirements `header` is in a registration.
+        // SAFETY: The caller passes the header of a registration of this type.
         let this = unsafe { container_of!(header, Self, header) };
-        // SAFETY: By the safety requirements nobody else accesses it.
+        // SAFETY: The registration is valid, and the caller sees to it that nobody else accesses
+        // its callback.
         let callback = unsafe { &mut *UnsafeCell::raw_get(&raw const (*this).callback) };
 
         if let Some(callback) = callback {

@@ -42,7 +42,7 @@ pub struct FenceChainNode(NonNull<bindings::dma_fence_chain>);
 
 // SAFETY: It is nothing but memory, which can be used and freed on any thread.
 unsafe impl Send for FenceChainNode {}
-// SAFETY: As above; nothing can be done to it through a shared reference.
+// SAFETY: Nothing can be done to it through a shared reference.
 unsafe impl Sync for FenceChainNode {}
 
 impl FenceChainNode {
@@ -379,6 +379,7 @@ fn into_raw(fence: ARef<DmaFence>) -> *mut bindings::dma_fence {
 /// `fence` must be null, or be valid with a reference that the caller gives us.
 #[inline]
 unsafe fn from_raw(fence: *mut bindings::dma_fence) -> Option<ARef<DmaFence>> {
-    // SAFETY: By the safety requirements. `DmaFence` is transparent.
+    // SAFETY: If it is not null, the caller gives us a valid fence with a reference to it.
+    // `DmaFence` is transparent.
     NonNull::new(fence.cast()).map(|fence| unsafe { ARef::from_raw(fence) })
 }

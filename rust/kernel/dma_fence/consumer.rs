@@ -79,7 +79,7 @@ pub struct DmaFence(Opaque<bindings::dma_fence>);
 
 // SAFETY: Fences are made to be shared: all methods can be called on any thread.
 unsafe impl Send for DmaFence {}
-// SAFETY: As above.
+// SAFETY: All methods can be called on several threads at once.
 unsafe impl Sync for DmaFence {}
 
 // SAFETY: A fence is freed when its count, which these change, gets to zero.
@@ -105,7 +105,9 @@ impl DmaFence {
     /// `fence` must be valid, with a reference count above zero, for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(fence: *mut bindings::dma_fence) -> &'a Self {
-        // SAFETY: By the safety requirements. `DmaFence` is transparent.
+        // INVARIANT: The caller gives us a valid fence, with a reference count above zero for `'a`.
+        //
+        // SAFETY: `fence` is valid for `'a`. `DmaFence` is transparent.
         unsafe { &*fence.cast() }
     }
 
@@ -275,8 +277,8 @@ impl DmaFence {
             return false;
         }
 
-        // Callbacks are called in the critical section that signals, except in i915. So that is over
-        // when we have got the lock.
+        // Callbacks are called in the critical section that signals, except in i915. So that is
+        // over when we have got the lock.
         //
         // SAFETY: The fence is valid by the type invariants.
         let flags = unsafe { bindings::dma_fence_lock_irqsave(self.as_raw()) };
@@ -639,7 +641,8 @@ impl DmaFence {
     /// See [`DmaFence::driver_name`].
     #[inline]
     pub fn timeline_name<'a>(&'a self, _rcu: &'a rcu::Guard) -> &'a CStr {
-        // SAFETY: As in `driver_name()`.
+        // SAFETY: The fence is valid by the type invariants, and the RCU read lock is held for as
+        // long as the name is used.
         unsafe { CStr::from_char_ptr(bindings::dma_fence_timeline_name(self.as_raw())) }
     }
 

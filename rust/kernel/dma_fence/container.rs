@@ -11,7 +11,7 @@ macro_rules! impl_container {
         // SAFETY: It is a fence. What it adds to that does not change, is atomic, or is protected
         // by RCU.
         unsafe impl Send for $type {}
-        // SAFETY: As above.
+        // SAFETY: It can be used on several threads at once, as the fence that it is.
         unsafe impl Sync for $type {}
 
         // SAFETY: It is freed when the count of the fence, which these change, gets to zero.

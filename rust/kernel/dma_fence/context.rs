@@ -219,7 +219,7 @@ pub(super) struct ContextRef(NonNull<Shared>);
 
 // SAFETY: `Shared` is only read, but for its atomics, and can be freed on any thread.
 unsafe impl Send for ContextRef {}
-// SAFETY: As above.
+// SAFETY: A shared reference leads to what is only read, and to atomics.
 unsafe impl Sync for ContextRef {}
 
 impl ContextRef {
@@ -244,7 +244,7 @@ impl ContextRef {
 
     #[inline]
     fn shared(&self) -> &Shared {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the `Shared` is valid for as long as `self`.
         unsafe { self.0.as_ref() }
     }
 
@@ -318,11 +318,12 @@ impl Drop for ContextRef {
 ///
 /// `rcu` must be in a [`Shared`] to which there are no references left, and whose last reference
 /// has gone a grace period ago.
-// This is in the kernel image, and must not be inlined into a module, which may have gone when it is
-// called.
+// This is in the kernel image, and must not be inlined into a module, which may have gone when it
+// is called.
 #[inline(never)]
 unsafe extern "C" fn free(rcu: *mut bindings::callback_head) {
-    // SAFETY: By the safety requirements; `Opaque<T>` is transparent.
+    // SAFETY: `rcu` is what `ContextRef::drop()` has queued, which is in a `Shared`. `Opaque` is
+    // transparent.
     let shared = unsafe { container_of!(Opaque::cast_from(rcu).cast_mut(), Shared, rcu) };
     // SAFETY: `shared` comes from a leaked `KBox` and nobody else can reach it any more.
     drop(unsafe { KBox::from_raw(shared) });

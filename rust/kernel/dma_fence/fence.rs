@@ -116,7 +116,7 @@ impl FenceHeader {
         let fence = self.as_raw();
 
         let _signalling = SignallingGuard::new();
-        // SAFETY: As in `complete()`.
+        // SAFETY: The fence is valid. If the lock is held already, this waits for ever.
         let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
         // SAFETY: The fence is valid.
@@ -156,8 +156,8 @@ impl FenceHeader {
         unsafe { header.put_context() };
         // SAFETY: The ops are those of the fence, which we have just signaled for its issuer.
         unsafe { (ops.drop_payload)(this) };
-        // SAFETY: It is signaled, the payload has gone, and the reference is not used again. `owner`
-        // is from its context.
+        // SAFETY: It is signaled, the payload has gone, and the reference is not used again.
+        // `owner` is from its context.
         unsafe { Self::release(this, owner) };
     }
 
@@ -169,7 +169,8 @@ impl FenceHeader {
     /// The fence must have a reference of its own, which is not used again, and must be signaled.
     #[inline]
     unsafe fn put_context(&self) {
-        // SAFETY: By the safety requirements this copy is the only one that is dropped.
+        // SAFETY: The fence has a reference, which the caller gives up. The field is not dropped,
+        // so this copy is the only one that is.
         drop(ManuallyDrop::into_inner(unsafe {
             ptr::read(&raw const self.context)
         }));
@@ -188,7 +189,7 @@ impl FenceHeader {
 
         // SAFETY: The fence is valid.
         let holds_module = unsafe { flags(fence) } & HOLDS_MODULE != 0;
-        // SAFETY: By the safety requirements the reference is the caller's, and not used again.
+        // SAFETY: The caller owns the issuer's reference, and does not use it again.
         unsafe { bindings::dma_fence_put(fence) };
         if holds_module {
             // SAFETY: The fence has had the reference, and does not use it again.
@@ -203,7 +204,8 @@ impl FenceHeader {
 ///
 /// `fence` must be valid.
 pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) -> bool {
-    // SAFETY: By the safety requirements. See `FenceHeader::complete()` for who has the lock.
+    // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for
+    // ever.
     let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
     // SAFETY: The fence is valid.
@@ -226,8 +228,8 @@ impl<T> FenceData<T> {
     /// `fence` must be the base of a `FenceData<T>` which is not signaled by its issuer for `'a`.
     #[inline]
     pub(super) unsafe fn payload<'a>(fence: *mut bindings::dma_fence) -> &'a T {
-        // SAFETY: `base` is the first field. The payload is valid by the safety requirements, and
-        // only shared references to it exist until the issuer has signaled the fence.
+        // SAFETY: `fence` is the base of a `FenceData<T>`, which is the first field. Until the
+        // issuer has signaled the fence, its payload is valid, with only shared references to it.
         unsafe { &(*fence.cast::<Self>()).payload }
     }
 
@@ -241,7 +243,8 @@ impl<T> FenceData<T> {
     pub(super) unsafe fn destroy(fence: NonNull<FenceHeader>, owner: Owner) {
         // SAFETY: The caller vouches for the type, the state, and the payload.
         unsafe { Self::drop_payload(fence) };
-        // SAFETY: By the safety requirements.
+        // SAFETY: The issuer has signaled the fence, its payload is gone, and the caller gives up
+        // the issuer's reference. `owner` is that of the context.
         unsafe { FenceHeader::release(fence, owner) };
     }
 
@@ -255,8 +258,8 @@ impl<T> FenceData<T> {
     pub(super) unsafe fn drop_payload(fence: NonNull<FenceHeader>) {
         let data = fence.cast::<Self>().as_ptr();
 
-        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
-        // valid by the safety requirements, and not used again.
+        // SAFETY: The fence is signaled, so all ops that could refer to the payload are over and
+        // cannot start again. The caller owns the payload, and does not use it again.
         unsafe { ManuallyDrop::drop(&mut (*data).payload) };
     }
 
@@ -272,10 +275,12 @@ impl<T> FenceData<T> {
     {
         let data = fence.cast::<Self>().as_ptr();
 
-        // SAFETY: All ops that could refer to the payload are over and cannot start again. It is
-        // valid by the safety requirements, may be moved, and is not used again.
+        // SAFETY: The fence is signaled, so all ops that could refer to the payload are over and
+        // cannot start again. The caller owns the payload, which may be moved, and does not use it
+        // again.
         let payload = unsafe { ptr::read(&raw const (*data).payload) };
-        // SAFETY: By the safety requirements.
+        // SAFETY: The issuer has signaled the fence, its payload was moved out, and the caller
+        // gives up the issuer's reference. `owner` is that of the context.
         unsafe { FenceHeader::release(fence, owner) };
 
         ManuallyDrop::into_inner(payload)
@@ -328,7 +333,7 @@ pub struct FenceAllocation<T> {
 
 // SAFETY: It is nothing but memory, which can be used and freed on any thread.
 unsafe impl<T> Send for FenceAllocation<T> {}
-// SAFETY: As above; nothing can be done to it through a shared reference.
+// SAFETY: Nothing can be done to it through a shared reference.
 unsafe impl<T> Sync for FenceAllocation<T> {}
 
 impl<T> FenceAllocation<T> {
@@ -411,13 +416,13 @@ impl<T: FenceOps> FilledAllocation<T> {
         let data = self.0.as_ptr();
         // SAFETY: `data` is valid for writes.
         let header = unsafe { &raw mut (*data).header };
-        // SAFETY: As above.
+        // SAFETY: `header` is valid for writes, and so is its field.
         let base = Opaque::cast_into(unsafe { &raw const (*header).base });
 
         let live = context.owner().try_get();
         let (ops, number, seqno) = (context.ops(), context.context(), context.next_seqno());
 
-        // SAFETY: As above.
+        // SAFETY: `header` is valid for writes, and so are its fields.
         unsafe {
             (&raw mut (*header).context).write(context);
             (&raw mut (*header).next).write(Cell::new(ptr::null_mut()));
@@ -522,7 +527,8 @@ pub struct Fence<T> {
 // SAFETY: A fence can be signaled on any thread, and the payload, which is shared with the ops on
 // all CPUs and destroyed where the fence is signaled, is both `Send` and `Sync`.
 unsafe impl<T: Send + Sync> Send for Fence<T> {}
-// SAFETY: As above.
+// SAFETY: A shared reference leads to shared ones to the payload, which is `Sync`, and to the
+// fence, which can be used on several threads at once.
 unsafe impl<T: Send + Sync> Sync for Fence<T> {}
 
 // Moving the handle does not move the payload.
@@ -553,7 +559,8 @@ impl<T> Fence<T> {
 
         // SAFETY: `this` is not used again.
         let owner = unsafe { this.finish(result) };
-        // SAFETY: As above, and the fence is signaled.
+        // SAFETY: The fence is signaled, and `owner` is that of its context. The payload and the
+        // reference are those of `this`, which is not used again.
         unsafe { FenceData::<T>::destroy(this.data.cast(), owner) };
     }
 
@@ -588,7 +595,8 @@ impl<T> Fence<T> {
 
         // SAFETY: `this` is not used again.
         let owner = unsafe { this.finish(result) };
-        // SAFETY: As above, and the fence is signaled.
+        // SAFETY: The fence is signaled, and `owner` is that of its context. The payload and the
+        // reference are those of `this`, which is not used again.
         unsafe { FenceData::<T>::take(this.data.cast(), owner) }
     }
 
@@ -649,7 +657,7 @@ impl<T> Fence<T> {
 
     #[inline]
     fn header(&self) -> &FenceHeader {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `data` is valid, and the header is only shared.
         unsafe { &(*self.data.as_ptr()).header }
     }
 
@@ -661,7 +669,8 @@ impl<T> Fence<T> {
     /// the context that is the fence's own, and there must be no other handle that is used.
     #[inline]
     unsafe fn from_header(header: NonNull<FenceHeader>) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: `publish()` has initialized a `FenceData<T>`, and given us a reference to the
+        // fence. The caller gives us the one to the context.
         Self {
             data: header.cast(),
             _payload: PhantomData,
@@ -791,7 +800,8 @@ unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
     }
 
     unsafe fn from_foreign(ptr: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements it comes from `into_foreign`, so it is not null.
+        // SAFETY: The pointer is that of a `Fence` which `into_foreign` has consumed, so it is not
+        // null, and there is no other handle.
         unsafe { Self::from_header(NonNull::new_unchecked(ptr.cast())) }
     }
 
@@ -805,7 +815,8 @@ unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
     }
 
     unsafe fn borrow_mut<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T> {
-        // SAFETY: By the safety requirements, which are stricter.
+        // SAFETY: The caller keeps `ptr` valid for `'a`, and what it promises beyond that is not
+        // needed.
         unsafe { Self::borrow(ptr) }
     }
 }
@@ -865,7 +876,8 @@ impl<T> Drop for Fence<T> {
         }
         // SAFETY: `self` is being dropped.
         let owner = unsafe { self.finish(Err(ECANCELED)) };
-        // SAFETY: As above, and the fence is signaled.
+        // SAFETY: The fence is signaled, and `owner` is that of its context. `self`, whose payload
+        // and reference these are, is not used again.
         unsafe { FenceData::<T>::destroy(self.data.cast(), owner) };
     }
 }

@@ -93,7 +93,8 @@ unsafe extern "C" fn signal_due(_work: *mut bindings::irq_work) {
     while let Some(proxy) = NonNull::new(first) {
         // SAFETY: It is one of the proxies that are ours.
         first = unsafe { proxy.as_ref() }.next.get();
-        // SAFETY: By the invariants of `DUE` it comes from `Fence::into_due()`. It is not used again.
+        // SAFETY: By the invariants of `DUE` it comes from `Fence::into_due()`. It is not used
+        // again.
         unsafe { FenceHeader::finish_due(proxy) };
     }
 }

@@ -28,7 +28,8 @@ pub(super) unsafe fn set<T: 'static>(fence: *mut bindings::dma_fence) {
     TypeId::of::<T>().hash(&mut id);
 
     let (key, name) = lockdep::class(id.0);
-    // SAFETY: By the safety requirements; the key and the name are in the kernel image.
+    // SAFETY: The caller gives us a fence with a lock of its own that was never taken. The key and
+    // the name are in the kernel image.
     unsafe { bindings::dma_fence_set_lock_class(fence, key, name) };
 }
 

@@ -82,7 +82,8 @@ impl LockedFence<'_> {
     /// returned value.
     #[inline]
     pub(super) unsafe fn new(fence: *mut bindings::dma_fence) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The caller vouches that the fence is valid and unsignaled, and its lock held,
+        // for as long as this lives.
         Self {
             fence,
             _lock: PhantomData,
@@ -114,9 +115,10 @@ impl LockedFence<'_> {
 /// # Context
 ///
 /// All ops run with the fence lock held and interrupts disabled, possibly in hard interrupt
-/// context. On PREEMPT_RT the lock may sleep, and interrupts are enabled. They must not sleep, and must not take a lock under which somebody signals, polls or
-/// waits for the fence, or adds a callback to it. The fence lock protects the state of the fence,
-/// not that of the driver, which needs locks or atomics of its own.
+/// context. On PREEMPT_RT the lock may sleep, and interrupts are enabled. They must not sleep, and
+/// must not take a lock under which somebody signals, polls or waits for the fence, or adds a
+/// callback to it. The fence lock protects the state of the fence, not that of the driver, which
+/// needs locks or atomics of its own.
 ///
 /// # Examples
 ///
@@ -263,7 +265,8 @@ impl<T: FenceOps> OpsVTable<T> {
     /// `fence` must belong to a `FenceData<T>`, and be either unsignaled, or seen unsignaled in the
     /// same RCU read-side critical section.
     unsafe extern "C" fn get_timeline_name(fence: *mut bindings::dma_fence) -> *const c_char {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `fence` belongs to a `FenceData<T>`. The core calls this on an unsignaled fence,
+        // or on one that it has seen unsignaled since it has taken the RCU read lock.
         unsafe { FenceData::<T>::timeline_name(fence) }.as_char_ptr()
     }
 

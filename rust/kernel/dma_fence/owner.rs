@@ -31,7 +31,7 @@ pub(super) struct Owner {
 // SAFETY: It is only used with the functions of the module loader, which can be called from
 // anywhere.
 unsafe impl Send for Owner {}
-// SAFETY: As above.
+// SAFETY: The functions of the module loader can be called on several threads at once.
 unsafe impl Sync for Owner {}
 
 impl Owner {
@@ -78,7 +78,7 @@ impl Owner {
     pub(super) unsafe fn put(self) {
         #[cfg(CONFIG_MODULE_UNLOAD)]
         if !self.module.is_null() {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The caller gives us a reference to the module.
             unsafe { bindings::module_put(self.module) };
         }
     }

@@ -9,9 +9,9 @@
 //! # Locking
 //!
 //! The lock of the list is held to link and to unlink fences, and to find the last one. Nothing of
-//! the driver runs under it, and no fence is signaled. To signal takes it once, or twice for so many
-//! fences that it would take long to find the last of them: that the last of them is about to be released is noted without it, and RCU keeps the
-//! memory for those who have just found it.
+//! the driver runs under it, and no fence is signaled. To signal takes it once, or twice for so
+//! many fences that it would take long to find the last of them: that the last of them is about to
+//! be released is noted without it, and RCU keeps the memory for those who have just found it.
 //!
 //! # References
 //!
@@ -175,8 +175,8 @@ const LOCKED_STEPS: usize = 64;
 ///
 /// # Safety
 ///
-/// `end` must be `fence` or follow it in the list of a [`Pending`], and nobody must take them out of
-/// there in the meantime. If others may add fences, `end` must have been the last one.
+/// `end` must be `fence` or follow it in the list of a [`Pending`], and nobody must take them out
+/// of there in the meantime. If others may add fences, `end` must have been the last one.
 unsafe fn last_due(
     mut fence: *mut FenceHeader,
     end: *mut FenceHeader,
@@ -435,9 +435,9 @@ impl<T> fmt::Debug for Timeline<T> {
 /// The only one that can signal the fences of a [`Timeline`].
 ///
 /// All that signals needs it exclusively, so fences signal in order, whoever calls: a driver that
-/// signals from its interrupt handler and from a reset keeps the signaler in a [`SpinLockIrq`]. With
-/// that lock held, and interrupts disabled, callbacks are called and payloads dropped then, for all
-/// fences that are signaled at once; a signaler that belongs to one thread needs no lock.
+/// signals from its interrupt handler and from a reset keeps the signaler in a [`SpinLockIrq`].
+/// With that lock held, and interrupts disabled, callbacks are called and payloads dropped then,
+/// for all fences that are signaled at once; a signaler that belongs to one thread needs no lock.
 ///
 /// When it is dropped all pending fences are canceled, as are those that are submitted later. The
 /// log does not tell, as this is how a queue ends.
@@ -488,7 +488,8 @@ pub struct TimelineSignaler<T> {
 
 // SAFETY: What it owns are fences, which are both.
 unsafe impl<T: Send + Sync> Send for TimelineSignaler<T> {}
-// SAFETY: As above. A shared reference only leads to shared ones to payloads.
+// SAFETY: A shared reference only leads to shared ones to payloads, which are `Sync`, and to
+// fences, which can be used on several threads at once.
 unsafe impl<T: Send + Sync> Sync for TimelineSignaler<T> {}
 
 // Moving the signaler does not move the payloads.

@@ -167,7 +167,7 @@ pub struct Unwrap {
 
 // SAFETY: It consists of references to fences, which can be used on any thread.
 unsafe impl Send for Unwrap {}
-// SAFETY: As above; nothing can be done to it through a shared reference.
+// SAFETY: Nothing can be done to it through a shared reference.
 unsafe impl Sync for Unwrap {}
 
 impl Unwrap {

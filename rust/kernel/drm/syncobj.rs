@@ -11,9 +11,9 @@
 //!
 //! In ioctls, the point 0 stands for the object as a binary one.
 //!
-//! A driver says with [`FEAT_SYNCOBJ`](Driver::FEAT_SYNCOBJ) that userspace can pass sync objects to
-//! it. What looks at the handles of a file does not compile without that. For userspace to wait for
-//! points it takes [`FEAT_SYNCOBJ_TIMELINE`](Driver::FEAT_SYNCOBJ_TIMELINE), too.
+//! A driver says with [`FEAT_SYNCOBJ`](Driver::FEAT_SYNCOBJ) that userspace can pass sync objects
+//! to it. What looks at the handles of a file does not compile without that. For userspace to wait
+//! for points it takes [`FEAT_SYNCOBJ_TIMELINE`](Driver::FEAT_SYNCOBJ_TIMELINE), too.
 //!
 //! # Examples
 //!
@@ -128,7 +128,7 @@ pub struct SyncObj(Opaque<bindings::drm_syncobj>);
 
 // SAFETY: Sync objects are made to be shared: all methods can be called on any thread.
 unsafe impl Send for SyncObj {}
-// SAFETY: As above.
+// SAFETY: All methods can be called on several threads at once.
 unsafe impl Sync for SyncObj {}
 
 // SAFETY: A sync object is freed when its count, which these change, gets to zero.
@@ -207,9 +207,9 @@ impl SyncObj {
     /// `syncobj` must be valid, with a reference count above zero, for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(syncobj: *mut bindings::drm_syncobj) -> &'a Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The caller gives us an object that is valid, with a reference, for `'a`.
         //
-        // SAFETY: As above. `SyncObj` is transparent.
+        // SAFETY: `syncobj` is valid for `'a`. `SyncObj` is transparent.
         unsafe { &*syncobj.cast() }
     }
 
@@ -291,7 +291,8 @@ impl SyncObj {
 
         // If it fails, whatever it may have left in `fence` is not ours: it may be a fence that was
         // released. There is one case where the reference to it is lost then, which cannot be told
-        // from the others: it has come just as the time to wait had passed, or the task got a signal.
+        // from the others: it has come just as the time to wait had passed, or the task got a
+        // signal.
         //
         // SAFETY: It has not failed, so the fence is valid and we own a reference. `DmaFence` is
         // transparent.

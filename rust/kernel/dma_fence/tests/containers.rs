@@ -995,8 +995,8 @@ mod suite {
         Ok(())
     }
 
-    /// To poll them would take their locks, which come before that of the fence: lockdep would report
-    /// that.
+    /// To poll them would take their locks, which come before that of the fence: lockdep would
+    /// report that.
     #[test]
     fn callback_looks_at_its_containers() -> Result {
         let (fence, _control) = probe()?;
