@@ -33,8 +33,8 @@ bool dma_fence_ops_lock(struct dma_fence *fence, unsigned long *flags)
 }
 
 /*
- * Lock a fence to poll it, unless somebody else has locked it, in which case who
- * polls need not wait. Lockdep is told that it might.
+ * Try to lock a fence to poll it. A poll does not wait for somebody else, but
+ * tells lockdep that it might, which is always so on PREEMPT_RT.
  */
 static bool dma_fence_poll_lock(struct dma_fence *fence, unsigned long *flags)
 {
@@ -97,6 +97,7 @@ void dma_fence_op_set_deadline(struct dma_fence *fence, ktime_t deadline)
 {
 	const struct dma_fence_ops *ops;
 	unsigned long flags;
+	bool tmp;
 
 	rcu_read_lock();
 	ops = rcu_dereference(fence->ops);
@@ -106,10 +107,15 @@ void dma_fence_op_set_deadline(struct dma_fence *fence, ktime_t deadline)
 	if (!ops->locked_ops) {
 		if (!dma_fence_is_signaled(fence))
 			ops->set_deadline(fence, deadline);
-	} else if (dma_fence_ops_lock(fence, &flags)) {
-		if (!dma_fence_is_signaled_locked(fence))
-			ops->set_deadline(fence, deadline);
-		dma_fence_unlock_irqrestore(fence, flags);
+	} else {
+		/* This signals the fence if its backend says that it is done. */
+		tmp = dma_fence_begin_signalling();
+		if (dma_fence_ops_lock(fence, &flags)) {
+			if (!dma_fence_is_signaled_locked(fence))
+				ops->set_deadline(fence, deadline);
+			dma_fence_unlock_irqrestore(fence, flags);
+		}
+		dma_fence_end_signalling(tmp);
 	}
 unlock:
 	rcu_read_unlock();

@@ -20,6 +20,7 @@
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/lockdep.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/random.h>
 #include <linux/rcupdate.h>
@@ -27,10 +28,13 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/sync_file.h>
 #include <linux/timekeeping.h>
+#include <linux/uaccess.h>
 #ifdef CONFIG_EVENT_TRACING
 #include <linux/trace_events.h>
 #endif
+#include <uapi/linux/sync_file.h>
 
 static unsigned int rounds = 2000;
 module_param(rounds, uint, 0444);
@@ -54,6 +58,9 @@ MODULE_PARM_DESC(free_at_once,
 
 /* How long the two sides of a race wait for each other. */
 #define MEET_NS			(20 * NSEC_PER_MSEC)
+
+/* Longer than a host that is busy keeps a CPU from its guest, as a rule */
+#define HOST_NS			(5 * MEET_NS)
 
 /* How long a CPU that must not need a lock may take to answer. */
 #define ANSWER_NS		(NSEC_PER_SEC)
@@ -1584,9 +1591,15 @@ static void test_set_deadline_only_if_unsignaled(struct kunit *test)
 
 struct question {
 	struct dma_fence *fence;
+	struct dma_fence_cb cb;
 	bool signaled;
 	bool irqs_off;
+	bool removed;
+	bool was_signaled;
 	int added;
+	int status;
+	long waited;
+	ktime_t timestamp;
 };
 
 /* What must be answered without the lock if the op is missing */
@@ -1612,6 +1625,26 @@ static void ask_signaled(void *arg)
 	call_driver_name(question->fence);
 	call_timeline_name(question->fence);
 	call_describe(question->fence);
+}
+
+/*
+ * What must be answered without the lock if the fence has an external one and is
+ * done: all that the API has for whoever has a reference.
+ */
+static void ask_done(void *arg)
+{
+	struct question *question = arg;
+
+	ask_signaled(arg);
+	question->status = dma_fence_get_status(question->fence);
+	question->removed = dma_fence_remove_callback(question->fence, &question->cb);
+	question->waited = dma_fence_wait_timeout(question->fence, true, 1);
+	question->waited += dma_fence_default_wait(question->fence, true, 0);
+	question->was_signaled = dma_fence_check_and_signal(question->fence);
+	question->timestamp = dma_fence_timestamp(question->fence);
+	call_enable_signaling(question->fence);
+	call_wait_any(question->fence);
+	call_later(question->fence);
 }
 
 /*
@@ -1729,6 +1762,94 @@ static void test_polls_depend_on_no_other(struct kunit *test)
 	expect_contract(test, issuer);
 }
 
+/* Notes in which sections it is called. */
+struct section_cb {
+	struct dma_fence_cb base;
+	bool rcu;
+	bool signalling;
+};
+
+/* Between dma_fence_begin_signalling() and dma_fence_end_signalling()? */
+static bool in_signalling_section(void)
+{
+#ifdef CONFIG_LOCKDEP
+	int i;
+
+	for (i = 0; i < current->lockdep_depth; i++)
+		if (!strcmp(current->held_locks[i].instance->name, "dma_fence_map"))
+			return true;
+#endif
+	return false;
+}
+
+static void section_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	struct section_cb *section = container_of(cb, struct section_cb, base);
+
+	section->rcu = rcu_read_lock_held();
+	section->signalling = in_signalling_section();
+}
+
+/* Signal a fence that is done by calling what asks for that. */
+static struct section_cb signal_by_op(struct kunit *test, struct mock_issuer *issuer,
+				      const struct dma_fence_ops *ops,
+				      void (*call)(void *fence))
+{
+	struct mock_fence *mock = mock_fence(issuer, ops, &mock_extern_lock);
+	struct section_cb cb = {};
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	KUNIT_EXPECT_EQ(test, 0, dma_fence_add_callback(&mock->base, &cb.base,
+							section_callback));
+	mock->data->finished = true;
+	call(&mock->base);
+	KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(&mock->base));
+	mock_retire_and_put(mock);
+
+	return cb;
+}
+
+/*
+ * A poll that signals the fence uses its lock. An external one may go a grace
+ * period after somebody else has signaled the fence, so that RCU must keep it
+ * from the look at the fence until the poll has released it.
+ */
+static void test_poll_signals_inside_rcu(struct kunit *test)
+{
+	static const struct dma_fence_ops * const ops[] = { &mock_ops, &mock_legacy_ops };
+	struct mock_issuer *issuer = mock_issuer(test);
+	int i;
+
+	if (!IS_ENABLED(CONFIG_PROVE_RCU) || !READ_ONCE(debug_locks))
+		kunit_skip(test, "requires lockdep");
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++)
+		KUNIT_EXPECT_TRUE(test, signal_by_op(test, issuer, ops[i],
+						     call_is_signaled).rcu);
+}
+
+/* Whatever may signal a fence says so to lockdep. */
+static void test_polls_are_annotated(struct kunit *test)
+{
+	struct mock_issuer *issuer;
+
+	require_locked_ops(test);
+	if (!IS_ENABLED(CONFIG_PROVE_LOCKING) || !READ_ONCE(debug_locks))
+		kunit_skip(test, "requires lockdep");
+
+	issuer = mock_issuer(test);
+	KUNIT_EXPECT_TRUE(test, signal_by_op(test, issuer, &mock_ops,
+					     call_get_status).signalling);
+
+	/* dma_fence_begin_signalling() does nothing where preemption is disabled. */
+	if (!IS_ENABLED(CONFIG_PREEMPT_RCU))
+		return;
+	KUNIT_EXPECT_TRUE(test, signal_by_op(test, issuer, &mock_ops,
+					     call_is_signaled).signalling);
+	KUNIT_EXPECT_TRUE(test, signal_by_op(test, issuer, &mock_ops,
+					     call_set_deadline).signalling);
+}
+
 static void test_no_lock_without_op(struct kunit *test)
 {
 	struct mock_issuer *issuer = mock_issuer(test);
@@ -1774,6 +1895,163 @@ static void test_no_lock_if_signaled(struct kunit *test)
 
 		dma_fence_put(&mock->base);
 	}
+}
+
+static void expect_done(struct kunit *test, struct question *question)
+{
+	KUNIT_EXPECT_TRUE(test, question->signaled);
+	KUNIT_EXPECT_EQ(test, question->added, -ENOENT);
+	KUNIT_EXPECT_EQ(test, question->status, -EIO);
+	KUNIT_EXPECT_FALSE(test, question->removed);
+	KUNIT_EXPECT_EQ(test, question->waited, 2);
+	KUNIT_EXPECT_TRUE(test, question->was_signaled);
+	KUNIT_EXPECT_GT(test, question->timestamp, 0);
+}
+
+/*
+ * Nobody takes the external lock of a fence that is done, so that a driver may
+ * free it when a grace period has passed. KASAN sees if anybody does.
+ */
+static void test_done_without_extern_lock(struct kunit *test)
+{
+	static const struct dma_fence_ops * const ops[] = {
+		&mock_ops, &mock_release_ops, &mock_legacy_ops,
+	};
+	struct mock_issuer *issuer;
+	struct question *question;
+	struct mock_fence *mock;
+	struct remote *remote;
+	spinlock_t *lock; /* goes before the fence */
+	int i;
+
+	require_locked_ops(test);
+	issuer = mock_issuer(test);
+	question = shared_zalloc(test, sizeof(*question));
+	remote = remote_start(test);
+
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		lock = kmalloc_obj(*lock);
+		KUNIT_ASSERT_NOT_NULL(test, lock);
+		spin_lock_init(lock);
+		mock = mock_fence(issuer, ops[i], lock);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		KUNIT_EXPECT_EQ(test, 0, dma_fence_add_callback(&mock->base, &question->cb,
+								ignore_callback));
+		dma_fence_set_error(&mock->base, -EIO);
+		mock_retire(mock);
+
+		question->fence = &mock->base;
+		ask_under_lock(test, remote, ask_done, question);
+		expect_done(test, question);
+
+		synchronize_rcu();
+		kfree(lock);
+		memset(question, 0, offsetof(struct question, timestamp));
+		INIT_LIST_HEAD(&question->cb.node);
+		question->fence = &mock->base;
+		ask_done(question);
+		expect_done(test, question);
+
+		dma_fence_put(&mock->base);
+	}
+}
+
+struct slow_cb {
+	struct dma_fence_cb base;
+	bool called;
+	bool removed;
+	bool late;
+};
+
+static void slow_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	struct slow_cb *slow = container_of(cb, struct slow_cb, base);
+
+	WRITE_ONCE(slow->called, true);
+	slow->late = spin_until(READ_ONCE(slow->removed), HOST_NS);
+}
+
+static void call_signal(void *fence)
+{
+	dma_fence_signal(fence);
+}
+
+/* A fence is not done before its callbacks have returned. */
+static void test_removal_waits_for_callback(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct slow_cb *cb = shared_zalloc(test, sizeof(*cb));
+	struct remote *remote = remote_start(test);
+	struct mock_fence *mock;
+	int i;
+
+	/* With an inline lock and with one that the backend brings */
+	for (i = 0; i < 2; i++) {
+		mock = mock_fence(issuer, &mock_ops, i ? &mock_extern_lock : NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock);
+		memset(cb, 0, sizeof(*cb));
+		KUNIT_EXPECT_EQ(test, 0, dma_fence_add_callback(&mock->base, &cb->base,
+								slow_callback));
+		remote_call(remote, call_signal, &mock->base);
+		KUNIT_EXPECT_TRUE(test, spin_until(READ_ONCE(cb->called), ANSWER_NS));
+		KUNIT_EXPECT_FALSE(test, dma_fence_remove_callback(&mock->base, &cb->base));
+		WRITE_ONCE(cb->removed, true);
+		KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+		KUNIT_EXPECT_FALSE(test, cb->late);
+		mock_retire_and_put(mock);
+	}
+}
+
+static void ask_timestamp(void *arg)
+{
+	struct question *question = arg;
+
+	question->timestamp = dma_fence_timestamp(question->fence);
+}
+
+/*
+ * Whoever asks for the time while the fence is being signaled waits for the lock
+ * where the signaler may be preempted, and so lends it its priority.
+ */
+static void test_timestamp_waits_for_lock(struct kunit *test)
+{
+#ifdef CONFIG_RT_MUTEXES
+	struct mock_issuer *issuer;
+	struct question *question;
+	struct mock_fence *mock;
+	struct remote *remote;
+	unsigned long flags;
+	bool blocked;
+
+	require_locked_ops(test);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "nobody is preempted with a fence lock held");
+
+	issuer = mock_issuer(test);
+	question = shared_zalloc(test, sizeof(*question));
+	remote = remote_start(test);
+	mock = mock_fence(issuer, &mock_ops, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	question->fence = &mock->base;
+
+	/* As in the middle of dma_fence_signal() */
+	dma_fence_lock_irqsave(&mock->base, flags);
+	set_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &mock->base.flags);
+	remote_call(remote, ask_timestamp, question);
+	blocked = spin_until(READ_ONCE(remote->task->pi_blocked_on), ANSWER_NS);
+	mock->base.timestamp = 4711;
+	/* Pairs with the acquire in dma_fence_timestamp(). */
+	smp_wmb();
+	set_bit(DMA_FENCE_FLAG_TIMESTAMP_BIT, &mock->base.flags);
+	dma_fence_unlock_irqrestore(&mock->base, flags);
+
+	KUNIT_EXPECT_TRUE(test, blocked);
+	KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+	KUNIT_EXPECT_EQ(test, question->timestamp, 4711);
+	mock_retire_and_put(mock);
+#else
+	kunit_skip(test, "nobody is preempted with a fence lock held");
+#endif
 }
 
 static void expect_names(struct kunit *test, struct dma_fence *fence,
@@ -1918,6 +2196,12 @@ static void container_desc(const struct container_case *c, char *desc)
 
 KUNIT_ARRAY_PARAM(containers, container_cases, container_desc);
 
+static const struct container_case file_info_cases[] = {
+	{ ARRAY, WAY_C }, { CHAIN, WAY_C },
+};
+
+KUNIT_ARRAY_PARAM(file_infos, file_info_cases, container_desc);
+
 /* Take references to the members for the container. */
 static struct dma_fence *create_container(enum container container,
 					  struct dma_fence *first,
@@ -2011,6 +2295,78 @@ static void test_container(struct kunit *test)
 		expect_contract(test, issuer);
 
 	dma_fence_put(container);
+}
+
+struct held {
+	struct dma_fence *fence;
+	bool locked;
+};
+
+static void hold_lock(void *arg)
+{
+	struct held *held = arg;
+	unsigned long flags;
+
+	dma_fence_lock_irqsave(held->fence, flags);
+	WRITE_ONCE(held->locked, true);
+	spin_until(false, HOST_NS);
+	dma_fence_unlock_irqrestore(held->fence, flags);
+}
+
+/*
+ * SYNC_IOC_FILE_INFO says of a container whose fences are done that it is, also
+ * if somebody has the lock of one of them, and whether or not it has room for
+ * what there is to say of each.
+ */
+static void test_file_info(struct kunit *test)
+{
+	const struct container_case *c = test->param_value;
+	struct sync_file_info info = {};
+	struct dma_fence *container;
+	struct sync_file *sync_file;
+	struct mock_fence *mock[2];
+	struct mock_issuer *issuer;
+	struct remote *remote;
+	struct held *held;
+	unsigned long user;
+	int i;
+
+	require_locked_ops(test);
+	if (!IS_ENABLED(CONFIG_SYNC_FILE))
+		kunit_skip(test, "requires sync_files");
+	user = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!user || IS_ERR_VALUE(user))
+		kunit_skip(test, "requires memory of userspace");
+
+	issuer = mock_issuer(test);
+	held = shared_zalloc(test, sizeof(*held));
+	remote = remote_start(test);
+	for (i = 0; i < 2; i++) {
+		mock[i] = mock_fence(issuer, &mock_ops, NULL);
+		KUNIT_ASSERT_NOT_NULL(test, mock[i]);
+		mock[i]->data->finished = true;
+	}
+	container = create_container(c->container, &mock[0]->base, &mock[1]->base);
+	KUNIT_ASSERT_NOT_NULL(test, container);
+	sync_file = sync_file_create(container);
+	KUNIT_ASSERT_NOT_NULL(test, sync_file);
+
+	held->fence = &mock[1]->base;
+	remote_call(remote, hold_lock, held);
+	KUNIT_EXPECT_TRUE(test, spin_until(READ_ONCE(held->locked), ANSWER_NS));
+	KUNIT_EXPECT_EQ(test, 0, copy_to_user((void __user *)user, &info, sizeof(info)));
+	KUNIT_EXPECT_EQ(test, 0, sync_file->file->f_op->unlocked_ioctl(sync_file->file,
+								       SYNC_IOC_FILE_INFO,
+								       user));
+	KUNIT_EXPECT_EQ(test, 0, copy_from_user(&info, (void __user *)user, sizeof(info)));
+	KUNIT_EXPECT_EQ(test, info.status, 1);
+	KUNIT_ASSERT_TRUE(test, remote_wait(remote));
+
+	fput(sync_file->file);
+	dma_fence_put(container);
+	for (i = 0; i < 2; i++)
+		mock_retire_and_put(mock[i]);
 }
 
 static const enum way all_ways[] = { WAY_A, WAY_B, WAY_C };
@@ -2134,13 +2490,19 @@ static struct kunit_case dma_fence_ops_cases[] = {
 	KUNIT_CASE(test_set_deadline_only_if_unsignaled),
 	KUNIT_CASE(test_poll_does_not_wait),
 	KUNIT_CASE(test_polls_depend_on_no_other),
+	KUNIT_CASE(test_poll_signals_inside_rcu),
+	KUNIT_CASE(test_polls_are_annotated),
 	KUNIT_CASE(test_no_lock_without_op),
 	KUNIT_CASE(test_no_lock_if_signaled),
+	KUNIT_CASE(test_done_without_extern_lock),
+	KUNIT_CASE(test_removal_waits_for_callback),
+	KUNIT_CASE(test_timestamp_waits_for_lock),
 	KUNIT_CASE(test_names),
 	KUNIT_CASE(test_enable_signaling_once),
 	KUNIT_CASE(test_enable_signaling_fails),
 	KUNIT_CASE(test_get_status),
 	KUNIT_CASE_PARAM(test_container, containers_gen_params),
+	KUNIT_CASE_PARAM(test_file_info, file_infos_gen_params),
 	KUNIT_CASE_PARAM(test_wait_any, ways_gen_params),
 	KUNIT_CASE(test_shared_extern_lock_warns),
 	{}

@@ -39,28 +39,38 @@
  *   a callback to the fence.
  *
  * If the backend brings a lock of its own to dma_fence_init(), that lock must
- * protect fences and nothing else.
+ * protect fences and what belongs to them, such as a list of them. Whoever
+ * creates, polls, names or waits for a fence must not hold it.
  *
- * Whoever polls the fence does not wait for the lock. If it is taken, somebody
- * else polls the fence, signals it, adds a callback or looks at it otherwise, and
- * dma_fence_is_signaled() answers with the signaled bit alone. It may return false
- * then although the op would have said that the fence is done, as the op itself
- * may do at any time. So
+ * dma_fence_is_signaled() only tries to lock the fence:
  *
- * * polls do not queue up. Whoever signals the fence or waits for its lock finds
- *   at most one of them ahead,
- * * one poll out of those that meet gets the lock, asks the op, and signals the
- *   fence for the others. A fence which is signaled by nothing but polls depends
- *   on no other. If fences share an external lock, polls of all of them meet, and
- *   those that lose have to come again,
- * * whoever must know, rather than poll again, calls dma_fence_get_status(). It
- *   waits for the lock and always asks. That is a worker which looks once for
- *   each interrupt what has finished, or code that resets the hardware or submits
- *   a job again unless it has finished. A container polls the fences in it, so
- *   these have to be asked, see dma_fence_unwrap_for_each().
+ * * It returns true if the signaled bit is set.
+ * * Otherwise it returns false if the backend has no signaled op.
+ * * Otherwise it tries to take the lock. If somebody else has it, it returns the
+ *   signaled bit and does not ask the op. On PREEMPT_RT it waits for the lock: the
+ *   caller may have preempted the one that has it, and must lend it its priority.
+ * * With the lock, it returns what the op says, and signals the fence if that is
+ *   true.
  *
- * On PREEMPT_RT a poll waits, too: it may have preempted the one that has the
- * lock, and must then lend it its priority.
+ * So polls do not queue up: whoever signals the fence or waits for its lock finds
+ * at most one of them ahead. In return, true means that the fence has signaled,
+ * and false means nothing:
+ *
+ * * Anybody may have the lock: another poll, which asks the op and signals the
+ *   fence for those that meet it, but also who asks for a name, adds a callback
+ *   or sets a deadline, and does not ask the op. If fences share an external
+ *   lock, so may whoever does that to another one of them.
+ * * A poll may return true for a fence, and then false for an earlier one of the
+ *   same timeline.
+ * * A container polls its fences, so that it may return false when all of them
+ *   are done.
+ *
+ * Whoever polls again and again learns it some time: nobody has the lock for
+ * long. Whoever must know at once calls dma_fence_get_status(), which waits for
+ * the lock and always asks. That is a worker which looks once for each interrupt
+ * what has finished, or code that resets the hardware or submits a job again
+ * unless it has finished. A container polls all the same, so its fences have to
+ * be asked, see dma_fence_unwrap_for_each().
  *
  * What the contract does not promise:
  *
@@ -84,19 +94,6 @@ bool __dma_fence_op_signaled(struct dma_fence *fence);
 void dma_fence_op_set_deadline(struct dma_fence *fence, ktime_t deadline);
 const char *__dma_fence_driver_name(struct dma_fence *fence);
 const char *__dma_fence_timeline_name(struct dma_fence *fence);
-
-/*
- * enable_signaling has always been called under the lock, for all backends:
- * assert it, do not take it.
- */
-static inline bool
-dma_fence_op_enable_signaling(struct dma_fence *fence,
-			      const struct dma_fence_ops *ops)
-{
-	dma_fence_assert_held(fence);
-
-	return ops->enable_signaling(fence);
-}
 
 /*
  * Ask the backend of a fence, whose lock the caller holds, whether it has
@@ -136,8 +133,9 @@ static inline bool dma_fence_op_signaled(struct dma_fence *fence)
 			return signaled;
 		}
 		if (ops->signaled(fence)) {
-			rcu_read_unlock();
+			/* Its lock may be the driver's, which RCU keeps until here. */
 			dma_fence_signal(fence);
+			rcu_read_unlock();
 			return true;
 		}
 	}

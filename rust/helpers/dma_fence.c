@@ -37,6 +37,27 @@ __rust_helper bool rust_helper_dma_fence_trylock_irqsave(struct dma_fence *fence
 	return spin_trylock_irqsave(dma_fence_spinlock(fence), *flags);
 }
 
+/*
+ * As dma_fence_poll_lock() in drivers/dma-buf/dma-fence-ops.c. On PREEMPT_RT the
+ * caller may have preempted the one that has the lock, and must lend it its
+ * priority, but for a lock that it has itself.
+ */
+__rust_helper bool rust_helper_dma_fence_poll_lock_irqsave(struct dma_fence *fence,
+							   unsigned long *flags)
+{
+#ifdef CONFIG_PREEMPT_RT
+	spinlock_t *lock = dma_fence_spinlock(fence);
+
+	if (rt_mutex_owner(&lock->lock) == current)
+		return false;
+
+	spin_lock_irqsave(lock, *flags);
+	return true;
+#else
+	return spin_trylock_irqsave(dma_fence_spinlock(fence), *flags);
+#endif
+}
+
 __rust_helper
 void rust_helper_dma_fence_unlock_irqrestore(struct dma_fence *fence,
 					     unsigned long flags)

@@ -53,8 +53,9 @@ pub(super) unsafe fn signaled(
 ///
 /// This core calls the op with the lock held in `dma_fence_get_status()` and without it anywhere
 /// else, and does not say which. So only try to take the lock. Where that fails, the caller holds
-/// it, or somebody else signals the fence or is in one of its ops; the contract of the op allows
-/// to answer "not yet".
+/// it, or somebody else has it; the contract of the op allows to answer "not yet". With
+/// PREEMPT_RT, wait for the lock unless it is the caller who holds it: the other one may have
+/// been preempted by a caller that polls until the fence is done, and gets its priority.
 ///
 /// Returns whether `op` found the fence done. It is signaled by then, in the critical section that
 /// `op` ran in, so that nobody else can signal it with another result in between.
@@ -71,7 +72,7 @@ pub(super) unsafe fn signaled(
     let mut flags = 0;
 
     // SAFETY: By the safety requirements `fence` is valid.
-    if !unsafe { bindings::dma_fence_trylock_irqsave(fence, &mut flags) } {
+    if !unsafe { bindings::dma_fence_poll_lock_irqsave(fence, &mut flags) } {
         return false;
     }
 
