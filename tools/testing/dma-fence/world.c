@@ -130,7 +130,7 @@ MAKE_OPS(legacy, enter_legacy);
 static void release(struct dma_fence *fence)
 {
 	lockdep_assert_not_held(dma_fence_spinlock(fence));
-	to_job(fence)->released++;
+	kfree(to_job(fence)->resource);
 	dma_fence_free(fence);
 }
 
@@ -156,8 +156,10 @@ static const struct dma_fence_ops *ops_of(enum backend backend, struct job *job)
 		ops->signaled = NULL;
 		ops->set_deadline = NULL;
 	}
-	if (backend & RELEASE)
+	if (backend & RELEASE) {
 		ops->release = release;
+		job->resource = kmalloc(8, GFP_KERNEL);
+	}
 	if (backend & WAIT)
 		ops->wait = wait_op;
 	/* The series names the exception: first the locked ones, at its end those that are not. */
@@ -169,17 +171,18 @@ static const struct dma_fence_ops *ops_of(enum backend backend, struct job *job)
 	return ops;
 }
 
-static struct job *new(enum backend backend, spinlock_t *lock)
+static struct job *new(enum backend kind, spinlock_t *lock)
 {
 	struct job *new = kzalloc_obj(*new);
 
 	new->payload = kzalloc_obj(*new->payload);
 	new->name = kzalloc(8, GFP_KERNEL);
-	if (backend & EXTERNAL) {
-		lock = new->lock = kmalloc_obj(*new->lock);
-		spin_lock_init(new->lock);
+	if (kind & EXTERNAL) {
+		lock = kmalloc_obj(*lock);
+		spin_lock_init(lock);
+		new->lock = lock;
 	}
-	dma_fence_init(&new->fence, ops_of(backend, new), lock, dma_fence_context_alloc(1), 1);
+	dma_fence_init(&new->fence, ops_of(kind, new), lock, dma_fence_context_alloc(1), 1);
 	new->public = true;
 	return new;
 }

@@ -36,7 +36,7 @@ struct job {
 	void (*in_op)(struct job *job);	/* what ops do besides, or NULL */
 	spinlock_t *lock;	/* an external one */
 	int called;		/* callbacks that ran */
-	int released;		/* calls of release */
+	void *resource;		/* which release frees, or NULL */
 };
 
 /* Which job a scenario is about. Others are its own. */
@@ -49,7 +49,7 @@ enum backend {
 	PLAIN = 4,		/* or'ed: no signaled, enable_signaling, set_deadline */
 	RELEASE = 8,		/* or'ed: release, so that the ops stay attached */
 	WAIT = 16,		/* or'ed: wait, likewise */
-	MODULE = 32,		/* or'ed: the ops go a grace period after the fence has signaled */
+	MODULE = 32,		/* or'ed: the ops go a grace period after signaling */
 };
 
 struct job *job_new(enum backend backend);
@@ -103,5 +103,15 @@ void count(struct dma_fence *fence, struct dma_fence_cb *cb);
 
 /* Spins until somebody has set *@flag. Not on PREEMPT_RT. */
 void spin_until(const int *flag);
+
+/*
+ * Whoever finds a fence signaled reads its timestamp. The unmodified core spins until that is
+ * there, which is of no use on PREEMPT_RT for who has preempted the task that is to write it.
+ */
+#ifdef EXPLORE_LOCKED_OPS
+#define SPINS_ON_RT .rt = NULL
+#else
+#define SPINS_ON_RT .rt = "spins for a task"
+#endif
 
 #endif /* WORLD_H */

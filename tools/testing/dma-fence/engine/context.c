@@ -7,7 +7,7 @@
  */
 #include "engine.h"
 
-#define WAITING 64
+#define WAITING 256
 
 /* Something that waits for the end of a grace period. */
 struct waiting {

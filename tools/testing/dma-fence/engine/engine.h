@@ -52,6 +52,7 @@ struct op {
 	uintptr_t pc;
 	const char *what;	/* for people, or NULL: the line of source says it */
 	bool plain;		/* neither atomic nor volatile */
+	bool frees;		/* no order is asked of marked accesses before */
 	bool conditional;	/* writes only if this is there: cmpxchg() */
 	uint64_t expected;
 };

@@ -314,8 +314,13 @@ void explore_write(const volatile void *p, size_t size, uint64_t bits, uintptr_t
 
 void explore_write_if(const volatile void *p, size_t size, uint64_t old, uintptr_t pc)
 {
-	struct op op = { .kind = OP_WRITE, .addr = (uintptr_t)p, .size = size, .bits = ALL_BITS,
-			 .pc = pc, .conditional = true, .expected = old };
+	struct op op = { .kind = OP_WRITE,
+			 .addr = (uintptr_t)p,
+			 .size = size,
+			 .bits = ALL_BITS,
+			 .pc = pc,
+			 .conditional = true,
+			 .expected = old };
 
 	access(&op);
 }
@@ -343,12 +348,15 @@ void explore_word(enum op_kind kind, int which, uintptr_t pc)
 void explore_free(const void *p, uintptr_t pc)
 {
 	const struct object *object = object_at((uintptr_t)p);
+	struct op op = { .kind = OP_WRITE, .addr = (uintptr_t)p, .bits = ALL_BITS, .pc = pc,
+			 .plain = true, .frees = true };
 
 	if (!p)
 		return;
 	run.pc = pc;
 	explore_assert(object && object->addr == (uintptr_t)p, "free of what is no object");
-	access_bits(OP_WRITE, p, object->size, ALL_BITS, pc, true);
+	op.size = object->size;
+	access(&op);
 	memory_freed((uintptr_t)p, pc);
 }
 
@@ -573,13 +581,14 @@ uint32_t *memory_released(uintptr_t addr)
 	return released[g->released];
 }
 
-static void check_order(struct granule *g, int task, enum op_kind kind, uint64_t bits, bool plain)
+static void check_order(struct granule *g, int task, enum op_kind kind, const struct op *op)
 {
 	for (int i = *records_of(g); i != NO_RECORD; i = records[i].next) {
 		const struct record *r = &records[i];
 
-		if (r->task != task && (r->bits & bits) && (plain || r->plain) &&
-		    kinds_conflict(kind, r->kind) && tasks[task].sync[r->task] <= (uint32_t)r->step)
+		if (r->task != task && (r->bits & op->bits) &&
+		    (r->plain || (op->plain && !op->frees)) && kinds_conflict(kind, r->kind) &&
+		    tasks[task].sync[r->task] <= (uint32_t)r->step)
 			data_race(r->task);
 	}
 }
@@ -636,7 +645,7 @@ void memory_step(struct node *node)
 				if (r && !ordered(node->task, r))
 					race(r->step, node->task);
 			}
-			check_order(&granules[g], node->task, kind, node->op.bits, node->op.plain);
+			check_order(&granules[g], node->task, kind, &node->op);
 			step_on(&granules[g], node->task, step, kind, node->op.bits,
 				node->op.plain);
 		}

@@ -23,7 +23,7 @@ static struct place places[LINES];
 /* Headers that nobody wants to be shown. */
 static bool is_plumbing(const char *file)
 {
-	static const char * const names[] = {
+	static const char *const names[] = {
 		"/shim/", "/engine/", "/list.h", "/kref.h", "/library/core/", "/kernel/sync/",
 	};
 
@@ -56,7 +56,8 @@ static void look_up(const uintptr_t *pcs, int count, int functions)
 	bool found = false;
 	FILE *pipe;
 
-	used = snprintf(command, sizeof(command), "addr2line -a -C -f -i -e /proc/%d/exe", getpid());
+	used = snprintf(command, sizeof(command), "addr2line -a -C -f -i -e /proc/%d/exe",
+			getpid());
 	for (int k = 0; k < count; k++)
 		used += snprintf(command + used, sizeof(command) - used, " %#lx", pcs[k] - 1);
 	snprintf(command + used, sizeof(command) - used, " 2>/dev/null");
@@ -77,7 +78,7 @@ static void look_up(const uintptr_t *pcs, int count, int functions)
 		snprintf(function, sizeof(function), "%.63s", short_name(line));
 		if (i < 0 || !fgets(line, sizeof(line), pipe))
 			break;
-		line[strcspn(line, " \n")] = '\0';
+		line[strcspn(line, "\n ")] = '\0';
 		colon = strrchr(line, ':');
 		if ((found && i >= functions) || !colon)
 			continue;

@@ -212,7 +212,10 @@ void race(int earlier, int task)
 	if (bound != ALL)
 		return;
 
-	/* Steps from there on that do not depend on the earlier one: the first of a task, if it needs no other. */
+	/*
+	 * Steps from there on that do not depend on the earlier one: the first of a task, if it
+	 * needs no other.
+	 */
 	for (int i = earlier + 1; i < depth; i++) {
 		const struct node *n = &nodes[i];
 		bool last = i == depth - 1, first = true;
@@ -304,7 +307,7 @@ static void run_task(void *arg)
 /* Returns false if something was violated. */
 static bool execute(void)
 {
-	static const char * const names[] = { "A", "B", "C", "D" };
+	static const char *const names[] = { "A", "B", "C", "D" };
 	const struct scenario *s = run.scenario;
 	int count = 0;
 

@@ -31,9 +31,9 @@ static void trampoline(int id)
 	t->fn(t->arg);
 
 	t->done = true;
+	explore_assert(!t->irqs_off, "%s ends with interrupts disabled", t->name);
 	explore_assert(!t->lock_count, "%s ends with a lock held", t->name);
 	explore_assert(!t->rcu_depth, "%s ends inside of rcu_read_lock()", t->name);
-	explore_assert(!t->irqs_off, "%s ends with interrupts disabled", t->name);
 	explore_assert(!t->preempt_off, "%s ends with preemption disabled", t->name);
 	explore_assert(!t->signalling, "%s ends inside of dma_fence_begin_signalling()", t->name);
 	point(&(struct op){ OP_NONE });

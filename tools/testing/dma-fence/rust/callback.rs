@@ -202,10 +202,7 @@ static OTHER_CONSUMER: Slot<ARef<DmaFence>> = Slot::new();
 
 fn setup_polls() -> Result {
     setup()?;
-    POLLS.put(try_register(
-        WATCH[0].get(),
-        Polls(WATCH[0].get().clone()),
-    )?);
+    POLLS.put(try_register(WATCH[0].get(), Polls(WATCH[0].get().clone()))?);
     Ok(())
 }
 
@@ -299,10 +296,7 @@ unsafe extern "C" fn has_signaled() -> bool {
 }
 
 fn sleep() {
-    match try_register(
-        CONSUMERS[0].get(),
-        WakeTask::new(ARef::from(&**current!())),
-    ) {
+    match try_register(CONSUMERS[0].get(), WakeTask::new(ARef::from(&**current!()))) {
         Ok(_registration) => wait_event(has_signaled),
         Err(error) => promise!(matches!(error, CallbackError::AlreadySignaled(_))),
     }

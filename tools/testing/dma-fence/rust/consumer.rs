@@ -111,7 +111,9 @@ fn describe() {
     let mut file = core::mem::MaybeUninit::<bindings::seq_file>::zeroed();
 
     // SAFETY: Nothing is written to it here.
-    CONSUMERS[0].get().describe(unsafe { SeqFile::from_raw(file.as_mut_ptr()) });
+    CONSUMERS[0]
+        .get()
+        .describe(unsafe { SeqFile::from_raw(file.as_mut_ptr()) });
 }
 
 fn check_pending() {

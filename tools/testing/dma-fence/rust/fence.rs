@@ -5,7 +5,7 @@
 use crate::{scenario::*, world::*};
 use kernel::{
     bindings,
-    dma_fence::{Fence, FenceAllocation, FenceContext, FenceOps},
+    dma_fence::{Fence, FenceAllocation, FenceContext},
     prelude::*,
 };
 
@@ -69,6 +69,32 @@ fn setup_last() -> Result {
         slot.put(fence.to_dma_fence());
     }
     FENCE.put(fence);
+    Ok(())
+}
+
+// Userspace may be able to bring a driver to drop fences again and again.
+
+fn drop_first() {
+    drop(FENCES[0].take());
+}
+
+fn drop_second() {
+    drop(FENCES[1].take());
+}
+
+fn check_reported() {
+    promise!(printed() == 1);
+    promise!(WATCH[0].get().status() == Some(Err(ECANCELED)));
+    promise!(WATCH[1].get().status() == Some(Err(ECANCELED)));
+    promise!(DROPPED[0].get() == 1 && DROPPED[1].get() == 1);
+    clear();
+}
+
+fn setup_two_watched() -> Result {
+    for (number, slot) in FENCES.iter().enumerate() {
+        slot.put(watched(Job::new(number)?)?);
+    }
+    printed();
     Ok(())
 }
 
@@ -145,7 +171,9 @@ fn check_first() {
 }
 
 fn check_both() {
-    let seqnos = FENCES.each_ref().map(|fence| fence.get().as_dma_fence().seqno());
+    let seqnos = FENCES
+        .each_ref()
+        .map(|fence| fence.get().as_dma_fence().seqno());
 
     promise!(seqnos == [1, 2] || seqnos == [2, 1]);
     for fence in &FENCES {
@@ -159,19 +187,25 @@ fn check_both() {
 
 fn numbers() {
     let ring = RING.take().starting_at(0x1000);
-    let first = ring.new_fence(Job::unwatched(0).unwrap(), GFP_KERNEL).unwrap();
+    let first = ring
+        .new_fence(Job::unwatched(0).unwrap(), GFP_KERNEL)
+        .unwrap();
 
     promise!(first.as_dma_fence().seqno() == 0x1000);
 
     // Those that have been handed out are not handed out again.
     let ring = ring.starting_at(5);
-    let second = ring.new_fence(Job::unwatched(1).unwrap(), GFP_KERNEL).unwrap();
+    let second = ring
+        .new_fence(Job::unwatched(1).unwrap(), GFP_KERNEL)
+        .unwrap();
 
     promise!(second.as_dma_fence().seqno() == 0x1001);
 
     // They have 64 bits.
     let ring = ring.starting_at(0x1_0000_1000);
-    let third = ring.new_fence(Job::unwatched(2).unwrap(), GFP_KERNEL).unwrap();
+    let third = ring
+        .new_fence(Job::unwatched(2).unwrap(), GFP_KERNEL)
+        .unwrap();
 
     promise!(third.as_dma_fence().seqno() == 0x1_0000_1000);
     promise!(third.as_dma_fence().is_later(first.as_dma_fence()));
@@ -179,16 +213,30 @@ fn numbers() {
     promise!(!second.as_dma_fence().is_later(third.as_dma_fence()));
     promise!(second.as_dma_fence().is_later(first.as_dma_fence()));
     promise!(!second.as_dma_fence().is_later(second.as_dma_fence()));
-    promise!(second.as_dma_fence().is_later_or_same(second.as_dma_fence()));
+    promise!(second
+        .as_dma_fence()
+        .is_later_or_same(second.as_dma_fence()));
+
+    // They do not wrap around.
+    let ring = ring.starting_at(u64::MAX);
+    let fourth = ring
+        .new_fence(Job::unwatched(3).unwrap(), GFP_KERNEL)
+        .unwrap();
+
+    promise!(fourth.as_dma_fence().seqno() == 1 << 63);
+    promise!(fourth.as_dma_fence().is_later(third.as_dma_fence()));
 
     // Others are not compared.
-    let other = context().unwrap();
-    let fourth = other.new_fence(Job::unwatched(3).unwrap(), GFP_KERNEL).unwrap();
+    let context = FenceContext::new(c"other", GFP_KERNEL).unwrap();
+    let other = context
+        .starting_at(1 << 62)
+        .new_fence(Bare, GFP_KERNEL)
+        .unwrap();
 
-    promise!(other.context() != ring.context());
-    promise!(fourth.as_dma_fence().context() == other.context());
-    promise!(!fourth.as_dma_fence().is_later(first.as_dma_fence()));
-    promise!(!third.as_dma_fence().is_later(fourth.as_dma_fence()));
+    promise!(other.as_dma_fence().context() != ring.context());
+    promise!(!other.as_dma_fence().is_later(third.as_dma_fence()));
+    promise!(!fourth.as_dma_fence().is_later(other.as_dma_fence()));
+    other.signal(Ok(()));
     for fence in [first, second, third, fourth] {
         fence.signal(Ok(()));
     }
@@ -229,13 +277,6 @@ fn check_two() {
 }
 
 // A payload without ops.
-
-struct Bare;
-
-#[vtable]
-impl FenceOps for Bare {
-    const DRIVER_NAME: &'static CStr = c"bare";
-}
 
 static BARE: Slot<Fence<Bare>> = Slot::new();
 
@@ -308,6 +349,8 @@ scenarios! { RUST_FENCE_SCENARIOS:
     // Its end.
     "fence/drop": "a fence that is dropped signals ECANCELED",
         setup, [issuer_drops, poll], check_canceled;
+    "fence/drop/two": "drops are reported once a second at most",
+        setup_two_watched, [drop_first, drop_second], check_reported;
     "fence/drop/wait": "a fence that is dropped signals ECANCELED",
         setup, [issuer_drops, wait], check_canceled;
     "fence/take": "signal_and_take() returns the payload, which no op uses any more",

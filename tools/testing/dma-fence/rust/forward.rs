@@ -3,11 +3,12 @@
 //! A fence that stands for another one: it signals after that, with its result. When is up to the
 //! crate, so only `check`, which comes after all that was queued, can say that it has.
 
-use crate::{scenario::*, world::*};
+use crate::{consumer::setup_stub, scenario::*, world::*};
 use kernel::{
-    dma_fence::{CallbackError, DmaFence, Fence, FenceCallbackRegistration, Forward},
+    dma_fence::{CallbackError, DmaFence, Fence, FenceArray, FenceCallbackRegistration, Forward},
     prelude::*,
     sync::aref::ARef,
+    time::Instant,
 };
 
 type Registration = Pin<KBox<FenceCallbackRegistration<Forward<Job>>>>;
@@ -17,24 +18,36 @@ static REGISTRATIONS: [Slot<Registration>; 2] = [const { Slot::new() }; 2];
 static PROXIES: [Slot<Fence<Job>>; 2] = [const { Slot::new() }; 2];
 static PROXY_CONSUMERS: [Slot<ARef<DmaFence>>; 2] = [const { Slot::new() }; 2];
 
+/// It is not signaled under the lock of the fence.
+fn unlocked() {
+    promise!(!is_locked(WATCH[0].get()));
+}
+
+/// So its driver may pass a deadline on.
+fn pass_on() {
+    WATCH[0].get().set_deadline(Instant::now());
+}
+
 fn setup_proxy(number: usize) -> Result {
-    let proxy = watched(Job::new(1 + number)?)?;
+    let job = Job::new(1 + number)?;
+    let proxy = watched(job.when_dropped(unlocked).when_asked(pass_on))?;
 
     PROXY_CONSUMERS[number].put(proxy.to_dma_fence());
     PROXIES[number].put(proxy);
     Ok(())
 }
 
-fn register(number: usize) {
+/// Registers a proxy with the fence of a job.
+fn register(number: usize, job: usize) {
     let forward = Forward::new(PROXIES[number].take());
-    let fence = WATCH[number].get().clone();
+    let fence = WATCH[job].get().clone();
 
     match KBox::try_pin_init(FenceCallbackRegistration::new(fence, forward), GFP_KERNEL) {
         Ok(registration) => REGISTRATIONS[number].put(registration),
         Err(CallbackError::AlreadySignaled(forward)) => {
             let proxy = forward.into_fence().unwrap();
 
-            proxy.signal(WATCH[number].get().status().unwrap());
+            proxy.signal(WATCH[job].get().status().unwrap());
         }
         Err(_) => violation(c"a callback was refused for no reason"),
     }
@@ -47,33 +60,40 @@ fn setup_unregistered() -> Result {
 
 fn setup_registered() -> Result {
     setup_unregistered()?;
-    register(0);
+    register(0, 0);
     Ok(())
 }
 
 fn setup_registered_done() -> Result {
     setup_done()?;
     setup_proxy(0)?;
-    register(0);
+    register(0, 0);
+    Ok(())
+}
+
+fn setup_two() -> Result {
+    setup_registered()?;
+    setup_proxy(1)?;
+    register(1, 0);
     Ok(())
 }
 
 fn setup_chain() -> Result {
     setup_registered()?;
     setup_proxy(1)?;
-    register(1);
+    register(1, 1);
     Ok(())
 }
 
 fn setup_chain_done() -> Result {
     setup_registered_done()?;
     setup_proxy(1)?;
-    register(1);
+    register(1, 1);
     Ok(())
 }
 
 fn register_first() {
-    register(0);
+    register(0, 0);
 }
 
 fn drop_registration() {
@@ -101,9 +121,16 @@ fn wait_for_proxy() {
     promise!(WATCH[0].get().has_signaled());
 }
 
-fn wait_for_second() {
-    promise!(PROXY_CONSUMERS[1].get().wait().is_ok());
-    promise!(WATCH[1].get().has_signaled());
+fn issuer_fails() {
+    FENCE.take().signal(Err(EFAULT));
+}
+
+/// Those that stand for the same fence signal in the order in which they were registered, and a
+/// proxy of a proxy after that.
+fn observe_order() {
+    if PROXY_CONSUMERS[1].get().has_signaled() {
+        promise!(WATCH[1].get().has_signaled());
+    }
 }
 
 /// It signals after the fence.
@@ -118,8 +145,18 @@ fn clear_proxies() {
     PROXY_CONSUMERS.iter().for_each(Slot::clear);
 }
 
-/// All that there are have the result of the fence.
 fn check_forwarded() {
+    check_results();
+    check_either();
+}
+
+fn check_forwarded_fault() {
+    check_results();
+    check_fault();
+}
+
+/// All that there are have the result of the fence.
+fn check_results() {
     clear_proxies();
     for (number, proxy) in WATCH.iter().enumerate().skip(1) {
         if let Some(proxy) = proxy.try_get() {
@@ -127,7 +164,6 @@ fn check_forwarded() {
             promise!(DROPPED[number].get() == 1);
         }
     }
-    check_either();
 }
 
 fn check_forwarded_by_op() {
@@ -149,28 +185,64 @@ fn check_forwarded_maybe() {
     check_ok();
 }
 
-/// A proxy of itself is no deadlock, whatever comes of it.
-fn forward_to_itself() {
-    let fence = FENCE.take();
-    let itself = fence.to_dma_fence();
+/// Tries to register a proxy with what cannot signal before it. Returns it.
+fn refused(fence: &DmaFence, proxy: Fence<Job>) -> Fence<Job> {
+    let forward = Forward::new(proxy);
 
-    drop(KBox::try_pin_init(
-        FenceCallbackRegistration::new(itself.clone(), Forward::new(fence)),
-        GFP_KERNEL,
-    ));
-    promise!(itself.has_signaled());
+    match KBox::try_pin_init(FenceCallbackRegistration::new(fence, forward), GFP_KERNEL) {
+        Err(CallbackError::Deadlock(forward)) => forward.into_fence().unwrap(),
+        _ => violation(c"a proxy waits for itself"),
+    }
 }
 
-fn forward_to_itself_and_poll() {
-    let fence = FENCE.take();
-    let itself = fence.to_dma_fence();
-    let registration = KBox::try_pin_init(
-        FenceCallbackRegistration::new(itself.clone(), Forward::new(fence)),
-        GFP_KERNEL,
-    );
+fn forward_to_itself() {
+    let array = array_of(FENCE.get());
+    let proxy = refused(WATCH[0].get(), FENCE.take());
+    let proxy = refused(&array, proxy);
 
-    promise!(itself.is_signaled());
-    drop(registration);
+    proxy.signal(Ok(()));
+    promise!(array.is_signaled());
+}
+
+fn array_of(fence: &Fence<Job>) -> ARef<FenceArray> {
+    let mut fences = KVec::new();
+
+    fences.push(DmaFence::stub(), GFP_KERNEL).unwrap();
+    fences.push(fence.to_dma_fence(), GFP_KERNEL).unwrap();
+    FenceArray::all(fences).unwrap()
+}
+
+fn setup_itself() -> Result {
+    setup_stub()?;
+    setup()
+}
+
+/// Two proxies stand for each other.
+fn setup_circle() -> Result {
+    setup()?;
+    setup_proxy(0)?;
+    setup_proxy(1)?;
+    register(0, 2);
+    register(1, 1);
+    Ok(())
+}
+
+fn drop_second_registration() {
+    REGISTRATIONS[1].clear();
+}
+
+fn check_circle() {
+    clear_proxies();
+    for number in [1, 2] {
+        promise!(WATCH[number].get().status() == Some(Err(ECANCELED)));
+        promise!(DROPPED[number].get() == 1);
+    }
+    FENCE.take().signal(Ok(()));
+    check_ok();
+}
+
+fn deadline_of_proxy() {
+    PROXY_CONSUMERS[0].get().set_deadline(Instant::now());
 }
 
 scenarios! { RUST_FORWARD_SCENARIOS:
@@ -184,6 +256,14 @@ scenarios! { RUST_FORWARD_SCENARIOS:
         setup_registered, [issuer, wait_for_proxy], check_forwarded;
     "forward/irq": "a proxy signals after the fence, with its result",
         setup_registered, [poll_proxy, issuer], check_forwarded, irq = true;
+    "forward/error": "a proxy signals after the fence, with its result",
+        setup_registered, [issuer_fails, poll_proxy], check_forwarded_fault;
+    "forward/two": "all that stand for the fence signal, in order",
+        setup_two, [issuer, observe_order], check_forwarded;
+    "forward/two/error": "all that stand for the fence signal, in order",
+        setup_two, [issuer_fails, observe_order], check_forwarded_fault;
+    "forward/two/poll": "all that stand for the fence signal, in order",
+        setup_two, [issuer, poll_proxy], check_forwarded;
     "forward/C": "the fence may signal because of its ops",
         setup_registered_done, [poll, poll_proxy], check_forwarded_by_op;
     "forward/drop": "a proxy whose registration is dropped is canceled",
@@ -191,13 +271,15 @@ scenarios! { RUST_FORWARD_SCENARIOS:
     "forward/take": "a proxy that was taken back is the driver's again",
         setup_registered, [issuer, take_proxy], check_forwarded_maybe;
     "forward/chain": "a proxy may stand for a proxy",
-        setup_chain, [issuer, wait_for_second], check_forwarded;
+        setup_chain, [issuer, observe_order], check_forwarded;
     "forward/chain/poll": "a proxy may stand for a proxy",
         setup_chain, [issuer, poll_proxy], check_forwarded;
     "forward/chain/C": "the fence may signal because of its ops",
         setup_chain_done, [poll, poll_proxy], check_forwarded_by_op;
-    "forward/itself": "a proxy of itself is no deadlock",
-        setup, [forward_to_itself], check;
-    "forward/itself/poll": "a proxy of itself is no deadlock",
-        setup_done, [forward_to_itself_and_poll], check;
+    "forward/deadline": "the ops of a proxy may pass a deadline on",
+        setup_registered, [issuer, deadline_of_proxy], check_forwarded;
+    "forward/itself": "a proxy is not accepted for itself, nor for an array that it is in",
+        setup_itself, [forward_to_itself], check_ok;
+    "forward/circle": "proxies that stand for each other wait until a registration is dropped",
+        setup_circle, [drop_second_registration, poll_proxy], check_circle;
 }

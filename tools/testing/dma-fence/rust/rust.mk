@@ -50,7 +50,7 @@ $(RUST)/libexplore.rlib: $(RUST)/libkernel.rlib $(rust_sources)
 
 $(O)/rust/%.o: $(SRCTREE)/rust/helpers/%.c $(O)/include/made
 	@mkdir -p $(@D)
-	$(CC) $(INSTRUMENTED) -D__rust_helper= -w -c -o $@ $<
+	$(CC) $(INSTRUMENTED) -D__rust_helper= -Werror=implicit-function-declaration -c -o $@ $<
 
 $(O)/rust/shim.o: shim/rust.c $(O)/include/made
 	@mkdir -p $(@D)

@@ -108,6 +108,7 @@ extern "C" {
     fn unseen_signaled(fence: *const bindings::dma_fence) -> bool;
     fn unseen_locked(fence: *const bindings::dma_fence) -> bool;
     fn unseen_add(count: *mut i32, n: i32) -> i32;
+    fn unseen_printed() -> i32;
 }
 
 /// Ends the execution with a violation.
@@ -132,6 +133,12 @@ pub fn has_signaled_unseen(fence: &DmaFence) -> bool {
 pub fn is_locked(fence: &DmaFence) -> bool {
     // SAFETY: The fence is valid.
     unsafe { unseen_locked(fence.as_raw()) }
+}
+
+/// How many messages there were since this was last asked.
+pub fn printed() -> i32 {
+    // SAFETY: It has no requirements.
+    unsafe { unseen_printed() }
 }
 
 /// A promise that must hold.

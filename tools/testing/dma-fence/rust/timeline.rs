@@ -351,10 +351,25 @@ fn check_set_error() {
     check_dropped_first();
 }
 
+/// A fence that the context has issued before there was a timeline.
+fn set_error_earlier() {
+    let context = context().unwrap();
+    let before = context
+        .new_fence(Job::unwatched(0).unwrap(), GFP_KERNEL)
+        .unwrap();
+    let (ring, signaler) = Timeline::new(context, GFP_KERNEL).unwrap();
+
+    promise!(ring.set_error(before.as_dma_fence(), EFAULT) == Err(EINVAL));
+    promise!(ring.last().is_none() && signaler.first().is_none());
+    before.signal(Ok(()));
+}
+
 /// Of two fences the second one fails, and one of another timeline is none of its business.
 fn set_error_second() {
     let other = context().unwrap();
-    let other = other.new_fence(Job::unwatched(2).unwrap(), GFP_KERNEL).unwrap();
+    let other = other
+        .new_fence(Job::unwatched(2).unwrap(), GFP_KERNEL)
+        .unwrap();
 
     promise!(RINGS[1].get().set_error(WATCH[1].get(), EFAULT) == Ok(()));
     promise!(RINGS[1].get().set_error(WATCH[1].get(), EBUSY) == Ok(()));
@@ -404,13 +419,69 @@ fn numbers() {
     promise!(signaler.extend_seqno(0) == Some(0x1_0000_0000));
     promise!(ring.context() == first.context());
 
-    // At the end of all numbers.
+    // As late as possible.
     let (ring, signaler) = timeline_at(u64::MAX);
     let third = submit(&ring, 2);
 
-    promise!(third.seqno() == u64::MAX);
-    promise!(signaler.extend_seqno(u32::MAX) == Some(u64::MAX));
-    promise!(signaler.extend_seqno(0).is_none());
+    promise!(third.seqno() >= 1 << 63);
+    promise!(signaler.extend_seqno(third.seqno() as u32) == Some(third.seqno()));
+    promise!(signaler
+        .extend_seqno((third.seqno() as u32).wrapping_add(1))
+        .is_none());
+}
+
+// So many that the signaler lets go of the lock in between.
+
+const MANY: usize = 66;
+
+static LONG_RINGS: [Slot<Timeline<Bare>>; 2] = [const { Slot::new() }; 2];
+static LONG_SIGNALER: Slot<TimelineSignaler<Bare>> = Slot::new();
+/// All of them, so that none is freed in a task, which would make schedules.
+static LONG: Slot<KVec<ARef<DmaFence>>> = Slot::new();
+
+fn submit_long(ring: usize) -> ARef<DmaFence> {
+    let allocation = FenceAllocation::new(GFP_KERNEL).unwrap();
+
+    LONG_RINGS[ring].get().submit(allocation, Bare)
+}
+
+fn setup_long() -> Result {
+    let (ring, signaler) = Timeline::new(FenceContext::new(c"long", GFP_KERNEL)?, GFP_KERNEL)?;
+
+    for slot in &LONG_RINGS {
+        slot.put(ring.clone());
+    }
+    LONG_SIGNALER.put(signaler);
+
+    let mut all = KVec::with_capacity(MANY, GFP_KERNEL)?;
+
+    for _ in 0..MANY {
+        all.push(submit_long(0), GFP_KERNEL)?;
+    }
+    WATCH[0].put(all[MANY - 1].clone());
+    LONG.put(all);
+    Ok(())
+}
+
+fn signal_long() {
+    promise!(LONG_SIGNALER.get_mut().signal_up_to(MANY as u64, Ok(())) == MANY);
+    promise!(WATCH[0].get().has_signaled());
+}
+
+fn submit_to_long() {
+    WATCH[1].put(submit_long(1));
+    promise!(WATCH[1].get().seqno() == MANY as u64 + 1);
+    promise!(LONG_RINGS[1].get().last() == Some(WATCH[1].get().clone()));
+}
+
+fn check_long() {
+    promise!(WATCH[0].get().status() == Some(Ok(())));
+    promise!(!WATCH[1].get().has_signaled());
+    LONG_SIGNALER.clear();
+    promise!(WATCH[1].get().status() == Some(Err(ECANCELED)));
+    LONG_RINGS.iter().for_each(Slot::clear);
+    LONG.clear();
+    clear();
 }
 
 // A reset, and an interrupt handler.
@@ -521,6 +592,10 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
         setup_empty, [drop_signaler, submit_using], check_submitted_canceled;
     "timeline/submit/making": "nothing of the driver runs under the lock of the list",
         setup_one, [signal_one, submit_making], check_submitted_one;
+    "timeline/long": "all up to a number are signaled, however many these are",
+        setup_long, [signal_long, submit_to_long], check_long;
+    "timeline/long/irq": "all up to a number are signaled, however many these are",
+        setup_long, [submit_to_long, signal_long], check_long, irq = true;
     "timeline/submit/three": "the list is in the order of the numbers, whoever submits",
         setup_one, [signal_one, submit_first, submit_second], check_submitted_after;
 
@@ -551,6 +626,8 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
         setup_one, [set_error, signal_one], check_set_error, irq = true;
     "timeline/set_error/second": "set_error() is for one job among many, and the first one wins",
         setup_two, [set_error_second], clear_timeline;
+    "timeline/set_error/earlier": "set_error() is for the fences of the timeline",
+        setup_nothing, [set_error_earlier], clear_timeline;
     "timeline/numbers": "extend_seqno() knows what the hardware can mean",
         setup_nothing, [numbers], clear_timeline;
 }

@@ -37,6 +37,8 @@ pub struct Job {
     result: Result,
     /// What the driver does when the payload is dropped.
     dropped: fn(),
+    /// What it does in `set_deadline`.
+    asked: fn(),
 }
 
 /// What the ops use.
@@ -56,6 +58,7 @@ impl Job {
             enabled: FenceState::Pending,
             result: Err(EIO),
             dropped: || {},
+            asked: || {},
         })
     }
 
@@ -83,6 +86,12 @@ impl Job {
     /// Lets the driver do something when the payload is dropped.
     pub fn when_dropped(mut self, dropped: fn()) -> Self {
         self.dropped = dropped;
+        self
+    }
+
+    /// Lets the driver do something in `set_deadline`.
+    pub fn when_asked(mut self, asked: fn()) -> Self {
+        self.asked = asked;
         self
     }
 
@@ -136,7 +145,16 @@ impl FenceOps for Job {
         self.op(fence);
         // Nobody asks for the past here.
         promise!(!(deadline - Instant::now()).is_negative());
+        (self.asked)();
     }
+}
+
+/// A payload without ops.
+pub struct Bare;
+
+#[vtable]
+impl FenceOps for Bare {
+    const DRIVER_NAME: &'static CStr = c"bare";
 }
 
 /// The one fence that most scenarios are about.

@@ -99,7 +99,10 @@ fn setup_consumed() -> Result {
     let consumed = KBox::pin_init(XArray::new(AllocKind::Alloc), GFP_KERNEL)?;
 
     setup()?;
-    promise!(consumed.lock().store(0, CONSUMERS[1].take(), GFP_KERNEL).is_ok());
+    promise!(consumed
+        .lock()
+        .store(0, CONSUMERS[1].take(), GFP_KERNEL)
+        .is_ok());
     CONSUMED.put(consumed);
     Ok(())
 }

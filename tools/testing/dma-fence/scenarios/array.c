@@ -6,15 +6,15 @@
  */
 #include "../world.h"
 
-#define PROMISE		"a fence array signals when all of its fences have"
-#define PROMISE_ERROR	"the first error of a member becomes that of the array"
-#define PROMISE_LAST	"an array lives for as long as a callback or an irq_work needs it"
-#define PROMISE_INSIDE	"a callback of a member may poll the array"
+#define PROMISE "a fence array signals when all of its fences have"
+#define PROMISE_ERROR "the first error of a member becomes that of the array"
+#define PROMISE_LAST "an array lives for as long as a callback or an irq_work needs it"
+#define PROMISE_INSIDE "a callback of a member may poll the array"
 
-#define BACKEND		((enum backend)scenario_arg())
+#define BACKEND ((enum backend)scenario_arg())
 
 static struct dma_fence_array *array;
-static bool polled;		/* errors are lost then, as signaled does not look for them */
+static bool polled; /* errors are lost then, as signaled does not look for them */
 
 /* The array takes over the references. */
 static struct dma_fence_array *array_of(struct dma_fence *first, struct dma_fence *second)
@@ -93,7 +93,8 @@ static void put_array(void)
 /* All members have signaled. Whoever was told to say so has. */
 static void check_enabled(void)
 {
-	explore_assert(dma_fence_test_signaled_flag(&array->base), "the array was enabled, and has not signaled");
+	explore_assert(dma_fence_test_signaled_flag(&array->base),
+		       "the array was enabled, and has not signaled");
 	explore_assert(array->base.error <= 0, "the array has no error, but %d", array->base.error);
 	put_array();
 	put_members();
@@ -101,7 +102,8 @@ static void check_enabled(void)
 
 static void check(void)
 {
-	explore_assert(dma_fence_is_signaled(&array->base), "the array says no, and all members have signaled");
+	explore_assert(dma_fence_is_signaled(&array->base),
+		       "the array says no, and all members have signaled");
 	check_enabled();
 }
 
@@ -140,7 +142,8 @@ static void status_of_array(void)
 {
 	int status = dma_fence_get_status(&array->base);
 
-	explore_assert(!status || dma_fence_test_signaled_flag(&array->base), "a status without a signal");
+	explore_assert(!status || dma_fence_test_signaled_flag(&array->base),
+		       "a status without a signal");
 }
 
 static void wait_for_array(void)
@@ -163,6 +166,8 @@ static int called;
 static void count_array(struct dma_fence *fence, struct dma_fence_cb *cb)
 {
 	called++;
+	explore_assert(job_signaled(job) && (!other || job_signaled(other)),
+		       "the array has signaled before its members");
 }
 
 static void add(void)
@@ -174,6 +179,41 @@ static void check_added(void)
 {
 	explore_assert(called == added, "the callback of the array was called %d times", called);
 	check_enabled();
+}
+
+/* It is called without the locks of members, which it may take. */
+static void lock_members(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	count_array(fence, cb);
+	explore_assert(job_status(job) && job_status(other),
+		       "the array has signaled before its members");
+}
+
+static void setup_locks_members(void)
+{
+	setup();
+	added = !dma_fence_add_callback(&array->base, &cb, lock_members);
+}
+
+/* One has signaled before, so that it is counted once: by who enables, or by who polls. */
+static void setup_one_of_two(void)
+{
+	setup();
+	job_finish(job);
+}
+
+static void check_other(void)
+{
+	job_finish(other);
+	check();
+}
+
+static void check_deadline(void)
+{
+	explore_assert(job->payload->deadline == 1 && other->payload->deadline == 1,
+		       "a deadline was not passed on");
+	job_finish(job);
+	check_other();
 }
 
 /* Errors. */
@@ -214,7 +254,8 @@ static void check_errors(void)
 static void wait_for_error(void)
 {
 	wait_for_array();
-	explore_assert(array->base.error == -EIO, "who waits finds the error %d", array->base.error);
+	explore_assert(array->base.error == -EIO, "who waits finds the error %d",
+		       array->base.error);
 }
 
 static void see_error(struct dma_fence *fence, struct dma_fence_cb *cb)
@@ -320,64 +361,189 @@ static void check_one_done(void)
 SCENARIOS(array) = {
 	{ "array/enabled", PROMISE, setup_enabled, { issuer, issuer_of_other }, check_enabled },
 	{ "array/enabled/poll", PROMISE, setup_one_enabled, { issuer, poll_array }, check_enabled },
-	{ "array/enabled/irq", PROMISE, setup_enabled, { issuer, issuer_of_other }, check_enabled, .irq = true },
+	{ "array/enabled/irq",
+	  PROMISE,
+	  setup_enabled,
+	  { issuer, issuer_of_other },
+	  check_enabled,
+	  .irq = true },
 	{ "array/enable", PROMISE, setup, { issuer, issuer_of_other, enable }, check_enabled },
 	{ "array/enable/one", PROMISE, setup_one, { issuer, enable }, check_enabled },
 	{ "array/enable/two", PROMISE, setup_one, { issuer, enable, enable }, check_enabled },
 	{ "array/enable/same", PROMISE, setup_twice_the_same, { issuer, enable }, check_enabled },
 	{ "array/enable/refused", PROMISE, setup_one_refusing, { issuer, enable }, check_enabled },
-	{ "array/enable/external", PROMISE, setup_one, { issuer, enable }, check_enabled, .arg = EXTERNAL },
-	{ "array/enable/legacy", PROMISE, setup_one, { issuer, enable }, check_enabled, .arg = LEGACY },
+	{ "array/enable/external",
+	  PROMISE,
+	  setup_one,
+	  { issuer, enable },
+	  check_enabled,
+	  .arg = EXTERNAL },
+	{ "array/enable/legacy",
+	  PROMISE,
+	  setup_one,
+	  { issuer, enable },
+	  check_enabled,
+	  .arg = LEGACY },
 	{ "array/enable/irq", PROMISE, setup_one, { enable, issuer }, check_enabled, .irq = true },
-	{ "array/enable/poll", PROMISE, setup_one, { issuer, enable, poll_array }, check_enabled,
+	{ "array/enable/poll",
+	  PROMISE,
+	  setup_one,
+	  { issuer, enable, poll_array },
+	  check_enabled,
 	  .base = "use after free" },
-	{ "array/poll", PROMISE, setup_one, { issuer, poll_array }, check, .base = "use after free" },
-	{ "array/poll/members", PROMISE, setup, { issuer, issuer_of_other, poll_array }, check,
+	{ "array/poll", PROMISE, setup_one, { issuer, poll_array }, check,
 	  .base = "use after free" },
+	{ "array/poll/members",
+	  PROMISE,
+	  setup,
+	  { issuer, issuer_of_other, poll_array },
+	  check,
+	  .base = "use after free" },
+	{ "array/poll/one_of_two", PROMISE, setup_one_of_two, { enable, poll_array }, check_other },
 	{ "array/poll/two", PROMISE, setup_done, { poll_array, poll_array }, check_done },
 	{ "array/poll/member", PROMISE, setup_done, { poll, poll_array }, check_done },
 	{ "array/poll/enable", PROMISE, setup_done, { poll_array, enable }, check_done },
-	{ "array/get_status", PROMISE, setup_one, { issuer, status_of_array }, check,
+	{ "array/get_status",
+	  PROMISE,
+	  setup_one,
+	  { issuer, status_of_array },
+	  check,
 	  .base = "use after free" },
 	{ "array/wait", PROMISE, setup_one, { issuer, wait_for_array }, check_enabled },
-	{ "array/wait/members", PROMISE, setup_enabled, { issuer, issuer_of_other, wait_for_array },
+	{ "array/wait/members",
+	  PROMISE,
+	  setup_enabled,
+	  { issuer, issuer_of_other, wait_for_array },
 	  check_enabled },
-	{ "array/wait/enable", PROMISE, setup_one, { issuer, wait_for_array, enable }, check_enabled },
-	{ "array/wait/two", PROMISE, setup_one_enabled, { issuer, wait_for_array, wait_for_array },
+	{ "array/wait/enable",
+	  PROMISE,
+	  setup_one,
+	  { issuer, wait_for_array, enable },
 	  check_enabled },
-	{ "array/wait/poll", PROMISE, setup_one_enabled, { issuer, wait_for_array, poll_array }, check_enabled },
-	{ "array/wait/irq", PROMISE, setup_one, { wait_for_array, issuer }, check_enabled, .irq = true },
+	{ "array/wait/two",
+	  PROMISE,
+	  setup_one_enabled,
+	  { issuer, wait_for_array, wait_for_array },
+	  check_enabled },
+	{ "array/wait/poll",
+	  PROMISE,
+	  setup_one_enabled,
+	  { issuer, wait_for_array, poll_array },
+	  check_enabled },
+	{ "array/wait/irq",
+	  PROMISE,
+	  setup_one,
+	  { wait_for_array, issuer },
+	  check_enabled,
+	  .irq = true },
 	{ "array/callback", PROMISE, setup, { issuer, issuer_of_other, add }, check_added },
-	{ "array/deadline", PROMISE, setup_one, { issuer, set_deadline_of_array }, check,
+	{ "array/callback/locks_members",
+	  PROMISE,
+	  setup_locks_members,
+	  { issuer, issuer_of_other },
+	  check_added },
+	{ "array/deadline/passed_on",
+	  PROMISE,
+	  setup,
+	  { set_deadline_of_array, enable },
+	  check_deadline },
+	{ "array/deadline",
+	  PROMISE,
+	  setup_one,
+	  { issuer, set_deadline_of_array },
+	  check,
 	  .base = "use after free" },
-	{ "array/error/enabled", PROMISE_ERROR, setup_enabled, { issuer_with_error, issuer_of_other }, check_error },
-	{ "array/error/both", PROMISE_ERROR, setup_enabled, { issuer_with_error, issuer_of_other_with_error },
-	  check_errors },
-	{ "array/error/seen", PROMISE_ERROR, setup_see_error, { issuer_with_error, issuer_of_other }, check_error },
-	/*
-	 * dma_fence_add_callback() says -ENOENT after a look at the bit alone. Nothing orders
-	 * that before the look at the error, which is lost on a weakly ordered machine.
-	 */
-	{ "array/error/enable", PROMISE_ERROR, setup_one, { issuer_with_error, enable }, check_error,
-	  .ours = "data race", .base = "data race" },
-	{ "array/error/wait", PROMISE_ERROR, setup_one, { issuer_with_error, wait_for_error }, check_error,
-	  .ours = "data race", .base = "data race" },
-	{ "array/error/poll", PROMISE_ERROR, setup_enabled, { issuer_with_error, issuer_of_other, poll_and_note },
+	{ "array/error/enabled",
+	  PROMISE_ERROR,
+	  setup_enabled,
+	  { issuer_with_error, issuer_of_other },
 	  check_error },
-	{ "array/last_reference", PROMISE_LAST, setup_enabled, { issuer, issuer_of_other, put_array }, put_members },
-	{ "array/last_reference/one", PROMISE_LAST, setup_one_enabled, { issuer, put_array }, put_members },
-	{ "array/last_reference/enable", PROMISE_LAST, setup, { issuer, issuer_of_other, enable_and_put },
+	{ "array/error/both",
+	  PROMISE_ERROR,
+	  setup_enabled,
+	  { issuer_with_error, issuer_of_other_with_error },
+	  check_errors },
+	{ "array/error/seen",
+	  PROMISE_ERROR,
+	  setup_see_error,
+	  { issuer_with_error, issuer_of_other },
+	  check_error },
+	/*
+	 * In the unmodified core dma_fence_add_callback() says -ENOENT after a look at the bit
+	 * alone. Nothing orders that before the look at the error, which is lost on a weakly
+	 * ordered machine.
+	 */
+	{ "array/error/enable",
+	  PROMISE_ERROR,
+	  setup_one,
+	  { issuer_with_error, enable },
+	  check_error,
+	  .base = "data race" },
+	{ "array/error/wait",
+	  PROMISE_ERROR,
+	  setup_one,
+	  { issuer_with_error, wait_for_error },
+	  check_error,
+	  .base = "data race" },
+	{ "array/error/poll",
+	  PROMISE_ERROR,
+	  setup_enabled,
+	  { issuer_with_error, issuer_of_other, poll_and_note },
+	  check_error },
+	{ "array/last_reference",
+	  PROMISE_LAST,
+	  setup_enabled,
+	  { issuer, issuer_of_other, put_array },
 	  put_members },
-	{ "array/last_reference/poll", PROMISE_LAST, setup_one_enabled, { issuer, poll_and_put }, put_members },
-	{ "array/last_reference/unused", PROMISE_LAST, setup, { issuer, issuer_of_other, put_array }, put_members },
-	{ "array/last_reference/callback", PROMISE_LAST, setup_put_by_callback, { issuer, issuer_of_other },
+	{ "array/last_reference/one",
+	  PROMISE_LAST,
+	  setup_one_enabled,
+	  { issuer, put_array },
 	  put_members },
-	{ "array/last_reference/look_up", PROMISE_LAST, setup_published, { issuer, unpublish_and_put, look_up },
+	{ "array/last_reference/enable",
+	  PROMISE_LAST,
+	  setup,
+	  { issuer, issuer_of_other, enable_and_put },
 	  put_members },
-	{ "array/polled_in_callback", PROMISE_INSIDE, setup_one_polls, { poll, enable }, check_one_done },
-	{ "array/polled_in_callback/issuer", PROMISE_INSIDE, setup_one_polls, { issuer, enable }, check_enabled },
-	{ "array/polled_in_callback/two", PROMISE_INSIDE, setup_both_poll, { poll, poll_other }, check_done },
-	{ "array/polled_in_callback/enable", PROMISE_INSIDE, setup_both_poll, { poll, poll_other, enable },
+	{ "array/last_reference/poll",
+	  PROMISE_LAST,
+	  setup_one_enabled,
+	  { issuer, poll_and_put },
+	  put_members },
+	{ "array/last_reference/unused",
+	  PROMISE_LAST,
+	  setup,
+	  { issuer, issuer_of_other, put_array },
+	  put_members },
+	{ "array/last_reference/callback",
+	  PROMISE_LAST,
+	  setup_put_by_callback,
+	  { issuer, issuer_of_other },
+	  put_members },
+	{ "array/last_reference/look_up",
+	  PROMISE_LAST,
+	  setup_published,
+	  { issuer, unpublish_and_put, look_up },
+	  put_members },
+	{ "array/polled_in_callback",
+	  PROMISE_INSIDE,
+	  setup_one_polls,
+	  { poll, enable },
+	  check_one_done },
+	{ "array/polled_in_callback/issuer",
+	  PROMISE_INSIDE,
+	  setup_one_polls,
+	  { issuer, enable },
+	  check_enabled },
+	{ "array/polled_in_callback/two",
+	  PROMISE_INSIDE,
+	  setup_both_poll,
+	  { poll, poll_other },
 	  check_done },
-	{ }
+	{ "array/polled_in_callback/enable",
+	  PROMISE_INSIDE,
+	  setup_both_poll,
+	  { poll, poll_other, enable },
+	  check_done },
+	{}
 };

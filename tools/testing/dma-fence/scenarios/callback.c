@@ -5,13 +5,13 @@
  */
 #include "../world.h"
 
-#define PROMISE_ADD	"-ENOENT if the fence is already signaled, else func is called once"
-#define PROMISE_REMOVE	"after dma_fence_remove_callback() the callback is not running, nor will it"
-#define PROMISE_SELF	"a callback may free itself, as the core does not look at it afterwards"
-#define PROMISE_INSIDE	"what a callback may do to the fence that has called it"
-#define PROMISE_ORDER	"who is called back sees all that was there before the fence has signaled"
+#define PROMISE_ADD "-ENOENT if the fence is already signaled, else func is called once"
+#define PROMISE_REMOVE "after dma_fence_remove_callback() the callback is not running, nor will it"
+#define PROMISE_SELF "a callback may free itself, as the core does not look at it afterwards"
+#define PROMISE_INSIDE "what a callback may do to the fence that has called it"
+#define PROMISE_ORDER "who is called back sees all that was there before the fence has signaled"
 
-#define BACKEND		((enum backend)scenario_arg())
+#define BACKEND ((enum backend)scenario_arg())
 
 /* A callback with what it uses. */
 struct registration {
@@ -58,9 +58,10 @@ static void check(void)
 	for (int i = 0; i < 2; i++) {
 		if (!reg[i])
 			continue;
-		explore_assert(reg[i]->called == (added[i] && !removed[i]),
-			       "a callback that was %sadded and removed %d times was called %d times",
-			       added[i] ? "" : "not ", removed[i], reg[i]->called);
+		explore_assert(
+			reg[i]->called == (added[i] && !removed[i]),
+			"a callback that was %sadded and removed %d times was called %d times",
+			added[i] ? "" : "not ", removed[i], reg[i]->called);
 		kfree(reg[i]);
 	}
 	job_put(job);
@@ -99,12 +100,19 @@ static void add(int i)
 {
 	int ret = dma_fence_add_callback(&job->fence, &reg[i]->cb, called);
 
-	explore_assert(!ret || (ret == -ENOENT && job_signaled(job)), "dma_fence_add_callback() has returned %d", ret);
+	explore_assert(!ret || (ret == -ENOENT && job_signaled(job)),
+		       "dma_fence_add_callback() has returned %d", ret);
 	added[i] = !ret;
 }
 
-static void add_first(void) { add(0); }
-static void add_second(void) { add(1); }
+static void add_first(void)
+{
+	add(0);
+}
+static void add_second(void)
+{
+	add(1);
+}
 
 /* It is not running, nor will it, so it can be destroyed. */
 static void remove(int i)
@@ -117,8 +125,14 @@ static void remove(int i)
 	reg[i] = NULL;
 }
 
-static void remove_first(void) { remove(0); }
-static void remove_second(void) { remove(1); }
+static void remove_first(void)
+{
+	remove(0);
+}
+static void remove_second(void)
+{
+	remove(1);
+}
 
 /* Of two who remove it neither may destroy it. Each says by itself whether it has. */
 static int by[2];
@@ -128,8 +142,14 @@ static void remove_beside_another(int who)
 	by[who] = dma_fence_remove_callback(&job->fence, &reg[0]->cb);
 }
 
-static void remove_as_one(void) { remove_beside_another(0); }
-static void remove_as_other(void) { remove_beside_another(1); }
+static void remove_as_one(void)
+{
+	remove_beside_another(0);
+}
+static void remove_as_other(void)
+{
+	remove_beside_another(1);
+}
 
 static void check_by_two(void)
 {
@@ -141,12 +161,13 @@ static void check_by_two(void)
 /* On the stack, so that it must not be there any more when this returns. */
 static void add_and_remove(void)
 {
-	struct registration r = { };
+	struct registration r = {};
 	int ret = dma_fence_add_callback(&job->fence, &r.cb, called);
 	bool was_there = dma_fence_remove_callback(&job->fence, &r.cb);
 
 	explore_assert(!ret || !was_there, "what was not added was removed");
-	explore_assert(r.called == (!ret && !was_there), "a callback that was %sadded and %sremoved was called %d times",
+	explore_assert(r.called == (!ret && !was_there),
+		       "a callback that was %sadded and %sremoved was called %d times",
 		       ret ? "not " : "", was_there ? "" : "not ", r.called);
 }
 
@@ -248,7 +269,7 @@ static void look_up(void)
 static void look_up_and_add(void)
 {
 	struct dma_fence *fence = get_published();
-	struct registration r = { };
+	struct registration r = {};
 
 	if (!fence)
 		return;
@@ -289,7 +310,8 @@ static void setup_forward(void)
 
 static void wait_for_other(void)
 {
-	explore_assert(!dma_fence_wait(&other->fence, false), "a wait without an end has ended otherwise");
+	explore_assert(!dma_fence_wait(&other->fence, false),
+		       "a wait without an end has ended otherwise");
 	explore_assert(reg[0]->called, "the other fence has signaled before its source");
 }
 
@@ -312,7 +334,8 @@ static void see(struct dma_fence *fence, struct dma_fence_cb *cb)
 	called(fence, cb);
 	explore_assert(written == 1, "a callback does not see what was written before");
 	explore_assert(fence->error == -EIO, "a callback does not see the error");
-	explore_assert(dma_fence_timestamp(fence) == SIGNALED_AT, "a callback does not see the timestamp");
+	explore_assert(dma_fence_timestamp(fence) == SIGNALED_AT,
+		       "a callback does not see the timestamp");
 }
 
 static void write_and_signal(void)
@@ -332,7 +355,8 @@ static void add_see_and_remove(void)
 	add_see();
 	if (!dma_fence_remove_callback(&job->fence, &reg[0]->cb)) {
 		if (added[0])
-			explore_assert(written == 1 && reg[0]->called, "who was too late does not see what was before");
+			explore_assert(written == 1 && reg[0]->called,
+				       "who was too late does not see what was before");
 	} else {
 		removed[0] = 1;
 	}
@@ -341,42 +365,151 @@ static void add_see_and_remove(void)
 SCENARIOS(callback) = {
 	{ "callback/add/A", PROMISE_ADD, setup, { issuer, add_first }, check },
 	{ "callback/add/B", PROMISE_ADD, setup_refusing, { issuer, add_first, add_second }, check },
-	{ "callback/add/C", PROMISE_ADD, setup, { issuer_of_done, poll, add_first }, check, .base = "use after free" },
+	{ "callback/add/C",
+	  PROMISE_ADD,
+	  setup,
+	  { issuer_of_done, poll, add_first },
+	  check,
+	  .base = "use after free" },
 	{ "callback/add/plain", PROMISE_ADD, setup, { issuer, add_first }, check, .arg = PLAIN },
-	{ "callback/add/external", PROMISE_ADD, setup, { issuer, add_first, add_second }, check, .arg = EXTERNAL },
-	{ "callback/add/legacy", PROMISE_ADD, setup, { issuer, add_first, add_second }, check, .arg = LEGACY },
+	{ "callback/add/external",
+	  PROMISE_ADD,
+	  setup,
+	  { issuer, add_first, add_second },
+	  check,
+	  .arg = EXTERNAL },
+	{ "callback/add/legacy",
+	  PROMISE_ADD,
+	  setup,
+	  { issuer, add_first, add_second },
+	  check,
+	  .arg = LEGACY },
 	{ "callback/add/two", PROMISE_ADD, setup, { issuer, add_first, add_second }, check },
-	{ "callback/add/two_signal", PROMISE_ADD, setup_added, { signaler, signaler_with_timestamp, poll }, check_payload },
+	{ "callback/add/two_signal",
+	  PROMISE_ADD,
+	  setup_added,
+	  { signaler, signaler_with_timestamp, poll },
+	  check_payload },
 	{ "callback/add/wait", PROMISE_ADD, setup, { issuer, add_first, wait }, check },
 	{ "callback/add/irq", PROMISE_ADD, setup, { add_first, issuer }, check, .irq = true },
-	{ "callback/add/poll_irq", PROMISE_ADD, setup_added, { signaler, poll }, check_payload, .irq = true },
+	{ "callback/add/poll_irq",
+	  PROMISE_ADD,
+	  setup_added,
+	  { signaler, poll },
+	  check_payload,
+	  .irq = true },
 	{ "callback/remove/A", PROMISE_REMOVE, setup_added, { issuer, remove_first }, check },
-	{ "callback/remove/C", PROMISE_REMOVE, setup_added, { issuer_of_done, poll, remove_first }, check,
+	{ "callback/remove/C",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { issuer_of_done, poll, remove_first },
+	  check,
 	  .base = "use after free" },
-	{ "callback/remove/external", PROMISE_REMOVE, setup_added, { issuer, remove_first }, check, .arg = EXTERNAL },
-	{ "callback/remove/legacy", PROMISE_REMOVE, setup_added, { issuer, remove_first }, check, .arg = LEGACY },
-	{ "callback/remove/two_signal", PROMISE_REMOVE, setup_added, { signaler, signaler_with_timestamp, remove_second },
+	{ "callback/remove/external",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { issuer, remove_first },
+	  check,
+	  .arg = EXTERNAL },
+	{ "callback/remove/legacy",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { issuer, remove_first },
+	  check,
+	  .arg = LEGACY },
+	{ "callback/remove/two_signal",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { signaler, signaler_with_timestamp, remove_second },
 	  check_payload },
-	{ "callback/remove/two", PROMISE_REMOVE, setup_added, { issuer, remove_first, remove_second }, check },
-	{ "callback/remove/by_two", PROMISE_REMOVE, setup_added, { issuer, remove_as_one, remove_as_other }, check_by_two },
-	{ "callback/remove/irq", PROMISE_REMOVE, setup_added, { remove_first, issuer }, check, .irq = true },
+	{ "callback/remove/two",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { issuer, remove_first, remove_second },
+	  check },
+	{ "callback/remove/by_two",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { issuer, remove_as_one, remove_as_other },
+	  check_by_two },
+	{ "callback/remove/irq",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { remove_first, issuer },
+	  check,
+	  .irq = true },
 	{ "callback/remove/add", PROMISE_REMOVE, setup, { issuer, add_and_remove }, check },
-	{ "callback/remove/add_B", PROMISE_REMOVE, setup_refusing, { issuer, add_and_remove, add_first }, check },
-	{ "callback/remove/add_two", PROMISE_REMOVE, setup, { issuer, add_and_remove, add_and_remove }, check },
-	{ "callback/remove/add_irq", PROMISE_REMOVE, setup, { add_and_remove, issuer }, check, .irq = true },
-	{ "callback/remove/four", PROMISE_REMOVE, setup_added, { issuer, remove_first, add_and_remove, remove_second },
+	{ "callback/remove/add_B",
+	  PROMISE_REMOVE,
+	  setup_refusing,
+	  { issuer, add_and_remove, add_first },
+	  check },
+	{ "callback/remove/add_two",
+	  PROMISE_REMOVE,
+	  setup,
+	  { issuer, add_and_remove, add_and_remove },
+	  check },
+	{ "callback/remove/add_irq",
+	  PROMISE_REMOVE,
+	  setup,
+	  { add_and_remove, issuer },
+	  check,
+	  .irq = true },
+	{ "callback/remove/four",
+	  PROMISE_REMOVE,
+	  setup_added,
+	  { issuer, remove_first, add_and_remove, remove_second },
 	  check },
 	{ "callback/frees_itself", PROMISE_SELF, setup_free, { issuer, add_free }, check_free },
-	{ "callback/frees_itself/remove", PROMISE_SELF, setup_free, { issuer, add_free, remove_first }, check_free },
-	{ "callback/last_reference", PROMISE_SELF, setup_last, { signal_last, look_up }, NULL, .arg = PLAIN },
-	{ "callback/last_reference/locked", PROMISE_SELF, setup_last, { signal_last_locked, look_up }, NULL, .arg = PLAIN },
-	{ "callback/last_reference/add", PROMISE_SELF, setup_last, { signal_last, look_up_and_add }, NULL, .arg = PLAIN },
-	{ "callback/last_reference/two", PROMISE_SELF, setup_last, { signal_last, look_up, look_up_and_add }, NULL,
+	{ "callback/frees_itself/remove",
+	  PROMISE_SELF,
+	  setup_free,
+	  { issuer, add_free, remove_first },
+	  check_free },
+	{ "callback/last_reference",
+	  PROMISE_SELF,
+	  setup_last,
+	  { signal_last, look_up },
+	  NULL,
 	  .arg = PLAIN },
-	{ "callback/looks_back", PROMISE_INSIDE, setup_look_back, { signaler, add_and_remove, poll }, check_payload },
-	{ "callback/forwards", PROMISE_INSIDE, setup_forward, { issuer, wait_for_other }, check_forward },
-	{ "callback/forwards/add", PROMISE_INSIDE, setup_forward, { issuer, add_to_other }, check_forward },
+	{ "callback/last_reference/locked",
+	  PROMISE_SELF,
+	  setup_last,
+	  { signal_last_locked, look_up },
+	  NULL,
+	  .arg = PLAIN },
+	{ "callback/last_reference/add",
+	  PROMISE_SELF,
+	  setup_last,
+	  { signal_last, look_up_and_add },
+	  NULL,
+	  .arg = PLAIN },
+	{ "callback/last_reference/two",
+	  PROMISE_SELF,
+	  setup_last,
+	  { signal_last, look_up, look_up_and_add },
+	  NULL,
+	  .arg = PLAIN },
+	{ "callback/looks_back",
+	  PROMISE_INSIDE,
+	  setup_look_back,
+	  { signaler, add_and_remove, poll },
+	  check_payload },
+	{ "callback/forwards",
+	  PROMISE_INSIDE,
+	  setup_forward,
+	  { issuer, wait_for_other },
+	  check_forward },
+	{ "callback/forwards/add",
+	  PROMISE_INSIDE,
+	  setup_forward,
+	  { issuer, add_to_other },
+	  check_forward },
 	{ "callback/sees", PROMISE_ORDER, setup, { write_and_signal, add_see }, check_payload },
-	{ "callback/sees/remove", PROMISE_ORDER, setup, { write_and_signal, add_see_and_remove }, check_payload },
-	{ }
+	{ "callback/sees/remove",
+	  PROMISE_ORDER,
+	  setup,
+	  { write_and_signal, add_see_and_remove },
+	  check_payload },
+	{}
 };

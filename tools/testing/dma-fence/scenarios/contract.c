@@ -6,7 +6,7 @@
  */
 #include "../world.h"
 
-/* For the arrays of jobs that a row has. */
+/* Of a row. */
 #define BACKEND		((enum backend)scenario_arg())
 
 static spinlock_t leaf;

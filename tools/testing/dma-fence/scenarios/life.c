@@ -272,6 +272,38 @@ static void status_with_error(void)
 	explore_assert(status == -EIO, "the error of the op is not there, but %d", status);
 }
 
+/* Whoever is called back reads it without the lock, which is held. */
+static void error_in_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	explore_assert(fence->error == -EIO, "the error is not there in a callback");
+	job->called++;
+}
+
+static void setup_callback(void)
+{
+	setup();
+	dma_fence_add_callback(&job->fence, &cb, error_in_callback);
+}
+
+static void setup_done_callback(void)
+{
+	setup_callback();
+	hardware();
+	job->error = -EIO;
+}
+
+static void check_called(void)
+{
+	explore_assert(job->called == 1, "the callback has run %d times", job->called);
+	job_put(job);
+}
+
+static void check_called_payload(void)
+{
+	job_destroy_payload(job);
+	check_called();
+}
+
 static void signal_with_timestamp(void)
 {
 	dma_fence_signal_timestamp(&job->fence, SIGNALED_AT);
@@ -323,6 +355,7 @@ static void private_stub(void)
 #define PROMISE_RCU	"returns NULL if no refcount could be obtained, or the fence"
 #define PROMISE_NAME	"A name that a name op has returned is still read under rcu_read_lock()"
 #define PROMISE_STATUS	"0 if the fence has not yet been signaled, 1 [...] or a negative error code"
+#define PROMISE_ERROR	"visible before any waiters on the signal callback are woken"
 #define PROMISE_STAMP	"After a fence is signaled the timestamp is updated with the signaling time"
 
 SCENARIOS(life) = {
@@ -398,16 +431,20 @@ SCENARIOS(life) = {
 	  setup_op_with_error, { issuer_without_error, poll, poll }, check,
 	  .base = "use after free" },
 
-	/* A task that spins may have preempted the one that it spins for. */
+	{ "life/status/callback", PROMISE_ERROR, setup_callback, { finish_with_error, get_status },
+	  check_called },
+	{ "life/status/callback/C", PROMISE_ERROR, setup_done_callback, { get_status, poll },
+	  check_called_payload, .base = "WARN" },
+
 	{ "life/timestamp/poll", PROMISE_STAMP, setup,
 	  { signal_with_timestamp, poll_for_timestamp },
-	  check, .base = "use after free", .rt = "spins" },
+	  check, .base = "use after free", SPINS_ON_RT },
 	{ "life/timestamp/wait", PROMISE_STAMP, setup,
 	  { signal_with_timestamp, wait_for_timestamp },
 	  check },
 	{ "life/timestamp/plain", PROMISE_STAMP, setup,
 	  { signal_with_timestamp, poll_for_timestamp },
-	  check, .arg = ARG(PLAIN, 0), .base = "data race", .rt = "spins" },
+	  check, .arg = ARG(PLAIN, 0), .base = "data race", SPINS_ON_RT },
 
 	{ "life/stub", "a stub fence which is already signaled", setup_stub, { stub, stub } },
 	{ "life/stub/private", "a newly allocated and signaled stub fence", NULL,

@@ -12,14 +12,40 @@ static unsigned long word;
 static refcount_t references;
 static spinlock_t lock;
 
-static void nothing(void) { }
+static void nothing(void)
+{
+}
 
-static void store_x(void) { WRITE_ONCE(x, 1); (void)READ_ONCE(y); WRITE_ONCE(x, 2); }
-static void store_y(void) { WRITE_ONCE(y, 1); (void)READ_ONCE(x); WRITE_ONCE(y, 2); }
-static void load(void) { (void)READ_ONCE(x); (void)READ_ONCE(y); }
+static void store_x(void)
+{
+	WRITE_ONCE(x, 1);
+	(void)READ_ONCE(y);
+	WRITE_ONCE(x, 2);
+}
+static void store_y(void)
+{
+	WRITE_ONCE(y, 1);
+	(void)READ_ONCE(x);
+	WRITE_ONCE(y, 2);
+}
+static void load(void)
+{
+	(void)READ_ONCE(x);
+	(void)READ_ONCE(y);
+}
 
-static void bit_0(void) { set_bit(0, &word); test_bit(1, &word); test_and_set_bit(2, &word); }
-static void bit_1(void) { set_bit(1, &word); test_bit(0, &word); test_and_set_bit(2, &word); }
+static void bit_0(void)
+{
+	set_bit(0, &word);
+	test_bit(1, &word);
+	test_and_set_bit(2, &word);
+}
+static void bit_1(void)
+{
+	set_bit(1, &word);
+	test_bit(0, &word);
+	test_and_set_bit(2, &word);
+}
 
 static void locked(void)
 {
@@ -38,7 +64,11 @@ static void tries(void)
 	WRITE_ONCE(y, 1);
 }
 
-static void lock_unlock(void) { spin_lock(&lock); spin_unlock(&lock); }
+static void lock_unlock(void)
+{
+	spin_lock(&lock);
+	spin_unlock(&lock);
+}
 
 static void irqs_off(void)
 {
@@ -49,18 +79,59 @@ static void irqs_off(void)
 	(void)READ_ONCE(x);
 }
 
-static void other_cpu(void) { WRITE_ONCE(x, 4); }
-static void handler(void) { WRITE_ONCE(x, 3); (void)READ_ONCE(y); lock_unlock(); }
+static void other_cpu(void)
+{
+	WRITE_ONCE(x, 4);
+}
+static void handler(void)
+{
+	WRITE_ONCE(x, 3);
+	(void)READ_ONCE(y);
+	lock_unlock();
+}
 
-static void new_object(void) { object = kzalloc(8, GFP_KERNEL); }
-static void free_object(void) { kfree(object); }
-static void reader(void) { rcu_read_lock(); (void)READ_ONCE(*object); rcu_read_unlock(); }
-static void two_sections(void) { reader(); reader(); }
-static void updater(void) { reader(); synchronize_rcu(); WRITE_ONCE(x, 1); }
-static void reads_x(void) { rcu_read_lock(); (void)READ_ONCE(x); rcu_read_unlock(); }
+static void new_object(void)
+{
+	object = kzalloc(8, GFP_KERNEL);
+}
+static void free_object(void)
+{
+	kfree(object);
+}
+static void reader(void)
+{
+	rcu_read_lock();
+	(void)READ_ONCE(*object);
+	rcu_read_unlock();
+}
+static void two_sections(void)
+{
+	reader();
+	reader();
+}
+static void updater(void)
+{
+	reader();
+	synchronize_rcu();
+	WRITE_ONCE(x, 1);
+}
+static void reads_x(void)
+{
+	rcu_read_lock();
+	(void)READ_ONCE(x);
+	rcu_read_unlock();
+}
 
-static void three(void) { refcount_set(&references, 3); }
-static void put(void) { WRITE_ONCE(x, 1); if (refcount_dec_and_test(&references)) WRITE_ONCE(y, 1); }
+static void three(void)
+{
+	refcount_set(&references, 3);
+}
+static void put(void)
+{
+	WRITE_ONCE(x, 1);
+	if (refcount_dec_and_test(&references))
+		WRITE_ONCE(y, 1);
+}
 
 static void waits(void)
 {
@@ -73,7 +144,11 @@ static void waits(void)
 	set_current_state(TASK_RUNNING);
 }
 
-static void wakes(void) { WRITE_ONCE(x, 1); wake_up_state(&shim_tasks[1], TASK_NORMAL); }
+static void wakes(void)
+{
+	WRITE_ONCE(x, 1);
+	wake_up_state(&shim_tasks[1], TASK_NORMAL);
+}
 
 SCENARIOS(search) = {
 	{ "search/store", PROMISE, nothing, { store_x, store_y }, nothing },
@@ -82,11 +157,16 @@ SCENARIOS(search) = {
 	{ "search/lock", PROMISE, nothing, { locked, lock_unlock }, nothing },
 	{ "search/trylock", PROMISE, nothing, { locked, tries }, nothing },
 	{ "search/irq", PROMISE, nothing, { irqs_off, handler }, nothing, .irq = true },
-	{ "search/irq_and_cpu", PROMISE, nothing, { irqs_off, other_cpu, handler }, nothing, .irq = true },
+	{ "search/irq_and_cpu",
+	  PROMISE,
+	  nothing,
+	  { irqs_off, other_cpu, handler },
+	  nothing,
+	  .irq = true },
 	{ "search/rcu", PROMISE, new_object, { two_sections, updater }, free_object },
 	{ "search/rcu_readers", PROMISE, new_object, { reader, updater, reads_x }, free_object },
 	{ "search/references", PROMISE, three, { put, put, put }, nothing },
 	{ "search/sleep", PROMISE, nothing, { waits, wakes }, nothing },
 	{ "search/sleep_wake_twice", PROMISE, nothing, { waits, wakes, wakes }, nothing },
-	{ }
+	{}
 };

@@ -5,11 +5,11 @@
  */
 #include "../world.h"
 
-#define PROMISE		"sleep until the fence gets signaled or until timeout elapses"
-#define PROMISE_ANY	"sleep until any of the fences gets signaled or until timeout elapses"
-#define PROMISE_LAST	"a waiter needs no more than its own reference"
+#define PROMISE "sleep until the fence gets signaled or until timeout elapses"
+#define PROMISE_ANY "sleep until any of the fences gets signaled or until timeout elapses"
+#define PROMISE_LAST "a waiter needs no more than its own reference"
 
-#define BACKEND		((enum backend)scenario_arg())
+#define BACKEND ((enum backend)scenario_arg())
 
 static void setup(void)
 {
@@ -60,7 +60,8 @@ static void issuer_of_done(void)
 /* A poll may say no because the waiter has the lock. Who must know asks for the status. */
 static void poll_or_ask(void)
 {
-	explore_assert(job_poll(job) || job_status(job), "the hardware is done, but there is no status");
+	explore_assert(job_poll(job) || job_status(job),
+		       "the hardware is done, but there is no status");
 }
 
 /* What was written before the fence has signaled is there after the wait. */
@@ -90,13 +91,23 @@ static void wait_for(long timeout)
 {
 	long ret = dma_fence_wait_timeout(&job->fence, false, timeout);
 
-	explore_assert(ret >= 0 && ret <= max(timeout, 1L), "a wait for %ld has returned %ld", timeout, ret);
+	explore_assert(ret >= 0 && ret <= max(timeout, 1L), "a wait for %ld has returned %ld",
+		       timeout, ret);
 	explore_assert(!ret || job_signaled(job), "a wait has ended too early");
 }
 
-static void wait_for_0(void) { wait_for(0); }
-static void wait_for_1(void) { wait_for(1); }
-static void wait_for_2(void) { wait_for(2); }
+static void wait_for_0(void)
+{
+	wait_for(0);
+}
+static void wait_for_1(void)
+{
+	wait_for(1);
+}
+static void wait_for_2(void)
+{
+	wait_for(2);
+}
 
 /* The issuer and the waiter have one reference each. */
 static void setup_references(void)
@@ -205,7 +216,8 @@ static void any_of(struct job *first, struct job *second, bool intr, long timeou
 static void wait_any(void)
 {
 	any_of(job, other, false, MAX_SCHEDULE_TIMEOUT);
-	explore_assert(job_signaled(job) || job_signaled(other), "a wait for any has ended too early");
+	explore_assert(job_signaled(job) || job_signaled(other),
+		       "a wait for any has ended too early");
 }
 
 static void wait_any_reversed(void)
@@ -218,8 +230,14 @@ static void wait_any_twice_the_same(void)
 	any_of(job, job, false, MAX_SCHEDULE_TIMEOUT);
 }
 
-static void wait_any_for_1(void) { any_of(job, other, false, 1); }
-static void wait_any_for_0(void) { any_of(job, other, false, 0); }
+static void wait_any_for_1(void)
+{
+	any_of(job, other, false, 1);
+}
+static void wait_any_for_0(void)
+{
+	any_of(job, other, false, 0);
+}
 
 SCENARIOS(wait) = {
 	{ "wait/one", PROMISE, setup, { issuer, wait }, check },
@@ -230,11 +248,19 @@ SCENARIOS(wait) = {
 	{ "wait/two", PROMISE, setup, { issuer, wait, wait }, check },
 	{ "wait/poll", PROMISE, setup_done, { poll_or_ask, wait }, check_payload },
 	{ "wait/poll/two", PROMISE, setup_done, { poll_or_ask, wait, wait }, check_payload },
-	{ "wait/poll/issuer", PROMISE, setup, { issuer_of_done, poll, wait }, check,
+	{ "wait/poll/issuer",
+	  PROMISE,
+	  setup,
+	  { issuer_of_done, poll, wait },
+	  check,
 	  .base = "use after free" },
 	{ "wait/get_status", PROMISE, setup_done, { get_status, wait }, check_payload },
 	{ "wait/enable", PROMISE, setup_refusing, { enable_signaling, wait }, check_payload },
-	{ "wait/enable/two", PROMISE, setup_refusing, { enable_signaling, wait, wait }, check_payload },
+	{ "wait/enable/two",
+	  PROMISE,
+	  setup_refusing,
+	  { enable_signaling, wait, wait },
+	  check_payload },
 	{ "wait/enable/issuer", PROMISE, setup, { issuer, enable_signaling, wait }, check },
 	{ "wait/callback", PROMISE, setup_callbacks, { issuer, add_and_remove, wait }, check },
 	{ "wait/sees", PROMISE, setup, { write_and_signal, wait_and_read }, check_payload },
@@ -246,22 +272,64 @@ SCENARIOS(wait) = {
 	{ "wait/timeout/nobody", PROMISE, setup, { wait_for_1, wait_for_2 }, check_finish },
 	{ "wait/timeout/poll", PROMISE, setup_done, { poll, wait_for_1 }, check_finish },
 	{ "wait/timeout/0", PROMISE, setup, { issuer, wait_for_0 }, check },
-	{ "wait/depends", PROMISE, setup_two, { issuer, wait_and_finish_other, wait_for_other }, check_two },
+	{ "wait/depends",
+	  PROMISE,
+	  setup_two,
+	  { issuer, wait_and_finish_other, wait_for_other },
+	  check_two },
 	{ "wait/any/first", PROMISE_ANY, setup_two, { issuer, wait_any }, check_one_of_two },
-	{ "wait/any/second", PROMISE_ANY, setup_two, { issuer, wait_any_reversed }, check_one_of_two },
-	{ "wait/any/both", PROMISE_ANY, setup_two, { issuer, issuer_of_other, wait_any }, check_two },
-	{ "wait/any/two", PROMISE_ANY, setup_two, { issuer, wait_any, wait_any_reversed }, check_one_of_two },
+	{ "wait/any/second",
+	  PROMISE_ANY,
+	  setup_two,
+	  { issuer, wait_any_reversed },
+	  check_one_of_two },
+	{ "wait/any/both",
+	  PROMISE_ANY,
+	  setup_two,
+	  { issuer, issuer_of_other, wait_any },
+	  check_two },
+	{ "wait/any/two",
+	  PROMISE_ANY,
+	  setup_two,
+	  { issuer, wait_any, wait_any_reversed },
+	  check_one_of_two },
 	{ "wait/any/wait", PROMISE_ANY, setup_two, { issuer, wait_any, wait }, check_one_of_two },
 	{ "wait/any/same", PROMISE_ANY, setup, { issuer, wait_any_twice_the_same }, check },
-	{ "wait/any/enable", PROMISE_ANY, setup_two_refusing, { issuer, wait_any }, check_one_of_two },
-	{ "wait/any/irq", PROMISE_ANY, setup_two, { wait_any, issuer }, check_one_of_two, .irq = true },
-	{ "wait/any/external", PROMISE_ANY, setup_two, { issuer, wait_any }, check_one_of_two, .arg = EXTERNAL },
-	{ "wait/any/timeout", PROMISE_ANY, setup_two, { issuer, wait_any_for_1 }, check_one_of_two },
-	{ "wait/any/nobody", PROMISE_ANY, setup_two, { wait_any_for_1, wait_any_for_1 }, check_none_of_two },
-	{ "wait/any/0", PROMISE_ANY, setup_two, { issuer, wait_any_for_0 }, check_one_of_two,
+	{ "wait/any/enable",
+	  PROMISE_ANY,
+	  setup_two_refusing,
+	  { issuer, wait_any },
+	  check_one_of_two },
+	{ "wait/any/irq",
+	  PROMISE_ANY,
+	  setup_two,
+	  { wait_any, issuer },
+	  check_one_of_two,
+	  .irq = true },
+	{ "wait/any/external",
+	  PROMISE_ANY,
+	  setup_two,
+	  { issuer, wait_any },
+	  check_one_of_two,
+	  .arg = EXTERNAL },
+	{ "wait/any/timeout", PROMISE_ANY, setup_two, { issuer, wait_any_for_1 },
+	  check_one_of_two },
+	{ "wait/any/nobody",
+	  PROMISE_ANY,
+	  setup_two,
+	  { wait_any_for_1, wait_any_for_1 },
+	  check_none_of_two },
+	{ "wait/any/0",
+	  PROMISE_ANY,
+	  setup_two,
+	  { issuer, wait_any_for_0 },
+	  check_one_of_two,
 	  .base = "use after free" },
 	{ "wait/last_reference", PROMISE_LAST, setup_references, { issuer_puts, waiter_puts } },
-	{ "wait/last_reference/release", PROMISE_LAST, setup_references, { issuer_puts, waiter_puts },
+	{ "wait/last_reference/release",
+	  PROMISE_LAST,
+	  setup_references,
+	  { issuer_puts, waiter_puts },
 	  .arg = RELEASE },
-	{ }
+	{}
 };

@@ -9,7 +9,7 @@
  * Stubs, which do less than the kernel:
  *
  *	krealloc()		always moves, never fails
- *	printk(), errname()	say nothing; a panic ends the scenario
+ *	printk(), errname()	say nothing, but are counted; a panic ends the scenario
  *	task_struct		is not counted, and has no PID
  *	completion		one task waits
  *	workqueues		all are one, whose work runs as soon as it can, in a task of its own
@@ -23,7 +23,8 @@
 
 /* Memory. */
 
-void *rust_helper_krealloc_node_align(const void *p, size_t size, unsigned long align, gfp_t flags, int node)
+void *rust_helper_krealloc_node_align(const void *p, size_t size, unsigned long align,
+				      gfp_t flags, int node)
 {
 	void *new;
 
@@ -42,9 +43,12 @@ void *rust_helper_krealloc_node_align(const void *p, size_t size, unsigned long 
 
 /* Text. A panic ends in BUG(). */
 
+static int printed EXPLORED = 0;
+
 int _printk(const char *format, ...)
 {
 	(void)format;
+	printed++;
 	return 0;
 }
 
@@ -355,7 +359,8 @@ bool queue_work_on(int cpu, void *queue, struct work_struct *work)
 static char all_queues;
 void *system_wq = &all_queues, *system_unbound_wq = &all_queues;
 
-void rust_helper_init_work_with_key(struct work_struct *work, void (*func)(struct work_struct *work), bool onstack,
+void rust_helper_init_work_with_key(struct work_struct *work,
+				    void (*func)(struct work_struct *work), bool onstack,
 				    const char *name, struct lock_class_key *key)
 {
 	explore_write(work, sizeof(*work), ALL_BITS, _PC);
@@ -365,7 +370,7 @@ void rust_helper_init_work_with_key(struct work_struct *work, void (*func)(struc
 
 /* An XArray keeps what is at index 0 in its head, as long as there is nothing else. */
 struct xarray {
-	spinlock_t lock;
+	spinlock_t lock; /* of the caller */
 	gfp_t flags;
 	void *head;
 };
@@ -504,6 +509,15 @@ void explore_wait_event(bool (*condition)(void))
 	__set_current_state(TASK_RUNNING);
 }
 
+/* Messages since this was last asked. */
+int unseen_printed(void)
+{
+	int n = printed;
+
+	printed = 0;
+	return n;
+}
+
 bool unseen_signaled(const struct dma_fence *fence)
 {
 	return fence->flags & BIT(DMA_FENCE_FLAG_SIGNALED_BIT);
@@ -543,5 +557,6 @@ const unsigned int shim_layout[] = {
 
 _Noreturn void shim_layout_differs(unsigned int index, unsigned int expected)
 {
-	explore_fail("shim_layout[%u] is %u, and %u in the kernel", index, shim_layout[index], expected);
+	explore_fail("shim_layout[%u] is %u, and %u in the kernel", index,
+		     shim_layout[index], expected);
 }

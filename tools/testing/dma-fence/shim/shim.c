@@ -231,7 +231,8 @@ bool shim_rcu_read_lock_held(void)
 static void enter(bool irq, uintptr_t pc)
 {
 	if (explore_preempt_rt) {
-		explore_assert(!explore_in_atomic(), "takes a lock that may sleep where nothing may");
+		explore_assert(!explore_in_atomic(),
+			       "takes a lock that may sleep where nothing may");
 		enter_rcu(pc);
 		return;
 	}
@@ -306,6 +307,18 @@ unsigned long shim_spin_lock_irqsave(spinlock_t *l)
 	return 0;
 }
 
+bool shim_spin_trylock_irqsave(spinlock_t *l, unsigned long *flags)
+{
+	uintptr_t pc = _PC;
+
+	*flags = 0;
+	enter(true, pc);
+	if (explore_trylock(l, pc))
+		return true;
+	leave(true, pc);
+	return false;
+}
+
 void spin_unlock_irqrestore(spinlock_t *l, unsigned long flags)
 {
 	(void)flags;
@@ -367,7 +380,8 @@ void kfree(const void *p)
 /* Tasks. */
 
 struct task_struct shim_tasks[] = {
-	{ -1 }, { 0 }, { 1 }, { 2 }, { 3 }, { 4 }, { 5 }, { 6 }, { 7 }, { 8 }, { 9 }, { 10 }, { 11 },
+	{ -1 }, { 0 }, { 1 }, { 2 }, { 3 },  { 4 },  { 5 },
+	{ 6 },	{ 7 }, { 8 }, { 9 }, { 10 }, { 11 },
 };
 
 void set_current_state(long state)
@@ -404,9 +418,42 @@ long schedule_timeout(long timeout)
 
 void cpu_relax(void)
 {
-	/* What it waits for may be a task that it has preempted, and that goes on only when it sleeps. */
+	/* It may have preempted what it waits for, which goes on only when it sleeps. */
 	explore_assert(!explore_preempt_rt, "spins for a task that it may have preempted");
 	explore_cpu_relax(_PC);
+}
+
+/*
+ * On PREEMPT_RT a thread of the CPU runs it, one after the other. Each task has a CPU of its
+ * own, but for these threads.
+ */
+static struct {
+	u32 lock;
+	int runs_on;	/* a CPU + 1, or 0: its own */
+} irq_workd[16] EXPLORED = { };
+
+static int this_cpu(void)
+{
+	int task = explore_current();
+
+	return task < 0 ? 0 : irq_workd[task].runs_on ? irq_workd[task].runs_on - 1 : task;
+}
+
+static void irq_work_run(void *arg);
+
+static void irq_workd_run(void *arg)
+{
+	struct irq_work *work = arg;
+	u32 *lock = &irq_workd[work->cpu].lock;
+
+	if (explore_current() < 0) {
+		irq_work_run(work);
+		return;
+	}
+	irq_workd[explore_current()].runs_on = work->cpu + 1;
+	explore_lock(lock, _PC);
+	irq_work_run(work);
+	explore_unlock(lock, _PC);
 }
 
 static void irq_work_run(void *arg)
@@ -426,8 +473,9 @@ bool irq_work_queue(struct irq_work *work)
 	if (work->pending)
 		return false;
 	work->pending = 1;
+	work->cpu = this_cpu();
 	if (explore_preempt_rt)
-		explore_queue_task("irq_work", irq_work_run, work);
+		explore_queue_task("irq_work", irq_workd_run, work);
 	else
 		explore_queue_irq("irq_work", irq_work_run, work);
 	return true;

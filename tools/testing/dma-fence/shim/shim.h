@@ -28,6 +28,9 @@
 /* What a line of the code under test is known by in a counterexample. */
 #define _PC ((uintptr_t)__builtin_return_address(0))
 
+/* For data of the shim that the engine puts back, as it does that of what is under test. */
+#define EXPLORED __attribute__((section("explored_data")))
+
 /* Types. */
 
 typedef uint8_t u8;
@@ -49,7 +52,13 @@ typedef unsigned int gfp_t;
 typedef struct { int counter; } atomic_t;
 typedef struct { s64 counter; } atomic64_t;
 typedef struct { atomic_t refs; } refcount_t;
-typedef struct { u32 owner; } spinlock_t;
+struct rt_mutex_base { u32 owner; };
+typedef struct spinlock {
+	union {
+		u32 owner;
+		struct rt_mutex_base lock;	/* on PREEMPT_RT */
+	};
+} spinlock_t;
 
 struct list_head {
 	struct list_head *next, *prev;
@@ -244,12 +253,16 @@ unsigned long shim_local_irq_save(void);
 void local_irq_restore(unsigned long flags);
 #define spin_lock_irqsave(lock, flags) ((flags) = shim_spin_lock_irqsave(lock))
 #define local_irq_save(flags) ((flags) = shim_local_irq_save())
+#define spin_trylock_irqsave(lock, flags) shim_spin_trylock_irqsave(lock, &(flags))
+bool shim_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+#define rt_mutex_owner(l) (explore_lock_held(l) ? current : NULL)
 #define lockdep_assert_held(lock)						\
 	explore_assert(explore_lock_held(lock), "the lock is not held: %s", #lock)
 #define lockdep_assert_not_held(lock)						\
 	explore_assert(!explore_lock_held(lock), "the lock is held: %s", #lock)
 #define lockdep_is_held(lock) explore_lock_held(lock)
 #define lockdep_set_class(lock, key) ((void)(lock), (void)(key))
+#define lockdep_set_class_and_name(lock, key, name) ((void)(lock), (void)(key), (void)(name))
 #define preempt_disable() explore_preempt_disable()
 #define preempt_enable() explore_preempt_enable()
 
@@ -271,10 +284,15 @@ bool shim_rcu_read_lock_held(void);
 })
 #define rcu_dereference_protected(p, condition) (p)
 #define rcu_dereference_check(p, condition) shim_acquire(&(p))
+#define rcu_dereference_raw(p) READ_ONCE(p)
 #define rcu_access_pointer(p) READ_ONCE(p)
 #define rcu_pointer_handoff(p) (p)
 #define rcu_assign_pointer(p, value) smp_store_release(&(p), value)
-#define rcu_replace_pointer(p, value, condition) ({ typeof(p) _old = (p); WRITE_ONCE(p, value); _old; })
+#define rcu_replace_pointer(p, value, condition) ({				\
+	typeof(p) _old = (p);							\
+	WRITE_ONCE(p, value);							\
+	_old;									\
+})
 #define RCU_INIT_POINTER(p, value) WRITE_ONCE(p, value)
 #define RCU_INITIALIZER(value) (value)
 #define unrcu_pointer(p) (p)
@@ -325,7 +343,7 @@ void cpu_relax(void);
 /* As large as in the kernel, and with the function at the same place: Rust has one of its own. */
 struct irq_work {
 	void *next;
-	int pending, unused;
+	int pending, cpu;
 	void (*func)(struct irq_work *work);
 	void *waiter;
 };
