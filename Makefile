@@ -3,10 +3,10 @@
 # The one entry point. Everything is done by harness/ (python3 -m harness TARGET), which leaves the
 # real work to apt, git, kbuild, kunit.py and QEMU. `make` or `make help` lists the targets.
 
-TARGETS := setup run test demo races sanitize fuzz drivers litmus audit mutants bench evidence docs series check format shell \
-	   rust-analyzer clean distclean
+TARGETS := setup run test demo explore races sanitize fuzz drivers litmus audit mutants bench evidence docs series check format \
+	   shell rust-analyzer clean distclean
 
-export BASE KDIR LLVM JOBS ARCH SERIES CACHE ROUNDS ONLY SECONDS SEED QUICK PAGE BUILD GCC
+export BASE KDIR LLVM JOBS ARCH SERIES CACHE ROUNDS ONLY BOUND REPLAY SECONDS SEED QUICK PAGE BUILD GCC
 # Not V: kbuild would take it from the environment of everything below.
 export HARNESS_VERBOSE := $(V)
 export PYTHONDONTWRITEBYTECODE := 1

@@ -12,7 +12,8 @@ from harness import arch, cache, knobs, proc, ui
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU with lockdep, and the code of the hot paths",
-    "demo": "a tour of a minute: the race on the base core, its absence on ours, the latency of destructors",
+    "demo": "a tour of a minute: the race on the base core, its absence on ours, explored and on two CPUs",
+    "explore": "every interleaving of a few tasks over the C core, compiled for userspace: the base and ours, in seconds",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
     "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",

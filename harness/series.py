@@ -164,6 +164,24 @@ def put(entry: Entry, index: Path, base: Base) -> None:
     _change(entry.after, entry, index, base)
 
 
+def _lies(name: str, paths: Sequence[str]) -> bool:
+    return any(name == path or name.startswith(f"{path}/") for path in paths)
+
+
+def part(variant: str, base: Base, paths: Sequence[str]) -> Path:
+    """An index of what of a variant lies at some paths or below. No commit is made, so that this takes a moment."""
+    index = cache.temporary("part") / "index"
+    rows = git.git("ls-tree", "-r", "-z", base.commit, "--", *paths, strip=False)
+    git.git("update-index", "-z", "--add", "--index-info", index=index, input=rows)
+    for entry in of(variant):
+        diff, after = ("".join(change for name, change in by_file(text).items() if _lies(name, paths))
+                       for text in (entry.diff, entry.after))
+        files = [name for name in entry.files if _lies(name, paths)]
+        if diff or files:
+            put(entry._replace(files=files, diff=diff, after=after), index, base)
+    return index
+
+
 def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None,
             how: Callable[[Entry, Path, Base], None] = put) -> List[str]:
     """The commits of a variant on the base, oldest first. The same content gives the same commits."""

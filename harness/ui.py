@@ -43,6 +43,14 @@ def end_progress() -> None:
         _open_line = False
 
 
+def clear_progress() -> None:
+    """Takes away a progress line, so that what is printed next is in its place."""
+    global _open_line
+    if _open_line:
+        print("\r\033[K", end="")
+        _open_line = False
+
+
 class Step:
     """`with Step("build um kernel") as s: s.note = "1234 objects"`: one numbered line of progress."""
 

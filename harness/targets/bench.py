@@ -18,7 +18,7 @@ from typing import List
 from harness import base, boot, cache, hot_paths, job_stream, kernel, knobs, ktap, series, tools, ui
 from harness.bench_claims import Run
 from harness.bench_page import write
-from harness.samples import Boot, Boots
+from harness.samples import Boot, Boots, percentile
 from harness.ui import Fail, Step
 
 FOLDER = cache.OUT / "bench"
@@ -81,9 +81,11 @@ def main() -> None:
               rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"], same_code=counted.same_code())
     shutil.rmtree(FOLDER, ignore_errors=True)
     page, claims, plots = write(run, counted, streams, FOLDER)
+    destroyed = {name: percentile(run.ours.histogram("destroyed", "single", side), 0.5)
+                 for name, side in (("at_once", "rust"), ("call_rcu", "deferred"))}
     cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
                  quick=knobs.QUICK, boots=boots, machine=run.machine, load=run.load,
-                 targets=[claim._asdict() for claim in claims], figures=run.figures(),
+                 destroyed_ns=destroyed, targets=[claim._asdict() for claim in claims], figures=run.figures(),
                  streams=[stream.figures() for stream in streams])
     if knobs.PAGE:
         cache.write(PAGE, page.restructured())

@@ -1,110 +1,96 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make demo: the race on the unpatched core, its absence on ours, and how long a destructor has to wait on either.
+"""make demo: the race on the unpatched core, its absence on ours: in every interleaving, and on CPUs that really meet.
 
-Two boots of User-mode Linux, of the kernels that make races builds, with the suites dma-fence-ops and dma-fence-window.
+The first takes a second, and what it prints is what was found. The second is two boots of User-mode Linux, of the kernels
+that make races builds, with one race of the suite dma-fence-ops.
 """
 
 import sys
 import time
-from typing import List, NamedTuple
+from typing import List
 
-from harness import base, boot, cache, kernel, ktap, series, tools, ui, window
-from harness.targets import races
+from harness import base, boot, cache, explorer, kernel, ktap, series, tools, ui
+from harness.targets import explore, races
 from harness.ui import Fail, Step
 
 ROUNDS = 2000
-FOLDER = cache.OUT / "demo"
-FILES = ("window.svg", "window.json")
 OP = races.Race("signaled", "A", "C")
 
 
-class Shown(NamedTuple):
-    """What came of one boot."""
-    late: races.Score
-    side: window.Side
+def _explore(found: base.Base) -> List[explore.Cell]:
+    """The race on either core."""
+    built = [side for side in explore.build(explore.place(["base", "core"], found)) if not side.rt]
+    with Step("explore") as step:
+        cells = [explore.Cell(side.name, side.ours, explorer.run(side, [explore.RACE], explore.LIMITS)[0]) for side in built
+                 if explore.RACE in explorer.scenarios(side)]
+        step.note = f"{sum(cell.row['executions'] for cell in cells)} executions"
+    return cells
 
 
-def _boot(built: kernel.Kernel) -> Shown:
-    locked = built.source.variant != "base"
-    log = cache.LOG / f"demo-{built.source.variant}.log"
-    arguments = races.arguments(ROUNDS, free_at_once=locked, cases="dma-fence-[ow]*.test_[rw]*")
-    with Step(f"boot UML ({built.source.variant})") as step:
+def _boot(built: kernel.Kernel) -> races.Score:
+    variant = built.source.variant
+    log = cache.LOG / f"demo-{variant}.log"
+    arguments = races.arguments(ROUNDS, free_at_once=variant != "base", cases="dma-fence-ops.test_race")
+    with Step(f"boot UML ({variant})") as step:
         wrong = boot.uml(built, arguments, log, step)
         lines = ktap.read_log(log)
-        rounds, late = window.parse(lines), races.parse(lines)
-        bad = ktap.bad_lines(log)
-        if wrong or bad or not rounds or OP not in late:
-            raise Fail(f"the {built.source.variant} kernel {wrong or ('is not well' if bad else 'printed no rounds')}",
+        late, bad = races.parse(lines), ktap.bad_lines(log)
+        if wrong or bad or OP not in late:
+            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else f'did not run the race of {OP.op}')}",
                        log=log, lines=bad or lines[-10:])
-    name = ("With locked ops" if locked else "Unpatched core") + f", Linux {built.source.base.version}"
-    return Shown(late[OP], window.Side(name, locked, rounds))
+    return late[OP]
 
 
-def _bar(part: int, whole: int) -> str:
-    return "#" * round(40 * part / max(whole, 1)) or "."
+def _row(name: str, late: races.Score) -> None:
+    bar = "#" * round(40 * late.late / max(late.rounds, 1)) or "."
+    print(f"      {name:10} {str(late):>14}   {bar}")
 
 
-def _tell(base_side: Shown, ours: Shown) -> None:
-    def row(name: str, shown: Shown) -> None:
-        print(f"      {name:10} {str(shown.late):>14}   {_bar(shown.late.late, shown.late.rounds)}")
+def _tell(cells: List[explore.Cell], late: List[races.Score]) -> None:
+    theirs, ours = cells
+    print(f"""
+  1. One task signals a fence and frees what its ops use. Another one polls it, which calls the op `signaled`.
+     On the unpatched core, schedule {theirs.row['executions']} of those that are tried ends like this:
+""")
+    print("\n".join(f"      {line}" for line in explore.tidy(theirs.row["trace"]).splitlines()))
+    print(f"""
+     With locked ops, dma_fence_signal() takes the lock that the op runs under, so it returns when the op has left.
+     All of its interleavings were tried, in {ours.row['executions']} executions, and none goes wrong.
 
-    theirs = [base_side.side.numbers(), ours.side.numbers()]
-    print("""
-  1. A driver signals a fence on one CPU, while its op `signaled` runs on another.
+  2. The same on two CPUs, of which one holds the op inside until the other one signals.
      How often is the op still inside the driver when dma_fence_signal() has returned?
 """)
-    row("base", base_side)
-    row("ours", ours)
-    print(f"""
-     On the unpatched core nothing waits for the op, so the driver must not free what it uses. With locked
-     ops, dma_fence_signal() takes the lock that the op runs under, so it returns when the op has left.
-
-  2. The same moment on either core, the quietest round of {len(base_side.side.rounds)} and of {len(ours.side.rounds)}:
-""")
-    for shown in (base_side, ours):
-        found = shown.side.quiet()
-        first, second = ("dma_fence_signal() returns", found.signal.end), ("the op leaves", found.op.end)
-        order = sorted([first, second, ("the destructor runs", found.destructor.begin)], key=lambda event: event[1])
-        print(f"      {'ours' if shown.side.locked else 'base':6} " + ", ".join(f"{name} after {window.time(when)}" for name, when in order))
-    print(f"""
-  3. From the call of dma_fence_signal() to the end of the destructor, of {len(ours.side.rounds)} fences:
-
-                        minimum       median      maximum""")
-    for name, numbers in zip(("base", "ours"), theirs):
-        latency = numbers["latency_ns"]
-        print(f"      {name:10} " + " ".join(f"{window.time(latency[key]):>12}" for key in ("min", "median", "max")))
+    for name, score in zip(("base", "ours"), late):
+        _row(name, score)
     print("""
-     On the unpatched core a destructor is deferred by a grace period, with call_rcu(), to softirq context. With
-     locked ops it is the statement after dma_fence_signal(). Here it waits for the op, which the test makes slow.
-     A host with other work adds the time for which it keeps either CPU from running: the minimum has the least of it.
+     So without locked ops, what an op uses has to stay for a grace period, and a destructor is deferred by call_rcu().
+     With them it is the statement after dma_fence_signal(). `make bench` measures how long either takes.
 """)
 
 
 def main() -> None:
     begin = time.monotonic()
     cache.forget_result("demo")
-    ui.plan(8)
+    ui.plan(11)
     tools.prepare(qemu=False)
     found = base.get()
+    cells = _explore(found)
     kernels = [kernel.build(series.checkout(variant, found), "races") for variant in ("base", "core")]
-    shown: List[Shown] = [_boot(built) for built in kernels]
-    _tell(*shown)
-    sides = [one.side for one in shown]
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    caption = f"User-mode Linux with two CPUs. The suite makes the op stay for 10 µs. The quietest of {len(sides[0].rounds)} and of {len(sides[1].rounds)} rounds."
-    for name, text in zip(FILES, (window.svg(sides, caption), window.trace(sides))):
-        cache.write(FOLDER / name, text)
-    print(f"      drawn in {FOLDER.relative_to(cache.TOP)}/window.svg; window.json opens in ui.perfetto.dev or chrome://tracing")
+    late = [_boot(built) for built in kernels]
+    _tell(cells, late)
+    theirs, ours = cells
     problems = [text for wrong, text in (
-        (shown[1].late.late, f"ours: late {shown[1].late}"),
-        (sides[1].numbers()["open"], "ours: an op was inside after dma_fence_signal()"),
-        (not shown[0].late.late or not sides[0].numbers()["open"], "the base core was never late, so this shows nothing"),
+        (not ours.good() or ours.row["violated"], f"ours: {explore.RACE}: {ours.row['message']}"),
+        (ours.reach() != "all", f"ours: not all interleavings of {explore.RACE} were tried"),
+        (not theirs.row["violated"], "no interleaving of the base core goes wrong, so this shows nothing"),
+        (late[1].late, f"ours: late {late[1]}"),
+        (not late[0].late, "the base core was never late, so this shows nothing"),
     ) if wrong]
     cache.result("demo", ok=not problems, base=found.version, seconds=round(time.monotonic() - begin), problems=problems,
-                 late={name: one.late._asdict() for name, one in zip(("base", "ours"), shown)},
-                 window={name: side.numbers() for name, side in zip(("base", "ours"), sides)})
+                 late={name: score._asdict() for name, score in zip(("base", "ours"), late)},
+                 explored={cell.side: cell.row for cell in cells})
     for problem in problems:
         print("FAIL " + problem)
-    medians = [window.time(side.numbers()["latency_ns"]["median"]) for side in sides]
-    print(f"demo: late {shown[0].late} on base, {shown[1].late} on ours; destructor after {medians[0]}, {medians[1]}", flush=True)
+    print(f"demo: violated in schedule {theirs.row['executions']} on base, in none of {ours.row['executions']} on ours; "
+          f"late {late[0]} on base, {late[1]} on ours", flush=True)
     sys.exit(1 if problems else 0)

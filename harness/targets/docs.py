@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import List, NamedTuple
 
 from harness import base, cache, kernel, knobs, proc, series, tools, ui
-from harness.targets import demo
+from harness.targets import explore
 from harness.ui import Fail, Step
 
 # Where our pages are, and a page of the kernel that they refer to, below Documentation/driver-api.
@@ -88,15 +88,11 @@ def _about(rst: Path) -> str:
     return re.split(r"(?<=[.:])\s", words)[0]
 
 
-def _picture(folder: Path) -> str:
-    """The race as make demo has recorded it, if it has."""
-    if not all((demo.FOLDER / name).is_file() for name in demo.FILES):
-        return "<p>The race has not been drawn: <code>make demo</code></p>"
-    for name in demo.FILES:
-        shutil.copy(demo.FOLDER / name, folder / name)
-    return ('<figure><img src="window.svg" alt="dma_fence_signal() against an op of the fence, on two CPUs"><figcaption>One '
-            'round of the suite <code>dma-fence-window</code> on either core, as it was recorded by <code>make demo</code>. '
-            '<a href="window.json">The same as a trace</a>, for ui.perfetto.dev or chrome://tracing.</figcaption></figure>')
+def _picture() -> str:
+    """The race as make explore has found it."""
+    text = cache.read(explore.PICTURE)
+    return (f"<figure><pre>{html.escape(text)}</pre><figcaption>The race of the unpatched core, as <code>make explore</code> has "
+            "found and printed it.</figcaption></figure>")
 
 
 def _index(pages: List[Page], picture: str, source: series.Source) -> str:
@@ -108,7 +104,7 @@ def _index(pages: List[Page], picture: str, source: series.Source) -> str:
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ font: 16px/1.5 sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em; }}
-li {{ margin: .8em 0; }} figure {{ margin: 1em 0; }} img {{ max-width: 100%; height: auto; }} a {{ font-weight: bold; }}
+li {{ margin: .8em 0; }} figure {{ margin: 1em 0; }} pre {{ overflow: auto; font-size: 12px; }} a {{ font-weight: bold; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #16191d; color: #e6e9ee; }} a {{ color: #8ab8f0; }} }}
 </style></head><body>
 <h1>DMA fences: documentation</h1>
@@ -151,7 +147,7 @@ def main() -> None:
     missing = [page.link for page in pages if not (fresh / page.link).is_file()]
     if missing:
         raise Fail("not rendered: " + ", ".join(missing), log=cache.LOG / "sphinx.log")
-    cache.write(fresh / "index.html", _index(pages, _picture(fresh), source))
+    cache.write(fresh / "index.html", _index(pages, _picture(), source))
     folder = cache.OUT / "docs"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))

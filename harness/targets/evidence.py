@@ -7,6 +7,8 @@ All figures and tables of the page come from the results. The template refers to
     {{case SUITE.CASE}}     a test case, which must have passed; with a * at the end, all cases whose names begin so
     {{claim TEST}}          a litmus test with the result Never, whose twins must have the result Sometimes
     {{mutant NAME}}         a mutant, which must have been killed
+    {{scenario NAME}}       a scenario of make explore, which must not be violated with locked ops; with a * at the end, all
+                            whose names begin so
     {{fact TARGET.PATH}}    a figure from the result of a target
     {{table NAME}}          a paragraph of its own: one of TABLES
 
@@ -20,9 +22,9 @@ import textwrap
 from functools import lru_cache
 from typing import Callable, Dict, Iterable, List
 
-from harness import cache, mutants, ui
+from harness import cache, explorer, mutants, ui
 from harness.page import simple_table
-from harness.targets import litmus, sanitize
+from harness.targets import explore, litmus, sanitize
 from harness.ui import Fail, Step
 
 TEMPLATE = cache.TOP / "Documentation/driver-api/dma-fence/evidence.rst.in"
@@ -33,7 +35,7 @@ PROMISES = ("include/linux/dma-fence-ops.h", "patches/dma-fence-locked-ops.patch
             "rust/kernel/dma_fence/fence.rs", "rust/kernel/dma_fence/ops.rs")
 
 # In the order in which the page lists them: each is the result of a make target.
-TARGETS = ("test", "races", "sanitize", "litmus", "mutants", "fuzz", "series", "check")
+TARGETS = ("test", "explore", "races", "sanitize", "litmus", "mutants", "fuzz", "series", "check")
 
 Json = Dict
 
@@ -58,7 +60,7 @@ def _read(target: str) -> Json:
         result["ok"] = not any(result["findings"].values())
     if not result.get("ok"):
         raise Fail(f"out/{target}.json is the result of a run that failed", _mend(target))
-    if result.get("series", "core") != "core":
+    if result.get("series", "core") not in ("core", "all"):
         raise Fail(f"out/{target}.json is of SERIES={result['series']}", _mend(target))
     return result
 
@@ -101,6 +103,13 @@ class Results:
         self.mutants = {mutant["name"]: mutant for mutant in self.of["mutants"]["mutants"]}
         _whole("litmus", self.litmus, [path.stem for path in litmus.TESTS.glob("*.litmus")])
         _whole("mutants", self.mutants, [mutant.name for mutant in mutants.read()])
+        if self.of["explore"]["only"]:
+            raise Fail(f"out/explore.json is of ONLY={self.of['explore']['only']}", _mend("explore"))
+        # By name, then by side.
+        self.scenarios: Dict[str, Dict[str, Json]] = {}
+        for side, rows in self.of["explore"]["sides"].items():
+            for row in rows:
+                self.scenarios.setdefault(row["name"], {})[side] = row
         _whole("sanitize", [run["name"] for run in self.of["sanitize"]["configurations"]], sanitize.CONFIGURATIONS)
         claims = [name for name, test in self.litmus.items() if test["wanted"] == "Never"]
         self.of["litmus"].update(claims=len(claims), twins=len(self.litmus) - len(claims), count=len(self.litmus))
@@ -140,6 +149,25 @@ def _mutant(results: Results, name: str) -> str:
     return f"``{name}``"
 
 
+def _ours(sides: Dict[str, Json]) -> Dict[str, Json]:
+    return {side: row for side, row in sides.items() if side.partition("-")[0] in explorer.LOCKED}
+
+
+def _scenario(results: Results, name: str) -> str:
+    found = {known: _ours(sides) for known, sides in results.scenarios.items()
+             if known == name or name.endswith("*") and known.startswith(name[:-1])}
+    rows = [row for sides in found.values() for row in sides.values()]
+    if not rows:
+        raise Fail(f"there is no scenario {name} that was explored with locked ops")
+    bad = [row["name"] for row in rows if row["violated"]]
+    if bad and not name.endswith("*"):
+        raise Fail(f"the scenario {name} is violated")
+    number = f"{len(found)} scenarios" if name.endswith("*") else ""
+    known = f"{len(set(bad))} of them violated, as they say" if bad else ""
+    notes = ", ".join(filter(None, (number, known)))
+    return f"``{name}``" + (f" ({notes})" if notes else "")
+
+
 def _fact(results: Results, path: str) -> str:
     value = results.of
     for part in path.split("."):
@@ -154,6 +182,8 @@ def _fact(results: Results, path: str) -> str:
 # What a target has found, in one line.
 _FOUND: Dict[str, Callable[[Json], str]] = {
     "test": lambda r: f"{r['passed']} cases passed, {r['failed']} failed, {r['skipped']} skipped",
+    "explore": lambda r: f"{r['scenarios']} scenarios, {r['executions']} executions, {r['violated']} violations; "
+                         f"base: {r['base_violated']}",
     "races": lambda r: f"late: base {_score(r['total']['base'])}, ours {_score(r['total']['ours'])}",
     "sanitize": lambda r: f"{len(r['configurations'])} configurations, "
                           f"{sum(len(run['reports']) for run in r['configurations'])} reports",
@@ -175,6 +205,18 @@ def _races(results: Results) -> str:
     return _table(["op", "signaled by", "driver in", "base: late", "ours: late"],
                   [[row["op"], row["way"], row["backend"], _score(row["base"]), _score(row["ours"])]
                    for row in results.of["races"]["races"]])
+
+
+def _explore(results: Results) -> str:
+    rows = []
+    for part in dict.fromkeys(explore.family(name) for name in results.scenarios):
+        here = [sides for name, sides in results.scenarios.items() if explore.family(name) == part]
+        ours = [_ours(sides) for sides in here]
+        rows.append([part, len(here), sum(row["executions"] for sides in ours for row in sides.values()),
+                     sum(any(row["violated"] for side, row in sides.items() if side.startswith("base")) for sides in here),
+                     sum(any(row["violated"] for row in sides.values()) for sides in ours),
+                     sum(all(row["bound"] == -1 or row["violated"] for row in sides.values()) for sides in ours)])
+    return _table(["scenarios of", "number", "executions", "base: violated", "ours: violated", "all interleavings"], rows)
 
 
 def _use_after_free(results: Results) -> str:
@@ -204,7 +246,7 @@ def _litmus(results: Results) -> str:
 
 def _noticed(by: str) -> str:
     """What has noticed a mutant, without where its log was and when."""
-    text = re.sub(r"^/\S*:\d+: (\[[ \d.]+\] ?)*|/\S*/(?=\S)", "", by).replace("`", "'").strip()
+    text = re.sub(r"^/\S*:\d+: (\[[ \d.]+\] ?)*|(?<!\w)/\S*/(?=\S)", "", by).replace("`", "'").strip()
     return f"``{text if len(text) <= 100 else text[:97] + '...'}``"
 
 
@@ -214,11 +256,12 @@ def _mutants(results: Results) -> str:
 
 
 TABLES: Dict[str, Callable[[Results], str]] = {
-    "runs": _runs, "races": _races, "use_after_free": _use_after_free, "sanitize": _sanitize, "known": _known,
+    "runs": _runs, "explore": _explore, "races": _races, "use_after_free": _use_after_free, "sanitize": _sanitize, "known": _known,
     "litmus": _litmus, "mutants": _mutants,
 }
 _KINDS: Dict[str, Callable[[Results, str], str]] = {
-    "quote": _quote, "case": _case, "claim": _claim, "mutant": _mutant, "fact": _fact,
+    "quote": _quote, "case": _case, "claim": _claim, "mutant": _mutant, "scenario": _scenario,
+    "fact": _fact,
     "table": lambda results, name: TABLES[name](results),
 }
 

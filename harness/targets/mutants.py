@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make mutants: each mutant of tests/mutants is built and booted on User-mode Linux, where some suite must notice it.
+"""make mutants: each mutant of tests/mutants must be noticed, by exploring it, or by a suite on User-mode Linux.
 
-The kernel looks for as much as it can (lockdep, PROVE_RCU, KASAN), and is ended at the first sign of the mutant. What
-came of a mutant is kept in the cache by the content of the tree, so that a run that was interrupted goes on where it
-was.
+A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
+expected, which takes seconds. Only those that none of them notices, and all others, are built and booted. The kernel
+looks for as much as it can (lockdep, PROVE_RCU, KASAN), and is ended at the first sign of the mutant. What came of a
+mutant is kept in the cache by the content of the tree, so that a run that was interrupted goes on where it was.
 """
 
 import hashlib
@@ -12,13 +13,15 @@ import queue
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
-from harness import base, boot, cache, git, kernel, knobs, ktap, mutants, proc, series, tools, ui
+from harness import base, boot, cache, explorer, git, kernel, knobs, ktap, mutants, proc, series, tools, ui
+from harness.explorer import Silent
 from harness.mutants import Mutant
-from harness.targets import races
+from harness.targets import explore, races
 from harness.ui import Fail, Step
 
 KIND = "um-kasan"
@@ -31,6 +34,9 @@ _WORKERS = min(2, int(knobs.JOBS))
 _BOOTS = 3
 # A case that is being run when something is reported gets so long to say that it fails.
 _GRACE = 3.0
+
+# How far a mutant is explored if a short look shows nothing.
+_LONG = explorer.Limits(seconds=3, executions=200000, bound=2)
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 
@@ -45,15 +51,12 @@ class Verdict(NamedTuple):
     by: List[str]  # the first is what it was seen by first
     seconds: int
 
+    def how(self) -> str:
+        """What has noticed it."""
+        return next((name for name in ("explore", "the compiler") if self.by and self.by[0].startswith(name)), "a boot")
+
     def line(self) -> str:
         return f"{self.verdict} by {self.by[0]}" if self.verdict == KILLED else " ".join([self.verdict, *self.by[:1]])
-
-
-class _Silent(Step):
-    """The step of a worker: the main thread shows the progress of all."""
-
-    def tick(self) -> None:
-        pass
 
 
 class _Work:
@@ -66,6 +69,75 @@ class _Work:
             self.homes.put(_home(number))
         self.booting = threading.Lock()  # a kernel that races two CPUs needs both
         self.stopped = False
+
+
+class _Explored:
+    """Exploring mutants: trees in which they are put, and what came of them before."""
+
+    def __init__(self, found: base.Base):
+        self.blobs = explorer.index("core", found)
+        self.homes: "queue.Queue[Path]" = queue.Queue()
+        for number in range(1, _WORKERS + 1):
+            self.homes.put(explorer.HOME / f"mutant-{number}")
+        self.identity = f"{explorer.identity()} {explore.QUICK} {_LONG}"
+        self.compiled: Set[str] = set()
+
+    def _key(self, files: Dict[str, str]) -> Path:
+        """Where it is kept what came of some changes to what is compiled."""
+        parts = [self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
+                 *(f"{name} {text}" for name, text in sorted(files.items()))]
+        return _VERDICTS / ("explored-" + hashlib.sha256("\n".join(parts).encode()).hexdigest())
+
+    def baseline(self) -> None:
+        """Without a mutant, nothing may be other than expected."""
+        with Step("explore without a mutant") as step:
+            tree = explorer.place("core", self.blobs, explorer.HOME / "core")
+            built = explorer.build([tree], step)
+            self.compiled = set().union(*(explorer.compiled(side) for side in built))
+            if cache.read(self._key({})):
+                step.note = "known from an earlier run"
+                return
+            calls = [lambda side=side, limits=limits: explorer.first(side, limits)
+                     for limits in (explore.QUICK, _LONG) for side in built]
+            for side, wrong in zip(2 * built, explorer.beside(calls, step)):
+                if wrong:
+                    raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
+            cache.write(self._key({}), "good")
+            step.note = f"{len(explorer.scenarios(built[0]))} scenarios"
+
+    def can(self, mutant: Mutant) -> bool:
+        """Is all of it in what is explored? What the kernel's compiler must notice is not for another one."""
+        return not mutant.compiler and all(hunk.file in self.compiled for hunk in mutant.hunks)
+
+    def run(self, mutant: Mutant) -> Optional[Verdict]:
+        """What exploring has noticed, if it has."""
+        begin, home = time.monotonic(), self.homes.get()
+        try:
+            tree = explorer.place("core", self.blobs, home)
+            files = mutant.apply(lambda name: (tree.path / name).read_text())
+            key = self._key(files)
+            if not cache.read(key):
+                tree.change(files)
+                cache.write(key, json.dumps(self._look(tree, files)))
+            found = json.loads(cache.read(key))
+            return Verdict(KILLED, [found], round(time.monotonic() - begin)) if found else None
+        finally:
+            self.homes.put(home)
+
+    @staticmethod
+    def _look(tree: explorer.Tree, files: Dict[str, str]) -> str:
+        step = Silent("explore")
+        program = explorer.crate if any(name.endswith(".rs") for name in files) else explorer.core
+        try:
+            sides = [side for rt in (False, True) for side in [program(tree, rt, tree.path.parent, step)] if side]
+        except Fail:  # it needs what the headers here do not have, so the kernel must say
+            return ""
+        for limits in (explore.QUICK, _LONG):
+            for side in sides:
+                found = explorer.first(side, limits)
+                if found:
+                    return f"explore{' (PREEMPT_RT)' if side.rt else ''}: {found}"
+        return ""
 
 
 def _noticed(log: Path) -> List[str]:
@@ -119,7 +191,7 @@ def _baseline(source: series.Source, stamp: str) -> Dict[str, int]:
 
 def _run(work: _Work, mutant: Mutant, commit: str) -> Verdict:
     """Builds and boots a mutant."""
-    begin, step, home = time.monotonic(), _Silent(mutant.name), work.homes.get()
+    begin, step, home = time.monotonic(), Silent(mutant.name), work.homes.get()
 
     def verdict(word: str, by: List[str]) -> Verdict:
         return Verdict(word, by, round(time.monotonic() - begin))
@@ -224,27 +296,57 @@ def _all(work: _Work, chosen: List[Mutant], commits: List[str], keys: List[Path]
     return done
 
 
-def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("mutants")
-    chosen = mutants.chosen(knobs.ONLY)
-    ui.plan(5)
-    tools.prepare(qemu=False)
-    found = base.get()
-    (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
+def _explore(work: _Explored, chosen: List[Mutant]) -> Dict[str, Verdict]:
+    """The verdicts on those mutants that exploring notices, by name."""
+    able, done = [mutant for mutant in chosen if work.can(mutant)], {}
+    with Step("explore mutants") as step:
+        for number, verdict in enumerate(explorer.beside([lambda mutant=mutant: work.run(mutant) for mutant in able], step,
+                                                         _WORKERS)):
+            mutant = able[number]
+            if verdict:
+                done[mutant.name] = verdict
+            ui.clear_progress()
+            said = f"{verdict.line()} ({verdict.seconds} s)" if verdict else "not noticed, so it is booted"
+            print(f"      {number + 1}/{len(able)} {mutant.name}: {said}", flush=True)
+        step.note = f"{len(done)} killed of {len(able)}"
+    return done
+
+
+def _boot_all(chosen: List[Mutant], found: base.Base) -> Dict[str, Verdict]:
+    """The verdicts on mutants that are built and booted, by name."""
     with Step("series (core) and mutants of it") as step:
         source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
         commits = _commits(source, chosen)
         stamp = kernel.configure(source, KIND, source.home / KIND, step)
         step.note = f"{len(commits)} mutants"
     suites = _baseline(source, stamp)
-    verdicts = _all(_Work(source, suites), chosen, commits, [_key(stamp, commit) for commit in commits])
+    return _all(_Work(source, suites), chosen, commits, [_key(stamp, commit) for commit in commits])
+
+
+def main() -> None:
+    begin = time.monotonic()
+    cache.forget_result("mutants")
+    chosen = mutants.chosen(knobs.ONLY)
+    ui.plan(9)
+    tools.prepare(qemu=False)
+    found = base.get()
+    if any(hunk.file.endswith(".rs") for mutant in chosen for hunk in mutant.hunks):
+        explorer.CRATES["core"] = kernel.build(series.checkout("core", found), "um").build
+    (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
+    work = _Explored(found)
+    work.baseline()
+    verdicts = _explore(work, chosen)
+    left = [mutant for mutant in chosen if mutant.name not in verdicts]
+    if left:
+        verdicts.update(_boot_all(left, found))
     _table(chosen, verdicts)
     killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())
-    cache.result("mutants", ok=killed == len(chosen), base=source.base.version, tree=source.tree, killed=killed,
+    how = Counter(verdict.how() for verdict in verdicts.values() if verdict.verdict == KILLED)
+    cache.result("mutants", ok=killed == len(chosen), base=found.version, killed=killed, how=how,
                  seconds=round(time.monotonic() - begin),
-                 mutants=[{"name": mutant.name, "what": mutant.what,
-                           "files": sorted({hunk.file for hunk in mutant.hunks}),
+                 mutants=[{"name": mutant.name, "what": mutant.what, "files": sorted({hunk.file for hunk in mutant.hunks}),
+                           "how": verdicts[mutant.name].how(),
                            **verdicts[mutant.name]._asdict()} for mutant in chosen])
+    print("      " + ", ".join(f"{count} by {name}" for name, count in how.most_common()))
     print(f"mutants: {killed} killed of {len(chosen)}", flush=True)
     sys.exit(0 if killed == len(chosen) else 1)

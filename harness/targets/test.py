@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make test: misuse that must not compile, every suite on UML with two CPUs, then on QEMU with lockdep, and the code of the
-hot paths of the newest release. With ARCH= another machine, only what runs in QEMU.
+"""make test: a short look at every interleaving of a few tasks; misuse that must not compile, every suite on UML with two
+CPUs, then on QEMU with lockdep, and the code of the hot paths of the newest release. With ARCH= another machine, only what
+runs in QEMU.
 """
 
 import re
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
-from harness import arch, base, boot, cache, compile_fail, guest, hot_paths, kernel, knobs, ktap, series, tools, ui
+from harness import arch, base, boot, cache, compile_fail, explorer, guest, hot_paths, kernel, knobs, ktap, series, \
+    tools, ui
+from harness.targets import explore
 from harness.ui import Step
 
 # Lockdep must find this in wrong_order.ko.
@@ -67,33 +70,45 @@ def _hot_paths(source: series.Source, found: base.Base) -> ktap.Results:
     return results
 
 
-def main() -> None:
-    begin = time.monotonic()
-    name, whole = knobs.with_arch("test"), knobs.ARCH == arch.DEFAULT
-    counted = whole and knobs.SERIES == "core" and base.our_release() == knobs.RELEASES[-1]
-    cache.forget_result(name)
-    ui.plan(6 if not whole else 11 if counted else 9)
-    tools.prepare()
-    found = base.get()
-    source = series.checkout(knobs.SERIES, found)
-    legs: Dict[str, ktap.Results] = {}
-    if whole:
-        um = kernel.build(source, "um")
-        legs = {compile_fail.NAME: _compile_fail(source, um), "um": _boot_um(source, um)}
-    else:
-        print(f"      left out, as they are for {arch.DEFAULT} only: {compile_fail.NAME}, um, {hot_paths.NAME}")
-    legs["qemu"] = _boot_qemu(source, kernel.build(source, arch.ALL[knobs.ARCH].kind))
-    if counted:
-        legs[hot_paths.NAME] = _hot_paths(source, found)
-    total = ktap.Results()
+def _end(name: str, begin: float, found: base.Base, legs: Dict[str, ktap.Results], tree: str = "",
+         more: Sequence[str] = ()) -> None:
+    """Writes the result, and ends if something has failed, in a leg or of what is said of all."""
+    total = ktap.Results(failed=list(more))
     for results in legs.values():
         total.add(results)
-    for failure in ktap.unshown(legs):
-        print(f"      FAIL {failure}")
-        total.failed.append(failure)
-    cache.result(name, ok=not total.failed, series=knobs.SERIES, base=source.base.version, tree=source.tree,
+    cache.result(name, ok=not total.failed, series=knobs.SERIES, base=found.version, tree=tree,
                  seconds=round(time.monotonic() - begin), passed=total.passed, failed=len(total.failed),
                  skipped=total.skipped, legs={leg: results.json() for leg, results in legs.items()})
     print(total.line(), flush=True)
     if total.failed:
         sys.exit(1)
+
+
+def main() -> None:
+    begin = time.monotonic()
+    name, whole = knobs.with_arch("test"), knobs.ARCH == arch.DEFAULT
+    counted = whole and knobs.SERIES == "core" and base.our_release() == knobs.RELEASES[-1]
+    cache.forget_result(name)
+    # The crate alone is on an unmodified core.
+    explored = whole and knobs.SERIES in explorer.LOCKED
+    ui.plan((11 if counted else 9 if whole else 6) + 3 * explored)
+    tools.prepare()
+    found = base.get()
+    legs: Dict[str, ktap.Results] = {}
+    if explored:
+        legs[explore.NAME] = explore.quick(knobs.SERIES, found)
+        if legs[explore.NAME].failed:
+            _end(name, begin, found, legs)
+    source = series.checkout(knobs.SERIES, found)
+    if whole:
+        um = kernel.build(source, "um")
+        legs.update({compile_fail.NAME: _compile_fail(source, um), "um": _boot_um(source, um)})
+    else:
+        print(f"      left out, as they are for {arch.DEFAULT} only: {compile_fail.NAME}, um, {hot_paths.NAME}")
+    legs["qemu"] = _boot_qemu(source, kernel.build(source, arch.ALL[knobs.ARCH].kind))
+    if counted:
+        legs[hot_paths.NAME] = _hot_paths(source, found)
+    more = ktap.unshown(legs)
+    for failure in more:
+        print(f"      FAIL {failure}")
+    _end(name, begin, found, legs, source.tree, more)
