@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""tests/mutants: small mistakes in the source, each of which some test must notice.
+"""tests/mutants: small mistakes in the source, each of which exploring or some test must notice.
 
 A file there is a list of mutants. Each begins with a line `NAME: what is wrong`, or `NAME (compiler): what is wrong`
 if it is the compiler that must notice, because the type system or a constant expression is the test. It is followed by

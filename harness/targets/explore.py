@@ -106,9 +106,9 @@ def _unknown(plan: Plan, more: Callable[[str], bool]) -> None:
     names = list(dict.fromkeys(name for side, _ in plan for name in explorer.scenarios(side)))
     for pattern in _patterns():
         if not more(pattern) and not fnmatch.filter(names, pattern):
-            families = ", ".join(dict.fromkeys(f"{family(name)}/*" for name in names))
+            families = ", ".join(dict.fromkeys([*(f"{name.partition('/')[0]}/*" for name in names), f"{RUST}/*"]))
             raise Fail(f"ONLY={knobs.ONLY}: there is no scenario {pattern}",
-                       f"ONLY= takes names and patterns, such as {families}, {RUST}/*")
+                       f"ONLY= takes names and patterns, such as {families}")
 
 
 def place(variants: Sequence[str], found: base.Base) -> List[explorer.Tree]:

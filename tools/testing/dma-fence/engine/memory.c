@@ -76,9 +76,8 @@ static long granule_of(uintptr_t addr)
 	if (addr - (uintptr_t)__start_explored_data < data_size)
 		return (region_size + addr - (uintptr_t)__start_explored_data) / GRANULE;
 	if (addr - (uintptr_t)__start_explored_bss < bss_size)
-		return (region_size + data_size + GRANULE + addr -
-			(uintptr_t)__start_explored_bss) /
-		       GRANULE;
+		return region_size / GRANULE + data_size / GRANULE + 1 +
+		       (addr - (uintptr_t)__start_explored_bss) / GRANULE;
 	return -1;
 }
 
