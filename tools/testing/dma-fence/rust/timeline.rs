@@ -551,7 +551,7 @@ fn check_last() {
 scenarios! { RUST_TIMELINE_SCENARIOS:
     "timeline/signal/poll": "when signal_up_to() returns, no op runs and the payloads are gone",
         setup_one, [signal_one, poll], check_ok_one;
-    "timeline/signal/set_deadline": "when signal_up_to() returns, no op runs and the payloads are gone",
+    "timeline/signal/set_deadline": "when signal_up_to() returns, no op runs any more",
         setup_one, [signal_one, deadline], check_ok_one;
     "timeline/signal/two": "when signal_up_to() returns, no op runs and the payloads are gone",
         setup_two, [signal_two, poll], check_ok_two;

@@ -58,10 +58,9 @@ static void check(void)
 	for (int i = 0; i < 2; i++) {
 		if (!reg[i])
 			continue;
-		explore_assert(
-			reg[i]->called == (added[i] && !removed[i]),
-			"a callback that was %sadded and removed %d times was called %d times",
-			added[i] ? "" : "not ", removed[i], reg[i]->called);
+		explore_assert(reg[i]->called == (added[i] && !removed[i]),
+			       "a callback that was %sadded and removed %d times was called %d times",
+			       added[i] ? "" : "not ", removed[i], reg[i]->called);
 		kfree(reg[i]);
 	}
 	job_put(job);

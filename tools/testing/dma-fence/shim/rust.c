@@ -43,7 +43,7 @@ void *rust_helper_krealloc_node_align(const void *p, size_t size, unsigned long 
 
 /* Text. A panic ends in BUG(). */
 
-static int printed EXPLORED = 0;
+static int printed EXPLORED;
 
 int _printk(const char *format, ...)
 {
