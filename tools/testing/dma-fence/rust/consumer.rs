@@ -45,6 +45,43 @@ fn issuer_fails() {
     FENCE.take().signal(Err(EFAULT));
 }
 
+// What was there before the fence was signaled is seen by those who know that it was.
+
+static WRITTEN: Plain = Plain::new();
+
+fn issuer_writes() {
+    WRITTEN.write(1);
+    issuer();
+}
+
+fn wait_and_read() {
+    promise!(CONSUMERS[0].get().wait().is_ok());
+    promise!(WRITTEN.read() == 1);
+}
+
+fn wait_for_any_and_read() {
+    promise!(DmaFence::wait_any(&[WATCH[0].get()]) == Ok(0));
+    promise!(WRITTEN.read() == 1);
+}
+
+fn wait_not_at_all_and_read() {
+    if CONSUMERS[0].get().wait_timeout(0).is_ok() {
+        promise!(WRITTEN.read() == 1);
+    }
+}
+
+fn status_and_read() {
+    if CONSUMERS[0].get().status().is_some() {
+        promise!(WRITTEN.read() == 1);
+    }
+}
+
+fn sync_and_read() {
+    if CONSUMERS[0].get().is_signaled_sync() {
+        promise!(WRITTEN.read() == 1);
+    }
+}
+
 /// Does not sleep.
 fn wait_not_at_all() {
     match CONSUMERS[0].get().wait_timeout(0) {
@@ -190,6 +227,16 @@ scenarios! { RUST_CONSUMER_SCENARIOS:
         setup_other_done, [poll_second, wait_for_any, issuer_of_other], check_first_pending;
     "wait/any/none": "wait_any() of no fences, or for no time, ends at once",
         setup_other, [wait_for_none], check_pending;
+    "order/wait": "who has waited sees what was written before",
+        setup, [issuer_writes, wait_and_read], check_ok;
+    "order/wait_any": "who has waited sees what was written before",
+        setup, [issuer_writes, wait_for_any_and_read], check_ok;
+    "order/timeout": "who has waited sees what was written before",
+        setup, [issuer_writes, wait_not_at_all_and_read], check_ok;
+    "order/status": "who has got a result sees what was written before",
+        setup, [issuer_writes, status_and_read], check_ok;
+    "order/sync": "who has waited for the callbacks sees what was written before",
+        setup, [issuer_writes, sync_and_read], check_ok;
     "look/pending": "a pending fence has no result and no time stamp",
         setup_other, [look_at_pending], check_pending;
     "look/timestamp": "a fence that has signaled has a time stamp",

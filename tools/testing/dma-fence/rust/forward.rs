@@ -16,6 +16,7 @@ type Registration = Pin<KBox<FenceCallbackRegistration<Forward<Job>>>>;
 /// The first is registered with the fence, the second one with the first proxy.
 static REGISTRATIONS: [Slot<Registration>; 2] = [const { Slot::new() }; 2];
 static PROXIES: [Slot<Fence<Job>>; 2] = [const { Slot::new() }; 2];
+static OTHER: Slot<Fence<Job>> = Slot::new();
 static PROXY_CONSUMERS: [Slot<ARef<DmaFence>>; 2] = [const { Slot::new() }; 2];
 
 /// It is not signaled under the lock of the fence.
@@ -76,6 +77,19 @@ fn setup_two() -> Result {
     setup_proxy(1)?;
     register(1, 0);
     Ok(())
+}
+
+/// Two fences, of which each has a proxy.
+fn setup_sources() -> Result {
+    setup_registered()?;
+    OTHER.put(watched(Job::new(3)?)?);
+    setup_proxy(1)?;
+    register(1, 3);
+    Ok(())
+}
+
+fn issuer_of_other() {
+    OTHER.take().signal(Ok(()));
 }
 
 fn setup_chain() -> Result {
@@ -264,6 +278,8 @@ scenarios! { RUST_FORWARD_SCENARIOS:
         setup_two, [issuer_fails, observe_order], check_forwarded_fault;
     "forward/two/poll": "all that stand for the fence signal, in order",
         setup_two, [issuer, poll_proxy], check_forwarded;
+    "forward/two/sources": "proxies of different fences do not know of each other",
+        setup_sources, [issuer, issuer_of_other], check_forwarded;
     "forward/C": "the fence may signal because of its ops",
         setup_registered_done, [poll, poll_proxy], check_forwarded_by_op;
     "forward/drop": "a proxy whose registration is dropped is canceled",

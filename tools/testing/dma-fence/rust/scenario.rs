@@ -102,6 +102,28 @@ impl Count {
     }
 }
 
+/// A number without any order of its own.
+pub struct Plain(UnsafeCell<u32>);
+
+// SAFETY: Only one task runs at a time, and the engine sees who does not wait for the other.
+unsafe impl Sync for Plain {}
+
+impl Plain {
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(0))
+    }
+
+    pub fn write(&self, value: u32) {
+        // SAFETY: It is a number.
+        unsafe { self.0.get().write(value) };
+    }
+
+    pub fn read(&self) -> u32 {
+        // SAFETY: It is a number.
+        unsafe { self.0.get().read() }
+    }
+}
+
 extern "C" {
     fn explore_violation(text: *const c_char) -> !;
     fn explore_wait_event(condition: unsafe extern "C" fn() -> bool);
