@@ -70,6 +70,12 @@ fn wait_not_at_all_and_read() {
     }
 }
 
+fn wait_not_at_all_for_any_and_read() {
+    if DmaFence::wait_any_timeout(&[WATCH[0].get()], 0).is_ok() {
+        promise!(WRITTEN.read() == 1);
+    }
+}
+
 fn status_and_read() {
     if CONSUMERS[0].get().status().is_some() {
         promise!(WRITTEN.read() == 1);
@@ -231,6 +237,8 @@ scenarios! { RUST_CONSUMER_SCENARIOS:
         setup, [issuer_writes, wait_and_read], check_ok;
     "order/wait_any": "who has waited sees what was written before",
         setup, [issuer_writes, wait_for_any_and_read], check_ok;
+    "order/wait_any/timeout": "who has waited sees what was written before",
+        setup, [issuer_writes, wait_not_at_all_for_any_and_read], check_ok;
     "order/timeout": "who has waited sees what was written before",
         setup, [issuer_writes, wait_not_at_all_and_read], check_ok;
     "order/status": "who has got a result sees what was written before",
