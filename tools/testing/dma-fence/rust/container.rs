@@ -414,6 +414,6 @@ scenarios! { RUST_CONTAINER_SCENARIOS:
         setup_merge_last, [first, merge], check_merged;
     "merge/chain": "what is merged signals when all have",
         setup_merge_chain, [first, merge_whole], check_merged;
-    "container/impossible": "an array or chain that the kernel does not want is refused, and nothing leaks",
+    "container/impossible": "what the kernel does not want is refused, and nothing leaks",
         setup_chain, [impossible], check_whole;
 }

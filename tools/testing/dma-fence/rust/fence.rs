@@ -311,29 +311,29 @@ fn check_bare() {
 
 scenarios! { RUST_FENCE_SCENARIOS:
     // By each of the three ways to signal.
-    "fence/signaled/A": "the payload is dropped when signal() returns, and no op runs any more",
+    "fence/signaled/A": "when signal() returns, no op runs and the payload is gone",
         setup, [issuer, poll], check_ok;
-    "fence/set_deadline/A": "the payload is dropped when signal() returns, and no op runs any more",
+    "fence/set_deadline/A": "when signal() returns, no op runs and the payload is gone",
         setup, [issuer, deadline], check_ok;
-    "fence/enable_signaling/A": "the payload is dropped when signal() returns, and no op runs any more",
+    "fence/enable_signaling/A": "when signal() returns, no op runs and the payload is gone",
         setup, [issuer, enable], check_ok;
     "fence/driver_name/A": "a name is there for as long as RCU says",
         setup, [issuer, driver_name], check_ok;
     "fence/timeline_name/A": "a name is there for as long as RCU says",
         setup, [issuer, timeline_name], check_ok;
-    "fence/signaled/B": "the core may signal because of enable_signaling(), and the payload stays",
+    "fence/signaled/B": "the core may signal because of enable_signaling(), the payload stays",
         setup_refusing, [issuer, enable, other_poll], check_either;
-    "fence/set_deadline/B": "the core may signal because of enable_signaling(), and the payload stays",
+    "fence/set_deadline/B": "the core may signal because of enable_signaling(), the payload stays",
         setup_refusing, [issuer, enable, deadline], check_either;
-    "fence/signaled/C": "the core may signal because of signaled(), and the payload stays",
+    "fence/signaled/C": "the core may signal because of signaled(), the payload stays",
         setup_done, [issuer, poll], check_either;
-    "fence/set_deadline/C": "the core may signal because of signaled(), and the payload stays",
+    "fence/set_deadline/C": "the core may signal because of signaled(), the payload stays",
         setup_done, [issuer, other_poll, deadline], check_either;
-    "fence/enable_signaling/C": "the core may signal because of signaled(), and the payload stays",
+    "fence/enable_signaling/C": "the core may signal because of signaled(), the payload stays",
         setup_done, [issuer, other_poll, enable], check_either;
     "fence/timeline_name/C": "a name is there for as long as RCU says",
         setup_done, [issuer, other_poll, timeline_name], check_either;
-    "fence/two_polls": "the payload is dropped when signal() returns, and no op runs any more",
+    "fence/two_polls": "when signal() returns, no op runs and the payload is gone",
         setup, [issuer, poll, other_poll], check_ok;
     "fence/two_polls/C": "whoever is first says with which result",
         setup_done, [issuer, poll, other_poll], check_either;

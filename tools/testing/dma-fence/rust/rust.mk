@@ -9,7 +9,7 @@
 # RUST_KERNEL=  rust/kernel of the sources that are compiled (those that kbuild has compiled)
 
 ifeq ($(wildcard $(KBUILD)/rust/.kernel.o.cmd),)
-$(error $(KBUILD) has no rust/kernel.o: KBUILD= must name a folder where kbuild has built it with ARCH=um)
+$(error $(KBUILD) has no rust/kernel.o: KBUILD= must name where kbuild has built it with ARCH=um)
 endif
 include $(KBUILD)/rust/.kernel.o.cmd
 
@@ -21,15 +21,15 @@ INCREMENTAL = -Ccodegen-units=64 -Cincremental=$(RUST)/incremental
 recorded := $(filter-out --emit=% -Ccodegen-units=%,$(savedcmd_rust/kernel.o))
 crate_root := $(filter %/rust/kernel/lib.rs,$(recorded))
 # What compiles another crate in the same way, against the instrumented one.
-driver := $(filter-out --crate-type rlib --crate-name kernel --extern ffi pin_init build_error macros bindings uapi \
-	zerocopy zerocopy_derive $(crate_root),$(recorded))
+driver := $(filter-out --crate-type rlib --crate-name kernel --extern ffi pin_init build_error \
+	macros bindings uapi zerocopy zerocopy_derive $(crate_root),$(recorded))
 
 RUST_KERNEL ?= $(patsubst %/lib.rs,%,$(crate_root))
 recorded := $(patsubst $(crate_root),$(RUST_KERNEL)/lib.rs,$(recorded))
 rust_sources := $(wildcard rust/*.rs)
 rust_helpers := dma_fence.c dma_fence_containers.c
-rust_objects := $(RUST)/libexplore.rlib $(RUST)/libkernel.rlib $(KBUILD)/rust/core.o $(KBUILD)/rust/compiler_builtins.o \
-	$(KBUILD)/rust/pin_init.o $(KBUILD)/rust/ffi.o $(KBUILD)/rust/bindings.o
+rust_objects := $(RUST)/libexplore.rlib $(RUST)/libkernel.rlib \
+	$(addprefix $(KBUILD)/rust/,core.o compiler_builtins.o pin_init.o ffi.o bindings.o)
 
 all: $(O)/explore-rust
 
@@ -43,8 +43,9 @@ $(RUST)/libkernel.rlib: $(KBUILD)/rust/kernel.o rust/rust.mk \
 	@objcopy $(SECTIONS) $@
 
 $(RUST)/libexplore.rlib: $(RUST)/libkernel.rlib $(rust_sources)
-	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(driver) -Amissing_docs -Aunreachable_pub -Aclippy::all --crate-type rlib \
-		--crate-name explore --extern pin_init --extern kernel=$(RUST)/libkernel.rlib --emit=link=$@ $(RUST_INSTRUMENTED) \
+	cd $(KBUILD) && RUSTC_BOOTSTRAP=1 $(driver) -Amissing_docs -Aunreachable_pub -Aclippy::all \
+		--crate-type rlib --crate-name explore --extern pin_init \
+		--extern kernel=$(RUST)/libkernel.rlib --emit=link=$@ $(RUST_INSTRUMENTED) \
 		$(INCREMENTAL) $(abspath rust/explore.rs)
 	@objcopy $(SECTIONS) $@
 
@@ -56,7 +57,8 @@ $(O)/rust/shim.o: shim/rust.c $(O)/include/made
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c -o $@ $<
 
-$(O)/explore-rust: $(engine) $(tested) $(rust_objects) $(patsubst %.c,$(O)/rust/%.o,$(rust_helpers)) $(O)/rust/shim.o
+$(O)/explore-rust: $(engine) $(tested) $(rust_objects) $(O)/rust/shim.o \
+		$(patsubst %.c,$(O)/rust/%.o,$(rust_helpers))
 	$(CC) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,noexecstack -o $@ -Wl,--whole-archive \
 		$(filter %/libexplore.rlib,$^) -Wl,--no-whole-archive -Wl,--start-group \
 		$(filter-out %/libexplore.rlib,$^) -Wl,--end-group
