@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, TypeVar
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Set, TypeVar
 
 from harness import cache, git, knobs, proc, series, tools
 from harness.base import Base
@@ -28,8 +28,8 @@ NEEDS = [("make", "make"), ("gcc", "gcc"), ("/usr/include/stdio.h", "libc6-dev")
 SOURCES = ("drivers/dma-buf", "drivers/gpu/drm/scheduler", "drivers/gpu/drm/vgem", "include/drm", "include/linux",
            "include/trace", "include/uapi/drm", "include/uapi/linux", "lib/rbtree.c", "rust/helpers",
            "rust/kernel")
-# Whose ops are locked by the core. The others behave as the unpatched one.
-LOCKED = ("core", "full")
+# What is expected of the C files of a variant, where it is not what locked ops promise.
+EXPECT = {"base": ["--base"], "rust": ["--fixes"]}
 
 Json = Dict
 Result = TypeVar("Result")
@@ -148,48 +148,53 @@ def _stamp(tree: Tree) -> str:
     return hashlib.sha256("\n".join([_gcc(), str(tree.path), *sorted(map(str, files))]).encode()).hexdigest()
 
 
-def core(tree: Tree, rt: bool, home: Path, step: Step) -> Optional[Explorer]:
-    """The C files of the core, as they are. Those of `rust` are the ones of `base`, but for a fix."""
-    if tree.variant == "rust":
-        return None
-    build = home / ("build-rt" if rt else "build")
+def _build(tree: Tree, rt: bool, build: Path, step: Step, *more: str) -> None:
+    """Calls make. Where the files are not the ones of the last time, all of it is built anew."""
     stamp, wanted = build / ".harness-stamp", _stamp(tree)
     if cache.read(stamp) != wanted:
         shutil.rmtree(build, ignore_errors=True)
         build.mkdir(parents=True)
         cache.write(stamp, wanted)
-    log = cache.LOG / f"explore-{home.name}{'-rt' if rt else ''}.log"
-    proc.run(["make", "-C", TOOL, f"SRCTREE={tree.path}", f"O={build}", "CC=gcc", f"RT={1 if rt else ''}"], log, step,
-             f"building tools/testing/dma-fence for {tree.variant}", "tools/testing/dma-fence/README says what it needs")
-    ours = tree.variant in LOCKED
-    return Explorer("C", tree, rt, ours, [str(build / "explore"), *([] if ours else ["--base"])], build)
+    log = cache.LOG / f"explore-{build.parent.name}-{build.name}.log"
+    proc.run(["make", "-C", TOOL, f"SRCTREE={tree.path}", f"O={build}", "CC=gcc", f"RT={1 if rt else ''}", *more], log, step,
+             f"building tools/testing/dma-fence for {tree.variant}", "tools/testing/dma-fence/README says what it needs",
+             env=tools.kernel_environment())
+
+
+def core(tree: Tree, home: Path, step: Step) -> List[Explorer]:
+    """The C files of the core, as they are."""
+    found, expect = [], EXPECT.get(tree.variant, [])
+    for rt in (False, True):
+        build = home / ("build-rt" if rt else "build")
+        _build(tree, rt, build, step)
+        found.append(Explorer("C", tree, rt, not expect, [str(build / "explore"), *expect], build))
+    return found
 
 
 # Where kbuild has compiled the crate of a variant, for User-mode Linux.
 CRATES: Dict[str, Path] = {}
 
 
-def crate(tree: Tree, rt: bool, home: Path, step: Step) -> Optional[Explorer]:
+def crate(tree: Tree, home: Path, step: Step) -> List[Explorer]:
     """The kernel crate, by the command that kbuild has recorded for it, on the C files of the variant."""
-    if rt or tree.variant not in CRATES:
-        return None
-    build, log = home / "build-rust", cache.LOG / f"explore-{home.name}-rust.log"
-    build.mkdir(parents=True, exist_ok=True)
-    proc.run(["make", "-C", TOOL, f"SRCTREE={tree.path}", f"O={build}", "CC=gcc", f"KBUILD={CRATES[tree.variant]}",
-              f"RUST_KERNEL={tree.path}/rust/kernel", build / "explore-rust"], log, step,
-             f"building the crate of {tree.variant} for tools/testing/dma-fence", env=tools.kernel_environment())
-    return Explorer("the crate", tree, rt, True, [str(build / "explore-rust")], build)
+    found = []
+    for rt in (False, True) if tree.variant in CRATES else ():
+        # It is compiled once. Only the C files know of PREEMPT_RT.
+        build = home / ("build-rust-rt" if rt else "build-rust")
+        _build(tree, rt, build, step, f"KBUILD={CRATES[tree.variant]}", f"RUST_KERNEL={tree.path}/rust/kernel",
+               f"RUST={home}/rust", str(build / "explore-rust"))
+        found.append(Explorer("the crate", tree, rt, True, [str(build / "explore-rust")], build))
+    return found
 
 
-# Each is built for a variant, plain or with PREEMPT_RT, or is not there for it.
-Program = Callable[[Tree, bool, Path, Step], Optional[Explorer]]
+# Builds what is explored of a variant, plain and with PREEMPT_RT.
+Program = Callable[[Tree, Path, Step], List[Explorer]]
 
 
 def build(trees: Sequence[Tree], step: Step, programs: Sequence[Program] = (core, crate)) -> List[Explorer]:
-    """Programs for some variants, plain and with PREEMPT_RT."""
-    calls = [lambda program=program, tree=tree, rt=rt: program(tree, rt, tree.path.parent, Silent("build"))
-             for program in programs for tree in trees for rt in (False, True)]
-    return [explorer for explorer in beside(calls, step) if explorer]
+    calls = [lambda program=program, tree=tree: program(tree, tree.path.parent, Silent("build"))
+             for program in programs for tree in trees]
+    return [explorer for found in beside(calls, step) for explorer in found]
 
 
 def compiled(explorer: Explorer) -> Set[str]:

@@ -16,7 +16,6 @@
 #include <linux/dma-fence.h>
 #include <linux/dma-fence-array.h>
 #include <linux/dma-fence-chain.h>
-#include <linux/hrtimer.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/lockdep.h>
@@ -130,7 +129,6 @@ struct mock_issuer {
 	atomic_t calls[NUM_OPS];
 	atomic_t unlocked[NUM_OPS];	/* not under the lock of the fence */
 	atomic_t irqs_on[NUM_OPS];
-	atomic_t caller_calls;		/* by meeting.caller, any op */
 	atomic_t dead;			/* after the data was destroyed */
 	atomic_t signaled;		/* on a fence that had signaled */
 	atomic_t others_late;		/* ops that were not to meet, but late */
@@ -262,7 +260,6 @@ static struct mock_data *mock_op(struct dma_fence *fence, enum mock_op op)
 		atomic_inc(&issuer->dead);
 
 	if (current == READ_ONCE(meeting->caller)) {
-		atomic_inc(&issuer->caller_calls);
 		if (op == meeting->op)
 			meet_issuer(meeting, mock->data);
 		else if (READ_ONCE(meeting->returned))
@@ -750,17 +747,9 @@ static void trace_events_on(struct kunit *test)
 struct race {
 	enum mock_op op;
 	enum way way;
-	const struct dma_fence_ops *ops;	/* NULL for mock_ops */
-	void (*call)(void *fence);		/* if not the usual one for op */
+	const struct dma_fence_ops *ops;
 	spinlock_t *lock;			/* NULL for the inline one */
-	const char *signal_name;
-	void (*signal)(struct dma_fence *fence);
 };
-
-static const struct dma_fence_ops *race_ops(const struct race *race)
-{
-	return race->ops ?: &mock_ops;
-}
 
 static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
 {
@@ -769,11 +758,11 @@ static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
 	int i;
 
 	for (i = 0; i < 32; i++) {
-		mock = mock_fence(issuer, race_ops(race), race->lock);
+		mock = mock_fence(issuer, race->ops, race->lock);
 		if (!mock)
 			break;
 		start = ktime_get_mono_fast_ns();
-		race->signal(&mock->base);
+		dma_fence_signal(&mock->base);
 		min = min(min, ktime_get_mono_fast_ns() - start);
 		mock_retire_and_put(mock);
 	}
@@ -784,8 +773,7 @@ static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
 /* Is it the call that is raced with which makes the core signal the fence? */
 static bool race_call_signals(const struct race *race)
 {
-	return race->call ||
-	       (race->way == WAY_B && race->op == OP_ENABLE_SIGNALING) ||
+	return (race->way == WAY_B && race->op == OP_ENABLE_SIGNALING) ||
 	       (race->way == WAY_C && race->op == OP_SIGNALED);
 }
 
@@ -802,7 +790,7 @@ static void race_signal(const struct race *race, struct mock_fence *mock)
 		dma_fence_get_status(&mock->base);
 	}
 
-	race->signal(&mock->base);
+	dma_fence_signal(&mock->base);
 }
 
 /* What the other CPU does in a round. */
@@ -857,7 +845,7 @@ static bool race_round(struct mock_issuer *issuer, const struct race *race,
 	struct mock_data *data;
 	bool late;
 
-	mock = mock_fence(issuer, race_ops(race), race->lock);
+	mock = mock_fence(issuer, race->ops, race->lock);
 	if (!mock)
 		return false;
 
@@ -872,7 +860,7 @@ static bool race_round(struct mock_issuer *issuer, const struct race *race,
 	WRITE_ONCE(meeting->returned, false);
 	WRITE_ONCE(meeting->late, false);
 
-	caller->call = race->call ?: op_calls[race->op];
+	caller->call = op_calls[race->op];
 	caller->fence = dma_fence_get(&mock->base);
 	caller->delay_ns = meet ? 0 : get_random_u32_below(2 * NSEC_PER_USEC);
 	caller->round = result->rounds;
@@ -967,7 +955,7 @@ static struct race_result run_race(struct kunit *test, const struct race *race)
 }
 
 #define RACE(_op, _way)							\
-	{ .op = _op, .way = _way, .signal = dma_fence_signal }
+	{ .op = _op, .way = _way, .ops = &mock_ops }
 
 static const struct race races[] = {
 	RACE(OP_DRIVER_NAME, WAY_A),
@@ -988,8 +976,8 @@ static const struct race races[] = {
 };
 
 #define LEGACY_RACE(_op, _way)						\
-	{ .op = _op, .way = _way, .signal = dma_fence_signal,		\
-	  .ops = &mock_legacy_ops, .lock = &mock_extern_lock }
+	{ .op = _op, .way = _way, .ops = &mock_legacy_ops,		\
+	  .lock = &mock_extern_lock }
 
 static const struct race legacy_races[] = {
 	LEGACY_RACE(OP_DRIVER_NAME, WAY_A),
@@ -1078,258 +1066,6 @@ static void test_legacy_race(struct kunit *test)
 	pr_info("dma-fence-ops-legacy: race %s %c: late %u of %u\n",
 		op_names[race->op], 'A' + race->way, result.late, result.rounds);
 	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-/* A trace event that names the fence must neither deadlock nor open a gap. */
-static void test_race_with_trace_events(struct kunit *test)
-{
-	static const struct race race = RACE(OP_DRIVER_NAME, WAY_A);
-	struct race_result result;
-
-	require_locked_ops(test);
-	trace_events_on(test);
-	result = run_race(test, &race);
-	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-/*
- * The event dma_fence_signaled calls the name ops when the signaled bit is set
- * already. The issuer must wait for them, and cannot if it trusts the bit.
- */
-static void test_race_with_signaled_event(struct kunit *test)
-{
-	static const struct race race = {
-		.op = OP_DRIVER_NAME,
-		.way = WAY_C,
-		.call = call_is_signaled,
-		.signal = dma_fence_signal,
-	};
-	struct race_result result;
-
-	require_locked_ops(test);
-	trace_events_on(test);
-	result = run_race(test, &race);
-	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-static void test_race_extern_lock(struct kunit *test)
-{
-	static const struct race race = {
-		.op = OP_SIGNALED,
-		.way = WAY_A,
-		.lock = &mock_extern_lock,
-		.signal = dma_fence_signal,
-	};
-	struct race_result result;
-
-	require_locked_ops(test);
-	result = run_race(test, &race);
-	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-static void signal_timestamp(struct dma_fence *fence)
-{
-	dma_fence_signal_timestamp(fence, ktime_get());
-}
-
-static void check_and_signal(struct dma_fence *fence)
-{
-	dma_fence_check_and_signal(fence);
-}
-
-static void signal_locked(struct dma_fence *fence)
-{
-	unsigned long flags;
-
-	dma_fence_lock_irqsave(fence, flags);
-	dma_fence_signal_locked(fence);
-	dma_fence_unlock_irqrestore(fence, flags);
-}
-
-static void check_and_signal_locked(struct dma_fence *fence)
-{
-	unsigned long flags;
-
-	dma_fence_lock_irqsave(fence, flags);
-	dma_fence_check_and_signal_locked(fence);
-	dma_fence_unlock_irqrestore(fence, flags);
-}
-
-static const struct race signal_variants[] = {
-	{
-		.op = OP_SIGNALED,
-		.signal_name = "dma_fence_signal_timestamp",
-		.signal = signal_timestamp,
-	}, {
-		.op = OP_SET_DEADLINE,
-		.signal_name = "dma_fence_check_and_signal",
-		.signal = check_and_signal,
-	}, {
-		.op = OP_DRIVER_NAME,
-		.signal_name = "dma_fence_signal_locked",
-		.signal = signal_locked,
-	}, {
-		.op = OP_TIMELINE_NAME,
-		.signal_name = "dma_fence_check_and_signal_locked",
-		.signal = check_and_signal_locked,
-	},
-};
-
-KUNIT_ARRAY_PARAM_DESC(signal_variants, signal_variants, signal_name);
-
-static void test_race_signal_variants(struct kunit *test)
-{
-	struct race_result result;
-
-	require_locked_ops(test);
-	result = run_race(test, test->param_value);
-	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-/*
- * The other half of a race: the caller of an op has seen that the fence is
- * unsignaled and waits for the lock while the fence is being signaled. When it
- * gets the lock it has to notice.
- */
-struct late_caller {
-	enum mock_op op;
-	const struct dma_fence_ops *ops;
-};
-
-static const struct late_caller late_callers[] = {
-	{ OP_DRIVER_NAME, &mock_ops },
-	{ OP_DRIVER_NAME, &mock_release_ops },
-	{ OP_TIMELINE_NAME, &mock_ops },
-	{ OP_TIMELINE_NAME, &mock_release_ops },
-	{ OP_ENABLE_SIGNALING, &mock_ops },
-	{ OP_ENABLE_SIGNALING, &mock_release_ops },
-	{ OP_SIGNALED, &mock_ops },
-	{ OP_SIGNALED, &mock_release_ops },
-	{ OP_SET_DEADLINE, &mock_ops },
-	{ OP_SET_DEADLINE, &mock_release_ops },
-};
-
-static void late_caller_desc(const struct late_caller *caller, char *desc)
-{
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s", op_names[caller->op],
-		 caller->ops->release ? ", not detached" : "");
-}
-
-KUNIT_ARRAY_PARAM(late_callers, late_callers, late_caller_desc);
-
-static void test_signaled_while_waiting_for_lock(struct kunit *test)
-{
-	const struct late_caller *caller = test->param_value;
-	unsigned long end = race_end();
-	struct mock_issuer *issuer;
-	struct mock_fence *mock;
-	struct remote *remote;
-	unsigned long flags;
-	int i, started = 0;
-
-	require_locked_ops(test);
-	issuer = mock_issuer(test);
-	remote = remote_start(test);
-	issuer->meeting.op = NUM_OPS;
-	WRITE_ONCE(issuer->meeting.caller, remote->task);
-
-	for (i = 0; i < 200 && time_before(jiffies, end); i++) {
-		mock = mock_fence(issuer, caller->ops, NULL);
-		KUNIT_ASSERT_NOT_NULL(test, mock);
-
-		dma_fence_lock_irqsave(&mock->base, flags);
-		remote_call(remote, op_calls[caller->op], &mock->base);
-		if (spin_until(READ_ONCE(remote->called), MEET_NS))
-			started++;
-		/* Let it get to where it waits. */
-		spin_until(remote_is_done(remote), 20 * NSEC_PER_USEC);
-		dma_fence_signal_locked(&mock->base);
-		dma_fence_unlock_irqrestore(&mock->base, flags);
-		mock_kill_data(mock->data);
-
-		KUNIT_ASSERT_TRUE(test, remote_wait(remote));
-		kfree(mock->data);
-		dma_fence_put(&mock->base);
-	}
-
-	/* Or else this has shown nothing. */
-	KUNIT_EXPECT_GT(test, started, i / 2);
-	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->caller_calls), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
-}
-
-/*
- * A poll is interrupted, and the fence signaled by the interrupt, anywhere: also
- * between the last look at the signaled bit without the lock and the lock, where
- * nothing else can be made to stop it.
- */
-struct interruption {
-	struct hrtimer timer;
-	struct mock_fence *mock;
-};
-
-static enum hrtimer_restart signal_in_interrupt(struct hrtimer *timer)
-{
-	struct mock_fence *mock = container_of(timer, struct interruption, timer)->mock;
-
-	dma_fence_signal(&mock->base);
-	mock_kill_data(mock->data);
-
-	return HRTIMER_NORESTART;
-}
-
-/* So many polls that the clock, which is read in between, does not matter. */
-static bool poll_often(struct dma_fence *fence)
-{
-	int i;
-
-	for (i = 0; i < 1000; i++)
-		if (dma_fence_is_signaled(fence))
-			return true;
-
-	return false;
-}
-
-static void test_signaled_in_interrupt_of_poll(struct kunit *test)
-{
-	static const struct dma_fence_ops * const ops[] = { &mock_ops, &mock_release_ops };
-	unsigned long end = race_end();
-	struct interruption interruption;
-	struct mock_issuer *issuer;
-	struct mock_fence *mock;
-	bool signaled = false;
-	int i;
-
-	require_locked_ops(test);
-	if (IS_ENABLED(CONFIG_PREEMPT_RT))
-		kunit_skip(test, "fences are not signaled in hard interrupts");
-
-	issuer = mock_issuer(test);
-	hrtimer_setup_on_stack(&interruption.timer, signal_in_interrupt, CLOCK_MONOTONIC,
-			       HRTIMER_MODE_REL_PINNED);
-
-	for (i = 0; i < 1000 && time_before(jiffies, end); i++) {
-		mock = mock_fence(issuer, ops[i % ARRAY_SIZE(ops)], NULL);
-		if (!mock)
-			break;
-
-		interruption.mock = mock;
-		hrtimer_start(&interruption.timer,
-			      ns_to_ktime(10 * NSEC_PER_USEC + get_random_u32_below(1000)),
-			      HRTIMER_MODE_REL_PINNED);
-		signaled = spin_until(poll_often(&mock->base), NSEC_PER_SEC);
-		hrtimer_cancel(&interruption.timer);
-
-		mock_retire_and_put(mock);
-		if (!signaled)
-			break;
-	}
-
-	destroy_hrtimer_on_stack(&interruption.timer);
-	KUNIT_EXPECT_TRUE(test, signaled);
-	KUNIT_EXPECT_GT(test, i, 10);
-	expect_contract(test, issuer);
 }
 
 /* Everything at once, and the issuer frees what the ops use when it has signaled. */
@@ -2476,12 +2212,6 @@ static void dma_fence_ops_exit(struct kunit *test)
 static struct kunit_case dma_fence_ops_cases[] = {
 	KUNIT_CASE_PARAM(test_race, races_gen_params),
 	KUNIT_CASE_PARAM(test_legacy_race, legacy_races_gen),
-	KUNIT_CASE(test_race_with_trace_events),
-	KUNIT_CASE(test_race_with_signaled_event),
-	KUNIT_CASE(test_race_extern_lock),
-	KUNIT_CASE_PARAM(test_race_signal_variants, signal_variants_gen_params),
-	KUNIT_CASE_PARAM(test_signaled_while_waiting_for_lock, late_callers_gen_params),
-	KUNIT_CASE(test_signaled_in_interrupt_of_poll),
 	KUNIT_CASE(test_storm),
 	KUNIT_CASE(test_storm_with_trace_events),
 	KUNIT_CASE_PARAM(test_locked_context, entry_points_gen_params),

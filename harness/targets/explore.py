@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """make explore: every interleaving of a few tasks, over the code that ships, compiled for userspace: tools/testing/dma-fence.
 
-The unpatched core and ours are explored beside each other, plain and with the spinlocks of PREEMPT_RT. What the unpatched
-core violates is expected of it, scenario by scenario, and must be found. Nothing else may be violated. No kernel is built
-for that. Then comes the crate, for which kbuild has to have compiled it, for User-mode Linux.
+The unpatched core and ours are explored beside each other, and the one with fixes only (rust), plain and with the spinlocks
+of PREEMPT_RT. What a core without locked ops violates is expected of it, scenario by scenario, and must be found. Nothing
+else may be violated. No kernel is built for that. Then comes the crate, for which kbuild has to have compiled it, for
+User-mode Linux.
 """
 
 import fnmatch
@@ -22,6 +23,9 @@ NAME = "explore"  # as a suite of make test
 LIMITS = Limits(seconds=3, executions=1000000)
 # For make test and make mutants, which explore ours only: what is wrong is found with one preemption, or hardly ever.
 QUICK = Limits(seconds=2, executions=5000, bound=1)
+
+# Of a core without locked ops only what it violates is of interest, which comes early.
+_THEIRS = 10000
 
 # So many scenarios are explored by one process.
 _AT_ONCE = 20
@@ -77,7 +81,7 @@ def _limits() -> Limits:
 
 def _variants() -> List[str]:
     chosen = knobs.get("SERIES")
-    return ["base", chosen] if chosen else ["base", "core", "full"]
+    return ["base", chosen] if chosen else ["base", "core", "full", "rust"]
 
 
 def family(name: str) -> str:
@@ -131,9 +135,12 @@ def build(trees: Sequence[explorer.Tree], programs: Sequence[explorer.Program] =
 
 def _run(side: Explorer, names: List[str], limits: Limits) -> List[Json]:
     """Explores scenarios. One that was cut before what is expected of it was found gets more time."""
+    if not side.ours:
+        limits = limits._replace(executions=min(limits.executions, _THEIRS))
     rows = explorer.run(side, names, limits)
     slow = [row["name"] for row in rows if not (row["expected"] or row["violated"] or row["complete"])]
-    again = {row["name"]: row for row in explorer.run(side, slow, limits._replace(seconds=10 * limits.seconds))} if slow else {}
+    longer = limits._replace(seconds=10 * limits.seconds, executions=LIMITS.executions)
+    again = {row["name"]: row for row in explorer.run(side, slow, longer)} if slow else {}
     return [again.get(row["name"], row) for row in rows]
 
 
@@ -197,10 +204,10 @@ def _executions(cells: Dict[str, Cell]) -> int:
 
 
 def _reach(found: Cells) -> str:
-    """How far the scenarios of a family were searched where nothing was violated."""
+    """How far the scenarios of a family were searched on ours where nothing was violated."""
     worst = []
     for cells in found.values():
-        reached = {cell.reach() for cell in cells.values() if not cell.row["violated"]}
+        reached = {cell.reach() for cell in cells.values() if cell.ours and not cell.row["violated"]}
         worst.append("cut" if "cut" in reached else min(reached - {"all"}, default="all") if reached else "violated")
     counts = {reach: worst.count(reach) for reach in sorted(set(worst) - {"violated"})}
     return "all" if set(counts) <= {"all"} else ", ".join(f"{count} {reach}" for reach, count in counts.items())
@@ -225,7 +232,7 @@ def notes(found: Cells) -> List[str]:
     """What is not wrong, but not all either."""
     said = [name for name, cells in found.items() if any(cell.says_so() for cell in cells.values())]
     cut = [name for name, cells in found.items()
-           if any(not cell.row["violated"] and cell.reach() == "cut" for cell in cells.values())]
+           if any(cell.ours and not cell.row["violated"] and cell.reach() == "cut" for cell in cells.values())]
     return _by_family("violated with locked ops, too, as they say", said) + _by_family("cut, as they take too long", cut)
 
 

@@ -129,7 +129,7 @@ class _Explored:
         step = Silent("explore")
         program = explorer.crate if any(name.endswith(".rs") for name in files) else explorer.core
         try:
-            sides = [side for rt in (False, True) for side in [program(tree, rt, tree.path.parent, step)] if side]
+            sides = program(tree, tree.path.parent, step)
         except Fail:  # it needs what the headers here do not have, so the kernel must say
             return ""
         for limits in (explore.QUICK, _LONG):

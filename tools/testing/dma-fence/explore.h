@@ -25,9 +25,11 @@
  * @check: looks at what has come of it and frees what is left
  * @ours: part of what is reported for cores with locked ops, or NULL: nothing
  * @base: the same for the unmodified core
- * @rt: the same with PREEMPT_RT, if that differs
+ * @rt: the same with PREEMPT_RT for any core, if that differs
+ * @base_rt: the same with PREEMPT_RT for the unmodified core, if that differs
  * @arg: for the functions above, see scenario_arg()
  * @tracing: trace events are on
+ * @fixed: the fixes that come before locked ops are enough for what is in @base
  */
 struct scenario {
 	const char *name;
@@ -35,9 +37,9 @@ struct scenario {
 	void (*setup)(void);
 	void (*task[SCENARIO_TASKS])(void);
 	void (*check)(void);
-	const char *ours, *base, *rt;
+	const char *ours, *base, *rt, *base_rt;
 	long arg;
-	bool irq, tracing;
+	bool irq, tracing, fixed;
 };
 
 /* What became of a scenario. It travels through a pipe, so it has no pointers. */

@@ -108,10 +108,6 @@ void spin_until(const int *flag);
  * Whoever finds a fence signaled reads its timestamp. The unmodified core spins until that is
  * there, which is of no use on PREEMPT_RT for who has preempted the task that is to write it.
  */
-#ifdef EXPLORE_LOCKED_OPS
-#define SPINS_ON_RT .rt = NULL
-#else
-#define SPINS_ON_RT .rt = "spins for a task"
-#endif
+#define SPINS_ON_RT .base_rt = "spins for a task"
 
 #endif /* WORLD_H */

@@ -18,7 +18,7 @@ static struct {
 	const char *only, *json, *replay;
 	struct limits limits;
 	int jobs;
-	bool base, list, quiet, compare;
+	bool base, fixes, list, quiet, compare;
 } options = {
 	.limits = { .bound = 3, .executions = 1000000, .seconds = 20 },
 	.jobs = 1,
@@ -35,6 +35,7 @@ static const char usage[] =
 	"  --seconds=N        a scenario is cut after so long, and says so (20)\n"
 	"  --jobs=N           scenarios at once (1)\n"
 	"  --base             expect what an unmodified core does\n"
+	"  --fixes            expect what a core does that has the fixes, but no locked ops\n"
 	"  --quiet            rows for what is not as expected only, and no counterexamples of what is\n"
 	"  --json=FILE        write the results there\n"
 	"  --replay=SCHEDULE  run this schedule of the one scenario that --only= names\n"
@@ -72,19 +73,29 @@ static bool chosen(const struct scenario *scenario)
 
 static const char *expected(const struct scenario *scenario)
 {
+	if (options.base && explore_preempt_rt && scenario->base_rt)
+		return scenario->base_rt;
+	if (options.fixes && scenario->fixed)
+		return NULL;
 	if (explore_preempt_rt && scenario->rt)
 		return *scenario->rt ? scenario->rt : NULL;
-	return options.base ? scenario->base : scenario->ours;
+	return options.base || options.fixes ? scenario->base : scenario->ours;
 }
 
 static const struct scenario *at_hand;
 
 /* What the code under test did to memory that the engine does not look at. */
-static void crashed(int sig)
+static void crashed(int sig, siginfo_t *info, void *context)
 {
+	const ucontext_t *at = context;
+
 	(void)sig;
+	(void)info;
 	signal(SIGSEGV, SIG_DFL);
 	signal(SIGBUS, SIG_DFL);
+	/* The linker leaves what is not there at 0. */
+	if (!at->uc_mcontext.gregs[REG_RIP])
+		explore_fail("a call of a function that the shim does not have");
 	explore_fail("access to memory that is not there");
 }
 
@@ -92,7 +103,10 @@ static void explore(const struct scenario *scenario, struct result *result)
 {
 	static char stack[65536];
 	stack_t other = { .ss_sp = stack, .ss_size = sizeof(stack) };
-	struct sigaction action = { .sa_handler = crashed, .sa_flags = SA_ONSTACK | SA_NODEFER };
+	struct sigaction action = {
+		.sa_sigaction = crashed,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
+	};
 
 	at_hand = scenario;
 	sigaltstack(&other, NULL);
@@ -289,6 +303,7 @@ static void parse(int argc, char **argv)
 		{ "seconds", 1, 0, 's' },
 		{ "jobs", 1, 0, 'j' },
 		{ "base", 0, 0, 'B' },
+		{ "fixes", 0, 0, 'F' },
 		{ "quiet", 0, 0, 'q' },
 		{ "json", 1, 0, 'J' },
 		{ "replay", 1, 0, 'r' },
@@ -319,6 +334,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'B':
 			options.base = true;
+			break;
+		case 'F':
+			options.fixes = true;
 			break;
 		case 'q':
 			options.quiet = true;

@@ -7,13 +7,14 @@
 # that tells the engine of each access to memory.
 #
 # RUST_KERNEL=  rust/kernel of the sources that are compiled (those that kbuild has compiled)
+# RUST=         where to compile it, which may be the same for RT=1 and without (rust/ of O=)
 
 ifeq ($(wildcard $(KBUILD)/rust/.kernel.o.cmd),)
 $(error $(KBUILD) has no rust/kernel.o: KBUILD= must name where kbuild has built it with ARCH=um)
 endif
 include $(KBUILD)/rust/.kernel.o.cmd
 
-RUST := $(abspath $(O))/rust
+RUST ?= $(abspath $(O))/rust
 RUST_INSTRUMENTED := -Cpasses="tsan-module tsan" -Cllvm-args=-force-attribute=sanitize_thread \
 	-Cllvm-args=-tsan-distinguish-volatile -Copt-level=1 -g
 # Of what has not changed since the last time nothing is compiled again.

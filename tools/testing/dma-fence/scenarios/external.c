@@ -158,7 +158,7 @@ SCENARIOS(external) = {
 	{ "external/poll", PROMISE, setup, { issuer, looker }, check,
 	  .arg = ARG(LOCKED, SIGNALED) },
 	{ "external/poll/done", PROMISE, setup_done, { issuer, looker }, check,
-	  .arg = ARG(LOCKED, SIGNALED), .base = "use after free" },
+	  .arg = ARG(LOCKED, SIGNALED), .base = "use after free", .fixed = true },
 	{ "external/set_deadline/done", PROMISE, setup_done, { issuer, looker }, check,
 	  .arg = ARG(LOCKED, SET_DEADLINE) },
 	/* With release, the ops stay attached. */
@@ -182,7 +182,7 @@ SCENARIOS(external) = {
 	  .arg = ARG(LEGACY, 0) },
 	/* The unmodified core signals it outside of RCU. */
 	{ "external/legacy/poll/done", PROMISE, setup_done, { issuer, poll }, check,
-	  .arg = ARG(LEGACY, 0), .base = "use after free" },
+	  .arg = ARG(LEGACY, 0), .base = "use after free", .fixed = true },
 	{ "external/get_status", PROMISE, setup, { issuer, get_status }, check, TAKES_IT_ALWAYS },
 	{ "external/enable_signaling", PROMISE, setup, { issuer, enable_signaling }, check,
 	  TAKES_IT_ALWAYS },

@@ -444,7 +444,7 @@ SCENARIOS(life) = {
 	  check },
 	{ "life/timestamp/plain", PROMISE_STAMP, setup,
 	  { signal_with_timestamp, poll_for_timestamp },
-	  check, .arg = ARG(PLAIN, 0), .base = "data race", SPINS_ON_RT },
+	  check, .arg = ARG(PLAIN, 0), .base = "data race", .fixed = true, SPINS_ON_RT },
 
 	{ "life/stub", "a stub fence which is already signaled", setup_stub, { stub, stub } },
 	{ "life/stub/private", "a newly allocated and signaled stub fence", NULL,
