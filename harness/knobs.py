@@ -17,7 +17,7 @@ HELP = {
     "KDIR": "a Linux tree of such a release to use instead of Debian's; it is only read",
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
-    "ROUNDS": "races: rounds per race (default: 34000, more than a million in all)",
+    "ROUNDS": "races: rounds per race (default: 4000)",
     "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, explore: the scenarios, separated by "
             "commas (default: all)",
     "BOUND": "explore: preemptions, where all interleavings are too many (default: 3)",
