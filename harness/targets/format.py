@@ -3,9 +3,10 @@
 
 import sys
 
-from harness import cache, proc, series, ui
+from harness.host import cache, proc, ui
+from harness.host.ui import Step
 from harness.targets import check
-from harness.ui import Step
+from harness.tree import series
 
 # As in the kernel's .rustfmt.toml.
 RUSTFMT = ["rustfmt", "--edition", "2021", "--config", "newline_style=Unix"]
