@@ -12,7 +12,7 @@ from harness.host import cache, knobs, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel
 from harness.mutants import mutants
-from harness.targets import bench, evidence, explore
+from harness.targets import bench, evidence, explore, rooms
 from harness.tree import base, mails, series
 
 # checkpatch types that cannot be met here, each with its reason.
@@ -180,6 +180,11 @@ def kernel_doc(ctx: Context, step: Step) -> Findings:
     return sorted({line for line in text.splitlines() if re.match(r"(Warning|Error|\S+:\d+:)", line, re.I)})
 
 
+def house(ctx: Context, step: Step) -> Findings:
+    """Rooms of harness/ use only what is below them, and the drawing in CONTRIBUTING.md is that of the tree."""
+    return rooms.upwards() + rooms.stale(ctx.files)
+
+
 def shell(ctx: Context, step: Step) -> Findings:
     names = [name for name in ctx.files if re.match(rb"#!.*\b(?:ba|da)?sh\b", (cache.TOP / name).read_bytes()[:40])]
     if not names:
@@ -200,7 +205,7 @@ def python(ctx: Context, step: Step) -> Findings:
 
 def listed(ctx: Context, step: Step) -> Findings:
     """Every file at a kernel path belongs to exactly one commit of each variant that has it."""
-    found, rooms = [], ("rust/", "drivers/", "include/", "samples/", "scripts/", "tools/testing/",
+    found, paths = [], ("rust/", "drivers/", "include/", "samples/", "scripts/", "tools/testing/",
                         "Documentation/")
     for variant in series.VARIANTS:
         names = [name for entry in series.of(variant) for name in entry.files]
@@ -210,7 +215,7 @@ def listed(ctx: Context, step: Step) -> Findings:
     written = (evidence.TEMPLATE, evidence.PAGE, bench.PAGE, *bench.PAGE.parent.glob("dma-fence-bench-*.svg"))
     ours = {str(path.relative_to(cache.TOP)) for path in written}
     found += [f"{name}:1: not named in patches/series" for name in ctx.files
-              if name.startswith(rooms) and name not in ctx.overlay and name not in ours]
+              if name.startswith(paths) and name not in ctx.overlay and name not in ours]
     patches = {entry.name for release in knobs.RELEASES for entry in series.read(release)}
     patches |= {f"{release}/{name.rpartition('/')[2]}" for release in knobs.RELEASES for name in patches}
     return found + [f"{name}:1: not named in patches/series" for name in ctx.files
@@ -300,7 +305,8 @@ def readme(ctx: Context, step: Step) -> Findings:
 
 
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
-    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("evidence", page), ("race on the base", race),
+    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("rooms", house), ("evidence", page),
+    ("race on the base", race),
     ("no unsafe in drivers", no_unsafe), ("mutants", mutants_apply), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
     ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),
     ("clippy", clippy), ("rustdoc", rustdoc), ("sparse", sparse),
