@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From a checkout to booted kernels: what `make TARGET` at the top of the repository calls.
+"""The workshop: what `make TARGET` calls. It gets the kernel's source, makes the series, builds, boots and judges."""
 
-The flow of data, a module each: `debian`/`base` (kernel source) -> `series` (our commits) -> `tools`
-(compilers) -> `kernel` (configure and build) -> `guest` (userspace) -> `boot` (UML, QEMU) -> `ktap`
-(results).  The targets that join them are in `targets/`.
-"""
+# The rooms by floor. One may use those on lower floors, and none that is above or beside it. `make check` sees to it.
+FLOORS = (("targets",), ("bench", "audit"), ("kernel", "explore"), ("tree", "mutants"), ("host",))

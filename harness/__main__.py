@@ -6,7 +6,7 @@ import importlib
 import signal
 import sys
 
-from harness import arch, cache, knobs, proc, ui
+from harness.host import arch, cache, knobs, proc, ui
 
 # The order is the order of `make help`.
 TARGETS = {
@@ -19,7 +19,7 @@ TARGETS = {
     "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "drivers": "fences of the kernel's own drivers and their suites, in QEMU with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
-    "audit": "every dma_fence backend of the tree at hand against the list in harness/backends, with coccinelle",
+    "audit": "every dma_fence backend of the tree at hand against the list in harness/audit/backends, with coccinelle",
     "mutants": "every lock, re-test and check removed once: the suites must notice each",
     "bench": "what fences cost in C and in Rust, on the unpatched core and on ours: report and plots in out/bench/",
     "evidence": "write the page that says what shows each promise, from the results of the others in out/",

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One module per make target, each with a main()."""
+"""One file for each `make` target, and what only that target needs."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make audit: every struct dma_fence_ops in the tree at hand, held against harness/backends.
+"""make audit: every struct dma_fence_ops in the tree at hand, held against harness/audit/backends.
 
 The tables are found by coccinelle. A backend that is not in the list, or whose ops are not those that were reviewed, is
-unclassified. The semantic patch of the series must find what is planted in tests/audit, what is known to be wrong with the
+unclassified. The semantic patch of the series must find what is planted in harness/audit, what is known to be wrong with the
 unpatched tree, and nothing with SERIES=full, where the tables must say what the list does. With BUILD=1, the objects that
 the series touches are compiled, too.
 """
@@ -13,12 +13,14 @@ import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from harness import backends, base, cache, coccinelle, git, knobs, objects, proc, series, tools, ui
-from harness.backends import Backend
-from harness.coccinelle import Finding, Table
-from harness.ui import Fail, Step
+from harness.audit import backends, coccinelle, compiled
+from harness.audit.backends import Backend
+from harness.audit.coccinelle import Finding, Table
+from harness.host import cache, git, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.tree import base, series
 
-PLANTED = "tests/audit/planted.c"
+PLANTED = "harness/audit/planted.c"
 PAGE = "Documentation/driver-api/dma-fence/backends.rst"
 
 
@@ -71,7 +73,7 @@ def unclassified(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]
 
 def _gone(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
     have = {(table.file, table.name) for table in tree.tables}
-    return [f"{file}: {name} is in harness/backends, but not in the tree" for file, name in known
+    return [f"{file}: {name} is in harness/audit/backends, but not in the tree" for file, name in known
             if (file, name) not in have]
 
 
@@ -87,19 +89,19 @@ def _full(known: Dict[Tuple[str, str], Backend], tree: Tree) -> List[str]:
     """What is not as the list says when the whole series is applied."""
     found = [f"{f.file}:{f.line}: with SERIES=full: {f.text}" for f in tree.findings]
     found += [f"with SERIES=full, {text}" for text in _gone(known, tree)]
-    entries = {entry.name: entry for entry in series.of("full")}
+    entries = {Path(entry.name).stem: entry for entry in series.of("full")}
     for table in tree.tables:
         backend = known.get((table.file, table.name))
         kind = "unlocked" if table.members.get("unlocked_ops") == "true" else "locked"
         if backend and backend.kind != kind:
-            found.append(f"{table.file}:{table.line}: {table.name} is {kind}, and {backend.kind} in harness/backends")
+            found.append(f"{table.file}:{table.line}: {table.name} is {kind}, and {backend.kind} in harness/audit/backends")
     for backend in known.values():
         for name in backend.patches:
-            entry = entries.get(f"{name}.patch")
+            entry = entries.get(name)
             if not entry:
-                found.append(f"harness/backends: patches/series has no {name}.patch")
+                found.append(f"harness/audit/backends: patches/series has no {name}.patch")
             elif name == backend.patches[-1] and f" b/{backend.file}\n" not in entry.diff:
-                found.append(f"harness/backends: patches/{name}.patch does not touch {backend.file}")
+                found.append(f"harness/audit/backends: patches/{entry.name} does not touch {backend.file}")
     return found
 
 
@@ -117,7 +119,7 @@ def _page(known: Dict[Tuple[str, str], Backend]) -> List[str]:
     """The table in Documentation has the same backends."""
     text = (cache.TOP / PAGE).read_text()
     rows = set(re.findall(r"(?m)^   \* - (\S+) (\w+)$", text))
-    return [f"{PAGE}: {file} {name} is in one of this and harness/backends" for file, name in sorted(rows ^ set(known))]
+    return [f"{PAGE}: {file} {name} is in one of this and harness/audit/backends" for file, name in sorted(rows ^ set(known))]
 
 
 def _row(table: Table, known: Dict[Tuple[str, str], Backend]) -> Dict[str, object]:
@@ -133,7 +135,7 @@ def main() -> None:
     begin = time.monotonic()
     cache.forget_result("audit")
     known = backends.read()
-    ui.plan(9 + (objects.STEPS if knobs.BUILD else 0))
+    ui.plan(9 + (compiled.STEPS if knobs.BUILD else 0))
     if knobs.BUILD:
         tools.prepare(qemu=False)
     else:
@@ -161,7 +163,7 @@ def main() -> None:
         planted = coccinelle.findings(cache.TOP, [PLANTED], step)
         step.note = f"{len(planted)} findings"
     problems += _planted(planted)
-    built = objects.build(found) if knobs.BUILD else None
+    built = compiled.build(found) if knobs.BUILD else None
     problems += built.problems if built else []
     for line in open_ones:
         print(f"      UNCLASSIFIED {line}")

@@ -15,11 +15,14 @@ import time
 from pathlib import Path
 from typing import List
 
-from harness import base, boot, cache, hot_paths, job_stream, kernel, knobs, ktap, series, tools, ui
-from harness.bench_claims import Run
-from harness.bench_page import write
-from harness.samples import Boot, Boots, percentile
-from harness.ui import Fail, Step
+from harness.bench import hot_paths, job_stream
+from harness.bench.claims import Run
+from harness.bench.measurements import Boot, Boots, percentile
+from harness.bench.report import write
+from harness.host import cache, knobs, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import boot, kernel, ktap
+from harness.tree import base, series
 
 FOLDER = cache.OUT / "bench"
 PAGE = cache.TOP / "Documentation/driver-api/dma-fence/bench.rst"

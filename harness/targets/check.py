@@ -8,9 +8,12 @@ import sys
 import textwrap
 from typing import Callable, Iterable, List, Optional, Tuple
 
-from harness import base, cache, formatted, kernel, knobs, mutants, proc, series, tools, ui
-from harness.targets import bench, evidence, explore
-from harness.ui import Fail, Step
+from harness.host import cache, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import kernel
+from harness.mutants import mutants
+from harness.targets import bench, evidence, explore, rooms
+from harness.tree import base, mails, series
 
 # checkpatch types that cannot be met here, each with its reason.
 CHECKPATCH_IGNORE = {
@@ -73,7 +76,7 @@ class Context:
 
 
 def rustfmt(ctx: Context, step: Step) -> Findings:
-    """The kernel's rustfmt configuration, for the program in tools/ as well."""
+    """The kernel's rustfmt configuration, for the guest program as well."""
     if not shutil.which("rustfmt") or _run(["rustfmt", "--version"])[0]:
         raise Fail("rustfmt is not there", "rustup component add rustfmt clippy")
     found = set()
@@ -91,7 +94,7 @@ _RUST_MESSAGE = re.compile(r"(?m)^(warning|error)(\[\w+\])?: (.*)\n(?:.*\n){0,2}
 
 def _rust_messages(ctx: Context, text: str, tool: str) -> Findings:
     hits = [(ctx.local(m.group(4)), m.group(5), m.group(3)) for m in _RUST_MESSAGE.finditer(text)]
-    return sorted({f"{path}:{line}: {tool}: {what}" for path, line, what in hits if ctx.mine(path) or path.startswith("tools/")})
+    return sorted({f"{path}:{line}: {tool}: {what}" for path, line, what in hits if ctx.mine(path) or path.startswith("harness/")})
 
 
 def _make(ctx: Context, step: Step, log: str, *targets: str, **more: str) -> str:
@@ -119,16 +122,16 @@ def clippy(ctx: Context, step: Step) -> Findings:
             path.unlink()
     text = _make(ctx, step, "clippy.log", "prepare", "samples/rust/", "drivers/dma-buf/", CLIPPY="1")
     found = _failed(text, _rust_messages(ctx, text, "clippy"), "clippy", "clippy.log")
-    if (cache.TOP / "tools/softgpu/Cargo.toml").exists():
+    if (cache.TOP / "harness/guest/Cargo.toml").exists():
         env = {"CARGO_TARGET_DIR": str(cache.ROOT / "guest-clippy")}
         shutil.rmtree(cache.ROOT / "guest-clippy", ignore_errors=True)
         code, text = _run(["cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings"],
-                          cwd=cache.TOP / "tools/softgpu", env=env)
+                          cwd=cache.TOP / "harness/guest", env=env)
         shutil.rmtree(cache.ROOT / "guest-clippy", ignore_errors=True)
         messages = re.findall(r"(?m)^(?:warning|error)(?:\[\w+\])?: (.*)\n *--> (\S+):(\d+)", text)
-        found += sorted({f"tools/softgpu/{path}:{line}: clippy: {what}" for what, path, line in messages})
+        found += sorted({f"harness/guest/{path}:{line}: clippy: {what}" for what, path, line in messages})
         if code and not messages:
-            found.append("tools/softgpu: cargo clippy: " + (text.strip().splitlines() or ["failed"])[-1])
+            found.append("harness/guest: cargo clippy: " + (text.strip().splitlines() or ["failed"])[-1])
     return found
 
 
@@ -158,7 +161,7 @@ def checkpatch(ctx: Context, step: Step) -> Findings:
     folder, found = cache.temporary("checkpatch"), []
     alien = re.compile(rf"{USERSPACE}.*(ERROR|WARNING|CHECK):({'|'.join(CHECKPATCH_IGNORE_USERSPACE)}): ")
     variant, theirs = ctx.source.variant, ctx.source.base
-    patches = formatted.write(variant, theirs, folder, formatted.commits(variant, theirs))
+    patches = mails.write(variant, theirs, folder, mails.commits(variant, theirs))
     for patch in patches:
         step.tick()
         _, text = _run([ctx.source.path / "scripts/checkpatch.pl", f"--root={ctx.source.path}", "--strict", "--terse",
@@ -175,6 +178,11 @@ def kernel_doc(ctx: Context, step: Step) -> Findings:
         return []
     _, text = _run([sys.executable, ctx.source.path / "scripts/kernel-doc", "-none", "-Wall", *names])
     return sorted({line for line in text.splitlines() if re.match(r"(Warning|Error|\S+:\d+:)", line, re.I)})
+
+
+def house(ctx: Context, step: Step) -> Findings:
+    """Rooms of harness/ use only what is below them, and the drawing in CONTRIBUTING.md is that of the tree."""
+    return rooms.upwards() + rooms.stale(ctx.files)
 
 
 def shell(ctx: Context, step: Step) -> Findings:
@@ -197,7 +205,7 @@ def python(ctx: Context, step: Step) -> Findings:
 
 def listed(ctx: Context, step: Step) -> Findings:
     """Every file at a kernel path belongs to exactly one commit of each variant that has it."""
-    found, rooms = [], ("rust/", "drivers/", "include/", "samples/", "scripts/", "tools/testing/",
+    found, paths = [], ("rust/", "drivers/", "include/", "samples/", "scripts/", "tools/testing/",
                         "Documentation/")
     for variant in series.VARIANTS:
         names = [name for entry in series.of(variant) for name in entry.files]
@@ -207,9 +215,9 @@ def listed(ctx: Context, step: Step) -> Findings:
     written = (evidence.TEMPLATE, evidence.PAGE, bench.PAGE, *bench.PAGE.parent.glob("dma-fence-bench-*.svg"))
     ours = {str(path.relative_to(cache.TOP)) for path in written}
     found += [f"{name}:1: not named in patches/series" for name in ctx.files
-              if name.startswith(rooms) and name not in ctx.overlay and name not in ours]
+              if name.startswith(paths) and name not in ctx.overlay and name not in ours]
     patches = {entry.name for release in knobs.RELEASES for entry in series.read(release)}
-    patches |= {f"{release}/{name}" for release in knobs.RELEASES for name in patches}
+    patches |= {f"{release}/{name.rpartition('/')[2]}" for release in knobs.RELEASES for name in patches}
     return found + [f"{name}:1: not named in patches/series" for name in ctx.files
                     if re.fullmatch(r"patches/.*\.patch", name) and name[8:] not in patches]
 
@@ -263,7 +271,7 @@ def no_unsafe(ctx: Context, step: Step) -> Findings:
     """A driver needs no unsafe code, and what does not compile is misuse without any."""
     found = []
     for name in ctx.files:
-        ours = name.startswith(("samples/", "drivers/", "tests/", "template/")) and name != _CALLED_BY_C
+        ours = name.startswith(("samples/", "drivers/", "harness/kernel/", "harness/bench/", "template/")) and name != _CALLED_BY_C
         if ours and name.endswith(".rs"):
             for number, line in enumerate((cache.TOP / name).read_text().splitlines(), 1):
                 if re.search(r"\bunsafe\b", line.split("//")[0]):
@@ -297,7 +305,8 @@ def readme(ctx: Context, step: Step) -> Findings:
 
 
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
-    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("evidence", page), ("race on the base", race),
+    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("rooms", house), ("evidence", page),
+    ("race on the base", race),
     ("no unsafe in drivers", no_unsafe), ("mutants", mutants_apply), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
     ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),
     ("clippy", clippy), ("rustdoc", rustdoc), ("sparse", sparse),

@@ -9,9 +9,12 @@ import sys
 import time
 from typing import List
 
-from harness import base, boot, cache, explorer, kernel, ktap, series, tools, ui
+from harness.explore import explorer
+from harness.host import cache, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import boot, kernel, ktap
 from harness.targets import explore, races
-from harness.ui import Fail, Step
+from harness.tree import base, series
 
 ROUNDS = 2000
 OP = races.Race("signaled", "A", "C")

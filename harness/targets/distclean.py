@@ -3,7 +3,7 @@
 
 import shutil
 
-from harness import cache
+from harness.host import cache
 from harness.targets import clean
 
 

@@ -12,14 +12,16 @@ import sys
 from pathlib import Path
 from typing import List, NamedTuple
 
-from harness import base, cache, kernel, knobs, proc, series, tools, ui
+from harness.host import cache, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import kernel
 from harness.targets import explore
-from harness.ui import Fail, Step
+from harness.tree import base, series
 
 # Where our pages are, and a page of the kernel that they refer to, below Documentation/driver-api.
 FOLDER = "Documentation/driver-api/dma-fence"
 PARENT, REFERENCE = "driver-api", "dma-buf"
-CSS = Path(__file__).resolve().parent.parent / "docs.css"
+CSS = Path(__file__).resolve().parent / "docs.css"
 CRATE = [("dma_fence", "DMA fences"), ("dma_resv", "Reservation objects"), ("drm/syncobj", "DRM sync objects")]
 
 # Only a few pages are rendered, so that the toctrees of others do not lead here.

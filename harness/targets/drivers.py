@@ -9,8 +9,10 @@ with SERIES=rust, where the C core is unmodified and no driver is mended, it tel
 import sys
 import time
 
-from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui
-from harness.ui import Step
+from harness.host import cache, knobs, tools, ui
+from harness.host.ui import Step
+from harness.kernel import boot, guest, kernel, known_reports, ktap
+from harness.tree import base, series
 
 NAME = "drivers"
 # The suites of TTM have a boot of their own: one of them provokes a report of lockdep, which turns itself off then.
@@ -36,11 +38,11 @@ def main() -> None:
         with Step(f"boot QEMU ({name})") as step:
             wrong = boot.qemu(built, initramfs, [*arguments, _ROUTING], log, program_log, step, limit=3600, silence=600,
                               options=[*_BIOS, "-device", "virtio-gpu-pci", "-device", "qxl"])
-            ours, counts = known.split(name, ktap.read_log(log), ktap.bad_lines(log))
+            ours, counts = known_reports.split(name, ktap.read_log(log), ktap.bad_lines(log))
             found = ktap.judge(name, source, log, wrong, ours, program_log)
             found.failed += ktap.missing(name, source.variant, found)
         ktap.report(name, found, log)
-        known.show(counts)
+        known_reports.show(counts)
         results.add(found)
         reports += ours
         accepted.update(counts)

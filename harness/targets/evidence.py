@@ -22,16 +22,18 @@ import textwrap
 from functools import lru_cache
 from typing import Callable, Dict, Iterable, List
 
-from harness import cache, explorer, mutants, ui
-from harness.page import simple_table
+from harness.bench.rst import simple_table
+from harness.explore import explorer
+from harness.host import cache, ui
+from harness.host.ui import Fail, Step
+from harness.mutants import mutants
 from harness.targets import explore, litmus, sanitize
-from harness.ui import Fail, Step
 
 TEMPLATE = cache.TOP / "Documentation/driver-api/dma-fence/evidence.rst.in"
 PAGE = TEMPLATE.with_suffix("")
 
 # Where promises are made.
-PROMISES = ("include/linux/dma-fence-ops.h", "patches/dma-fence-locked-ops.patch", "rust/kernel/dma_fence.rs",
+PROMISES = ("include/linux/dma-fence-ops.h", "patches/core/dma-fence-locked-ops.patch", "rust/kernel/dma_fence.rs",
             "rust/kernel/dma_fence/fence.rs", "rust/kernel/dma_fence/ops.rs")
 
 # In the order in which the page lists them: each is the result of a make target.

@@ -14,9 +14,12 @@ import textwrap
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
-from harness import base, cache, explorer, kernel, knobs, ktap, proc, series, tools, ui
-from harness.explorer import Explorer, Json, Limits
-from harness.ui import Fail, Step
+from harness.explore import explorer
+from harness.explore.explorer import Explorer, Json, Limits
+from harness.host import cache, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import kernel, ktap
+from harness.tree import base, series
 
 NAME = "explore"  # as a suite of make test
 

@@ -6,8 +6,10 @@ import re
 import sys
 import time
 
-from harness import base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
-from harness.ui import Step
+from harness.host import cache, knobs, tools, ui
+from harness.host.ui import Step
+from harness.kernel import boot, guest, kernel, ktap
+from harness.tree import base, series
 
 _LAST = re.compile(r"fuzz: (\d+) calls, seed \d+, (\d+) failures$")
 

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List
 
-from harness import base, cache, herd7, knobs, proc, series, tools, ui
-from harness.ui import Fail, Step
+from harness.host import cache, herd7, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.tree import base, series
 
 TESTS = cache.TOP / "Documentation/litmus-tests/dma-fence"
 _SECONDS = 120  # for one test; they take less than one

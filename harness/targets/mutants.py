@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make mutants: each mutant of tests/mutants must be noticed, by exploring it, or by a suite on User-mode Linux.
+"""make mutants: each mutant of harness/mutants must be noticed, by exploring it, or by a suite on User-mode Linux.
 
 A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
 expected, which takes seconds. Only those that none of them notices, and all others, are built and booted. The kernel
@@ -18,11 +18,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
-from harness import base, boot, cache, explorer, git, kernel, knobs, ktap, mutants, proc, series, tools, ui
-from harness.explorer import Silent
-from harness.mutants import Mutant
+from harness.explore import explorer
+from harness.explore.explorer import Silent
+from harness.host import cache, git, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import boot, kernel, ktap
+from harness.mutants import mutants
+from harness.mutants.mutants import Mutant
 from harness.targets import explore, races
-from harness.ui import Fail, Step
+from harness.tree import base, series
 
 KIND = "um-kasan"
 _ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]

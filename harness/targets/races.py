@@ -13,8 +13,10 @@ import sys
 import time
 from typing import Dict, List, NamedTuple
 
-from harness import base, boot, cache, kernel, knobs, ktap, series, tools, ui
-from harness.ui import Fail, Step
+from harness.host import cache, knobs, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import boot, kernel, ktap
+from harness.tree import base, series
 
 MODULES = ("st_dma_fence_ops", "st_dma_fence_races")
 # Who prints a race, and what kind of driver it is.

@@ -5,8 +5,10 @@ import re
 import sys
 import time
 
-from harness import arch, base, boot, cache, guest, kernel, knobs, ktap, series, tools, ui
-from harness.ui import Fail, Step
+from harness.host import arch, cache, knobs, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import boot, guest, kernel, ktap
+from harness.tree import base, series
 
 _LAST = re.compile(r"run: (\d+) jobs, (\d+) signaled, (\d+) errors, (\d+) ops after signal$")
 

@@ -10,8 +10,10 @@ import json
 from pathlib import Path
 from typing import List
 
-from harness import base, cache, kernel, knobs, proc, series, tools, ui
-from harness.ui import Fail, Step
+from harness.host import cache, knobs, proc, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import kernel
+from harness.tree import base, series
 
 PROJECT = cache.TOP / "rust-project.json"
 FOLDER = "rust/kernel"

@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-from harness import base, boot, cache, guest, kernel, known, knobs, ktap, series, tools, ui, use_after_free
-from harness.ui import Fail, Step
+from harness.host import cache, knobs, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import boot, guest, kernel, known_reports, ktap
+from harness.targets import use_after_free
+from harness.tree import base, series
 
 
 class Configuration(NamedTuple):
@@ -75,12 +78,12 @@ def _run(name: str, source: series.Source) -> Run:
     with Step(f"boot QEMU ({name})") as step:
         wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3 * _PATIENCE, silence=_PATIENCE)
         bad = ktap.bad_lines(log, ktap.MARK, CONFIGURATIONS[name].report)
-        reports, accepted = known.split(name, ktap.read_log(log), bad)
+        reports, accepted = known_reports.split(name, ktap.read_log(log), bad)
         results = ktap.judge(name, source, log, wrong, reports + _unnoticed(name, log), program_log)
         for leg in ("qemu", name):
             results.failed += ktap.missing(leg, source.variant, results)
     ktap.report(name, results, log)
-    known.show(accepted)
+    known_reports.show(accepted)
     return Run(name, results, reports, accepted, round(time.monotonic() - begin))
 
 

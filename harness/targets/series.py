@@ -7,15 +7,18 @@ On a tree of the user's, what does not apply as it is is merged, and what cannot
 import shutil
 from typing import List
 
-from harness import base, cache, formatted, kernel, knobs, objects, rebase, series, tools, ui
-from harness.ui import Fail, Step
+from harness.audit import compiled
+from harness.host import cache, knobs, tools, ui
+from harness.host.ui import Fail, Step
+from harness.kernel import kernel
+from harness.tree import base, mails, rebase, series
 
 
 def _rebased(variant: str, found: base.Base) -> List[str]:
     """The commits on the tree in KDIR."""
     with Step("rebase onto KDIR") as step:
         work = rebase.Rebase(variant)
-        commits = formatted.commits(variant, found, work.put)
+        commits = mails.commits(variant, found, work.put)
         step.note = f"{len(work.merged)} files merged, {len(work.refused)} changes do not apply"
     for text in work.merged:
         print(f"      merged, so look at it: {text}")
@@ -34,7 +37,7 @@ def main() -> None:
     cache.forget_result("series")
     variant = knobs.SERIES
     # User-mode Linux has the core and the crate. What commits touch of other drivers is compiled beside it.
-    drivers = [{name for name in objects.touched(entry) if not name.startswith("drivers/dma-buf/")}
+    drivers = [{name for name in compiled.touched(entry) if not name.startswith("drivers/dma-buf/")}
                for entry in series.of(variant)]
     ui.plan(3 + bool(knobs.KDIR) + (1 + 2 * len(drivers) + sum(map(bool, drivers)) if knobs.BUILD else 0))
     if knobs.BUILD:
@@ -44,17 +47,17 @@ def main() -> None:
         commits = _rebased(variant, found)
     with Step("format the patches"):
         fresh = cache.temporary("series")
-        commits = commits if knobs.KDIR else formatted.commits(variant, found)
-        patches = formatted.write(variant, found, fresh, commits)
+        commits = commits if knobs.KDIR else mails.commits(variant, found)
+        patches = mails.write(variant, found, fresh, commits)
     with Step("git am on a pristine tree"):
-        formatted.prove(found, commits[-1], patches)
+        mails.prove(found, commits[-1], patches)
     if knobs.BUILD:
         for number, touched in enumerate(drivers, 1):
             source = series.checkout(variant, found, commits[:number])
             kernel.build_loose(source, "um", f"patch {number}")
             if touched:
                 with Step(f"build drivers of patch {number}") as step:
-                    objects.build_loose(source, touched, step)
+                    compiled.build_loose(source, touched, step)
     folder = cache.OUT / "series"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """make setup: all that the other targets would install or fetch, so that they need no network afterwards."""
 
-from harness import base, cache, coccinelle, guest, herd7, tools, ui
-from harness.ui import Step
+from harness.audit import coccinelle
+from harness.host import cache, herd7, tools, ui
+from harness.host.ui import Step
+from harness.kernel import guest
+from harness.tree import base
 
 
 def main() -> None:

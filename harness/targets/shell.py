@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """make shell: a prompt in the booted VM, with the sample driver loaded."""
 
-from harness import arch, base, boot, cache, guest, kernel, knobs, series, tools, ui
+from harness.host import arch, cache, knobs, tools, ui
+from harness.kernel import boot, guest, kernel
+from harness.tree import base, series
 
 
 def main() -> None:

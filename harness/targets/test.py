@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import Dict, List, Sequence
 
-from harness import arch, base, boot, cache, compile_fail, guest, hot_paths, kernel, knobs, ktap, series, \
-    tools, ui
+from harness.bench import hot_paths
+from harness.host import arch, cache, knobs, tools, ui
+from harness.host.ui import Step
+from harness.kernel import boot, compile_fail, guest, kernel, ktap
 from harness.targets import explore
-from harness.ui import Step
+from harness.tree import base, series
 
 # Lockdep must find this in wrong_order.ko.
 _DEADLOCK = "possible circular locking dependency"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every backend of the kernel, held against what was reviewed."""

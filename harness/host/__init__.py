@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the machine gives: processes, apt, the cache, tools, git, knobs, and what is printed."""

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Running programs: in a process group each, with a log, progress, time limits and a sure end."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from harness.host import knobs
+from harness.host.ui import Fail, Step
+
+_running: List[subprocess.Popen] = []
+
+# What make, git and cargo would pick up from whoever started us.
+_DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|ARCH|"
+                   r"SUBARCH|CROSS_COMPILE|LLVM|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
+                   r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|"
+                   r"BASE|KDIR|JOBS|SERIES|CACHE|ROUNDS|ONLY|BOUND|REPLAY|SECONDS|SEED|QUICK|PAGE|BUILD|GCC|O|C|V|W")
+
+
+def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not _DROP.fullmatch(k)}
+    env.update(LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1", **(extra or {}))
+    return env
+
+
+def start(cmd: List, **kwargs) -> subprocess.Popen:
+    """Popen in an own process group, which kill() and an interrupt end as a whole."""
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    try:
+        child = subprocess.Popen([str(c) for c in cmd], start_new_session=True, **kwargs)
+    except FileNotFoundError as err:
+        raise Fail(f"{err.filename} is not there", "make setup")
+    _running.append(child)
+    return child
+
+
+def kill(child: subprocess.Popen) -> None:
+    """Ends a child and everything it started; make gets the time to delete half-made targets."""
+    for sig, wait in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(child.pid, sig)
+            child.wait(wait)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    if child in _running:
+        _running.remove(child)
+
+
+def kill_all() -> None:
+    for child in list(_running):
+        kill(child)
+
+
+def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:
+    """A short program's standard output."""
+    env = environment(kwargs.pop("env", None))
+    data = kwargs.pop("input", None)
+    kwargs["stdin"] = subprocess.PIPE if data is not None else subprocess.DEVNULL
+    child = start(cmd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                  errors="replace", **kwargs)
+    out, err = child.communicate(data)
+    _running.remove(child)
+    if check and child.returncode:
+        raise Fail(f"{what or ' '.join(map(str, cmd[:4]))} failed (exit code {child.returncode})",
+                   lines=(err or out).splitlines()[-15:])
+    return out
+
+
+def ok(cmd: List, **kwargs) -> bool:
+    """Does this short program succeed?"""
+    try:
+        child = start(cmd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kwargs)
+    except Fail:
+        return False
+    child.wait()
+    _running.remove(child)
+    return child.returncode == 0
+
+
+_OBJECT = re.compile(rb"^  [A-Z][A-Z0-9]+ (?:\[M\]|   ) *\S|^  [A-Z]+ [A-Z] +\S", re.M)
+_ERROR = re.compile(r"(\berror\b|Error |\*\*\*|undefined|FAILED|^E: |fatal:|No space left)", re.I)
+
+
+def run(cmd: List, log: Path, step: Step, what: str, mend: str = "", env: Optional[Dict[str, str]] = None,
+        count: str = "", append: bool = False, check: bool = True, **kwargs) -> int:
+    """A long program: its output goes to `log` (and with V=1 to the terminal), progress to `step`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab" if append else "wb") as sink, open(log, "rb") as tail:
+        tail.seek(0, os.SEEK_END)
+        begin = tail.tell()
+        sink.write(("$ " + " ".join(map(str, cmd)) + "\n").encode())
+        sink.flush()
+        child = start(cmd, env=environment(env), stdout=sink, stderr=subprocess.STDOUT, **kwargs)
+        objects, done = 0, False
+        while not done:
+            try:
+                child.wait(0.5)
+                done = True
+            except subprocess.TimeoutExpired:
+                pass
+            fresh = tail.read()
+            objects += len(_OBJECT.findall(fresh))
+            if count:
+                step.note = f"{objects} {count}"
+            if knobs.VERBOSE:
+                print(fresh.decode(errors="replace"), end="", flush=True)
+            else:
+                step.tick()
+        _running.remove(child)
+        if check and child.returncode:
+            tail.seek(begin)
+            lines = tail.read().decode(errors="replace").splitlines()
+            hits = [i for i, line in enumerate(lines) if _ERROR.search(line)]
+            first = hits[0] if hits else max(0, len(lines) - 15)
+            raise Fail(f"{what} failed (exit code {child.returncode})", mend, log,
+                       lines[max(0, first - 3):first + 20])
+    return child.returncode

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What runs inside QEMU and User-mode Linux: the program in harness/guest, the sample drivers' modules, those of the tests,
+the template and busybox, in an initramfs."""
+
+from pathlib import Path
+
+from harness.host import arch, cache, knobs, proc, tools
+from harness.host.ui import Fail, Step
+from harness.kernel import kernel
+
+NAME = "softgpu"  # of the program and of its module
+MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
+OTHERS = ("harness/kernel/modules", "template")  # built out of tree
+INIT = Path(__file__).resolve().parent / "init"
+
+
+def _crate() -> Path:
+    crate = cache.TOP / "harness/guest"
+    if not (crate / "Cargo.toml").exists():
+        raise Fail(f"there is no harness/guest/Cargo.toml")
+    return crate
+
+
+def _cargo(command: str, log: Path, step: Step, what: str, *more: str) -> Path:
+    """Runs cargo for the machine that is booted. Returns where it builds for that."""
+    machine, target = arch.ALL[knobs.ARCH], cache.ROOT / "guest"
+    env = {"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-C target-feature=+crt-static"}
+    if machine.cargo:  # for -Z, and where the source of the library is if rustc does not have it
+        env.update(RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=tools.rust_src())
+    proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], log, step, what,
+             cwd=_crate(), env=env)
+    return target / machine.target
+
+
+def fetch(log: Path, step: Step) -> None:
+    """Fetches the crates that the program uses."""
+    _cargo("fetch", log, step, "fetching crates")
+
+
+def _program(step: Step) -> Path:
+    """Builds the program, statically linked."""
+    step.note = "cargo build"
+    target = _cargo("build", cache.LOG / "guest.log", step, "building the guest program", "--release")
+    step.note = ""
+    return target / "release" / NAME
+
+
+def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
+    """Makes the initramfs with the kernel's own gen_init_cpio, with our modules unless the kernel is not to have any."""
+    with Step("guest program and initramfs") as step:
+        program, folder = _program(step), cache.temporary("initramfs")
+        files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
+        ours = []
+        if modules:
+            ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
+            ours += [module for name in OTHERS for module in kernel.modules(built, name, step)]
+        for module in ours:
+            kernel.strip(module, folder / module.name)
+            files[f"/lib/modules/{module.name}"] = folder / module.name
+        folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")
+        spec = [f"dir {name} 0755 0 0" for name in folders] + ["nod /dev/console 0600 0 0 c 5 1"]
+        spec += [f"file {name} {path} 0755 0 0" for name, path in files.items()]
+        (folder / "spec").write_text("\n".join(spec) + "\n")
+        proc.output([built.build / "usr/gen_init_cpio", "-o", folder / "cpio", folder / "spec"], what="making the initramfs")
+        path = built.source.home / "initramfs.cpio"
+        (folder / "cpio").replace(path)
+        step.note = f"{path.stat().st_size >> 10} KiB"
+    return path
