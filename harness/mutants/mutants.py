@@ -2,7 +2,8 @@
 """harness/mutants: small mistakes in the source, each of which exploring or some test must notice.
 
 A file there is a list of mutants. Each begins with a line `NAME: what is wrong`, or `NAME (compiler): what is wrong`
-if it is the compiler that must notice, because the type system or a constant expression is the test. It is followed by
+if it is the compiler that must notice, because the type system or a constant expression is the test. With `NAME (kernel,
+REASON): what is wrong` only a kernel that is booted can notice, and REASON says why exploring cannot. It is followed by
 the files that are changed, as paths in the kernel tree, and their hunks. A hunk is a `@@` and then lines as in a diff:
 `-` is removed, `+` is added, and what begins with a space stays, as do empty lines. There are no line numbers, so what
 a hunk removes and keeps must be in the file exactly once.
@@ -41,6 +42,7 @@ class Mutant(NamedTuple):
     name: str
     what: str
     compiler: bool  # must not compile
+    kernel: str     # why exploring does not notice
     hunks: List[Hunk]
 
     def apply(self, read: Callable[[str], str]) -> Dict[str, str]:
@@ -51,7 +53,7 @@ class Mutant(NamedTuple):
         return files
 
 
-_NAME = re.compile(r"([a-z0-9-]+)( \(compiler\))?: (\S.*)")
+_NAME = re.compile(r"([a-z0-9-]+)(?: \((?:(compiler)|kernel, ([^)]+))\))?: (\S.*)")
 
 
 def _list(path: Path) -> List[Mutant]:
@@ -62,7 +64,7 @@ def _list(path: Path) -> List[Mutant]:
         if line.startswith("#"):
             continue
         if name:
-            found.append(Mutant(name.group(1), name.group(3), bool(name.group(2)), []))
+            found.append(Mutant(name[1], name[4], bool(name[2]), name[3] or "", []))
             file, hunk = "", None
         elif line == "@@" and found and file:
             hunk = Hunk(where, file, [])

@@ -161,12 +161,14 @@ def _scenario(results: Results, name: str) -> str:
     rows = [row for sides in found.values() for row in sides.values()]
     if not rows:
         raise Fail(f"there is no scenario {name} that was explored with locked ops")
-    bad = [row["name"] for row in rows if row["violated"]]
-    if bad and not name.endswith("*"):
-        raise Fail(f"the scenario {name} is violated")
-    number = f"{len(found)} scenarios" if name.endswith("*") else ""
-    known = f"{len(set(bad))} of them violated, as they say" if bad else ""
-    notes = ", ".join(filter(None, (number, known)))
+    wrong = [row["name"] for row in rows if not row["expected"]]
+    if wrong:
+        raise Fail(f"the scenario {wrong[0]} is not as expected")
+    bad = len({row["name"] for row in rows if row["violated"]})
+    if name.endswith("*"):
+        notes = f"{len(found)} scenarios" + (f", {bad} of them violated, as they say" if bad else "")
+    else:
+        notes = "violated, as it says" if bad else ""
     return f"``{name}``" + (f" ({notes})" if notes else "")
 
 

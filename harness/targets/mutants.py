@@ -110,8 +110,8 @@ class _Explored:
             step.note = f"{len(explorer.scenarios(built[0]))} scenarios"
 
     def can(self, mutant: Mutant) -> bool:
-        """Is all of it in what is explored? What the kernel's compiler must notice is not for another one."""
-        return not mutant.compiler and all(hunk.file in self.compiled for hunk in mutant.hunks)
+        """Is all of it in what is explored, and to be seen there? What a kernel or its compiler must notice is not."""
+        return not (mutant.compiler or mutant.kernel) and all(hunk.file in self.compiled for hunk in mutant.hunks)
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
@@ -310,7 +310,7 @@ def _explore(work: _Explored, chosen: List[Mutant]) -> Dict[str, Verdict]:
             if verdict:
                 done[mutant.name] = verdict
             ui.clear_progress()
-            said = f"{verdict.line()} ({verdict.seconds} s)" if verdict else "not noticed, so it is booted"
+            said = f"{verdict.line()} ({verdict.seconds} s)" if verdict else "NOT NOTICED, and not listed as such; it is booted"
             print(f"      {number + 1}/{len(able)} {mutant.name}: {said}", flush=True)
         step.note = f"{len(done)} killed of {len(able)}"
     return done
