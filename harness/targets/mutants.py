@@ -110,8 +110,8 @@ class _Explored:
             step.note = f"{len(explorer.scenarios(built[0]))} scenarios"
 
     def can(self, mutant: Mutant) -> bool:
-        """Is all of it in what is explored, and to be seen there? What a kernel or its compiler must notice is not."""
-        return not (mutant.compiler or mutant.kernel) and all(hunk.file in self.compiled for hunk in mutant.hunks)
+        """Is all of it in what is explored, and to be seen there? What a kernel must notice is not."""
+        return not mutant.kernel and all(hunk.file in self.compiled for hunk in mutant.hunks)
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
@@ -122,19 +122,21 @@ class _Explored:
             key = self._key(files)
             if not cache.read(key):
                 tree.change(files)
-                cache.write(key, json.dumps(self._look(tree, files)))
+                cache.write(key, json.dumps(self._look(tree, files, mutant.compiler)))
             found = json.loads(cache.read(key))
             return Verdict(KILLED, [found], round(time.monotonic() - begin)) if found else None
         finally:
             self.homes.put(home)
 
     @staticmethod
-    def _look(tree: explorer.Tree, files: Dict[str, str]) -> str:
-        step = Silent("explore")
-        program = explorer.crate if any(name.endswith(".rs") for name in files) else explorer.core
+    def _look(tree: explorer.Tree, files: Dict[str, str], compiler: bool) -> str:
+        """What is noticed; nothing where only a kernel can say."""
+        rust = any(name.endswith(".rs") for name in files)
         try:
-            sides = program(tree, tree.path.parent, step)
-        except Fail:  # it needs what the headers here do not have, so the kernel must say
+            sides = (explorer.crate if rust else explorer.core)(tree, tree.path.parent, Silent("explore"))
+        except Fail as err:  # C may need what the headers here do not have, but rustc is that of the kernel
+            return _compiler(err) if compiler and rust else ""
+        if compiler:
             return ""
         for limits in (explore.QUICK, _LONG):
             for side in sides:
@@ -142,6 +144,11 @@ class _Explored:
                 if found:
                     return f"explore{' (PREEMPT_RT)' if side.rt else ''}: {found}"
         return ""
+
+
+def _compiler(err: Fail) -> str:
+    said = [line.strip() for line in err.lines if "error" in line.lower()] or [err.what]
+    return f"the compiler: {said[0]}"
 
 
 def _noticed(log: Path) -> List[str]:
@@ -205,8 +212,7 @@ def _run(work: _Work, mutant: Mutant, commit: str) -> Verdict:
         try:
             built = kernel.build_in(source, KIND, step, str(max(1, int(knobs.JOBS) // _WORKERS)))
         except Fail as err:
-            said = [line.strip() for line in err.lines if "error" in line.lower()] or [err.what]
-            return verdict(KILLED if mutant.compiler else BROKEN, [f"the compiler: {said[0]}"])
+            return verdict(KILLED if mutant.compiler else BROKEN, [_compiler(err)])
         log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
         with work.booting:
             begin += time.monotonic() - waiting
@@ -310,7 +316,7 @@ def _explore(work: _Explored, chosen: List[Mutant]) -> Dict[str, Verdict]:
             if verdict:
                 done[mutant.name] = verdict
             ui.clear_progress()
-            said = f"{verdict.line()} ({verdict.seconds} s)" if verdict else "NOT NOTICED, and not listed as such; it is booted"
+            said = f"{verdict.line()} ({verdict.seconds} s)" if verdict else "not noticed, so it is built and booted"
             print(f"      {number + 1}/{len(able)} {mutant.name}: {said}", flush=True)
         step.note = f"{len(done)} killed of {len(able)}"
     return done
