@@ -16,7 +16,7 @@
 #define SCENARIO_TASKS	4
 
 /**
- * struct scenario - a row of a table
+ * struct scenario - a row of a table, also in rust/scenario.rs
  * @name: family/what, as in --only=
  * @promise: the sentence that this is about
  * @setup: makes what the tasks share; nothing else runs

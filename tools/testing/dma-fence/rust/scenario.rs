@@ -7,7 +7,7 @@ use kernel::{bindings, dma_fence::DmaFence, prelude::*};
 
 pub type Function = unsafe extern "C" fn();
 
-/// `struct scenario`.
+/// `struct scenario` of explore.h.
 #[repr(C)]
 pub struct Scenario {
     pub name: *const c_char,
@@ -18,9 +18,11 @@ pub struct Scenario {
     pub ours: *const c_char,
     pub base: *const c_char,
     pub rt: *const c_char,
+    pub base_rt: *const c_char,
     pub arg: i64,
     pub irq: bool,
     pub tracing: bool,
+    pub fixed: bool,
 }
 
 // SAFETY: All of it is constant.
@@ -241,7 +243,9 @@ pub const END: Scenario = Scenario {
     ours: core::ptr::null(),
     base: core::ptr::null(),
     rt: core::ptr::null(),
+    base_rt: core::ptr::null(),
     arg: 0,
     irq: false,
     tracing: false,
+    fixed: false,
 };
