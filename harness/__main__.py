@@ -27,6 +27,7 @@ TARGETS = {
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",
     "format": "rustfmt, and the checks that need no kernel tree; the git hook runs this",
+    "menuconfig": "the kernel's menu for the options that the series adds; the next builds use what is chosen",
     "shell": "a prompt in the booted VM with the sample driver loaded",
     "rust-analyzer": "write rust-project.json, so that editors understand the overlay",
     "setup": "install and fetch everything the others need (they do it themselves, too)",
