@@ -61,6 +61,10 @@ KINDS: Dict[str, Kind] = {
 }
 
 
+# What is compiled when nothing is there yet, for those who wait for it.
+_OBJECTS = {"um": 1200, "qemu": 1700}
+
+
 class Kernel(NamedTuple):
     source: Source
     kind: str
@@ -150,8 +154,9 @@ def build_in(source: Source, kind: str, step: Step, jobs: str = knobs.JOBS) -> K
         return kernel
     done.unlink(missing_ok=True)
     log = cache.LOG / f"build-{source.home.name}-{kind}.log"
+    count = "objects" if kernel.image.exists() or kind not in _OBJECTS else f"of about {_OBJECTS[kind]} objects"
     proc.run([*make(source, kind, folder, jobs), *KINDS[kind].targets], log, step,
-             f"building the {kind} kernel", env=tools.kernel_environment(), count="objects")
+             f"building the {kind} kernel", env=tools.kernel_environment(), count=count)
     cache.write(done, wanted)
     return kernel
 
