@@ -4,7 +4,7 @@
 # real work to apt, git, kbuild, kunit.py and QEMU. `make` or `make help` lists the targets.
 
 TARGETS := setup run test demo explore races sanitize fuzz drivers litmus audit mutants bench evidence docs series check format \
-	   shell rust-analyzer clean distclean
+	   shell menuconfig rust-analyzer clean distclean
 
 export BASE KDIR LLVM JOBS ARCH SERIES CACHE ROUNDS ONLY BOUND REPLAY SECONDS SEED QUICK PAGE BUILD GCC
 # Not V: kbuild would take it from the environment of everything below.

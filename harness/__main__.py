@@ -12,7 +12,7 @@ from harness.host import arch, cache, knobs, proc, ui
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU with lockdep, and the code of the hot paths",
-    "demo": "a tour of a minute: the race on the base core, its absence on ours, explored and on two CPUs",
+    "demo": "a tour of a minute, or 8 from nothing: the race on the base core, its absence on ours",
     "explore": "every interleaving of a few tasks over the C core, compiled for userspace: the base and ours, in seconds",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
@@ -27,12 +27,16 @@ TARGETS = {
     "series": "write the git am-able patch series to out/series/ and prove that it applies",
     "check": "rustfmt, clippy, rustdoc, checkpatch, sparse, kernel-doc, shell and Python linters",
     "format": "rustfmt, and the checks that need no kernel tree; the git hook runs this",
+    "menuconfig": "the kernel's menu for the options that the series adds; the next builds use what is chosen",
     "shell": "a prompt in the booted VM with the sample driver loaded",
     "rust-analyzer": "write rust-project.json, so that editors understand the overlay",
     "setup": "install and fetch everything the others need (they do it themselves, too)",
     "clean": "delete out/ and the built kernels; downloads, tools and ccache stay",
     "distclean": "delete out/ and the whole cache",
 }
+
+# What takes minutes on two cores: how many with kernels that are built, and from nothing.
+MINUTES = {"run": (4, 20), "test": (8, 30), "demo": (1, 8), "explore": (4, 12)}
 
 # These need no lock on the cache, and have nothing to do with any architecture.
 UNLOCKED = ("evidence", "format", "clean", "distclean")
@@ -48,6 +52,17 @@ def print_help() -> None:
     for name, text in knobs.HELP.items():
         print(f"  {name + '=':14} {text}")
     print(f"\ncache: {cache.ROOT}")
+
+
+def announce(name: str) -> None:
+    """What will happen, and how long it takes."""
+    if name not in MINUTES:
+        return
+    warm, cold = MINUTES[name]
+    built = any((cache.ROOT / "tree").glob("*/*/.harness-built"))
+    print(f"make {name}: {TARGETS[name]}\n"
+          f"It takes about {warm} min when its kernels are built, and up to {cold} min from nothing, on two cores. "
+          + ("Some kernels are built here." if built else "Nothing is built here yet."), flush=True)
 
 
 def main(argv: list) -> int:
@@ -66,6 +81,7 @@ def main(argv: list) -> int:
             if knobs.ARCH != arch.DEFAULT and name not in WITH_ARCH:
                 raise ui.Fail(f"make {name} knows no ARCH={knobs.ARCH}; {', '.join(WITH_ARCH)} do")
             cache.lock()
+            announce(name)
         importlib.import_module("harness.targets." + name.replace("-", "_")).main()
         return 0
     except ui.Fail as err:

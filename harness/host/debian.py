@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
@@ -20,12 +21,34 @@ from harness.host.ui import Fail, Step
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # In the order of preference. Only the first one is asked when it has what we want.
 SUITES = (["trixie-backports"], ["trixie-backports", "trixie", "forky", "sid"])
+# How long apt waits for another one that holds its locks, in seconds.
+_PATIENCE = 600
+_LOCKED = re.compile(r"Could not get lock|Unable to lock|is another process using it")
 # For programs that run by themselves.
 STABLE = ["trixie"]
 
 
 def have_apt() -> bool:
     return bool(shutil.which("apt-get") and shutil.which("dpkg-query"))
+
+
+def _apt_get(before: List[str], words: List[str], step: Step, what: str, mend: str, **kwargs) -> None:
+    """apt-get, which waits for the lock of dpkg by itself, but not for those of the package lists and the downloads."""
+    log, begin = cache.LOG / "apt.log", time.monotonic()
+    while True:
+        size = log.stat().st_size if log.exists() else 0
+        try:
+            proc.run([*before, "apt-get", "-o", f"DPkg::Lock::Timeout={_PATIENCE}", *words], log, step, what, mend,
+                     append=True, **kwargs)
+            return
+        except Fail:
+            if not _LOCKED.search(log.read_text(errors="replace")[size:]) or time.monotonic() - begin > _PATIENCE:
+                raise
+        note, step.note = step.note, "waiting for another apt"
+        for _ in range(10):
+            step.tick()
+            time.sleep(0.5)
+        step.note = note
 
 
 def install(packages: List[str], step: Step) -> None:
@@ -38,11 +61,13 @@ def install(packages: List[str], step: Step) -> None:
         proc.start(["sudo", "-v"], stdin=None).wait()
         sudo = ["sudo", "-n"]
     step.note = " ".join(packages)
-    log, env = cache.LOG / "apt.log", ["env", "DEBIAN_FRONTEND=noninteractive"]
+    before = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive"]
+    (cache.LOG / "apt.log").unlink(missing_ok=True)
     # One unreachable third-party source must not stop us: only the installation counts.
-    proc.run(sudo + env + ["apt-get", "update"], log, step, "apt-get update", check=False)
-    proc.run(sudo + env + ["apt-get", "install", "-y", "--no-install-recommends"] + packages, log, step,
-             "installing " + " ".join(packages), "as root: " + command, append=True)
+    with suppress(Fail):
+        _apt_get(before, ["update"], step, "apt-get update", "")
+    _apt_get(before, ["install", "-y", "--no-install-recommends", *packages], step, "installing " + " ".join(packages),
+             "as root: " + command)
     step.note = ""
 
 
@@ -105,8 +130,7 @@ class Archive:
         stamp = self.home / f"{suites[-1]}.updated"
         if not stamp.exists() or time.time() - stamp.stat().st_mtime > 6 * 3600:
             step.note = "package lists"
-            proc.run(["apt-get", *self._apt(suites), "update"], cache.LOG / "apt.log", step,
-                     "reading Debian's package lists", self.mend)
+            _apt_get([], [*self._apt(suites), "update"], step, "reading Debian's package lists", self.mend)
             stamp.touch()
 
     def versions(self, package: str, suites: List[str], step: Step) -> List[str]:
@@ -130,8 +154,8 @@ class Archive:
         """Downloads one .deb (apt verifies it) into the cache."""
         step.note = f"{package} {version}"
         temp = cache.temporary("deb")
-        proc.run(["apt-get", *self._apt(suites), "download", f"{package}={version}"], cache.LOG / "apt.log",
-                 step, f"downloading {package}", self.mend, append=True, cwd=temp)
+        _apt_get([], [*self._apt(suites), "download", f"{package}={version}"], step, f"downloading {package}", self.mend,
+                 cwd=temp)
         return keep(next(temp.glob("*.deb")))
 
 

@@ -26,6 +26,7 @@ NEEDS = SOURCE + [
     ("/usr/include/openssl/opensslv.h", "libssl-dev"),
 ]
 DOCS = [("sphinx-build", "python3-sphinx"), ("/usr/lib/python3/dist-packages/yaml", "python3-yaml")]
+MENU = [("/usr/include/ncurses.h", "libncurses-dev")]
 LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
 # CHECK= for kbuild, which drops a sparse that does not know this.
 SPARSE = "sparse -D__typeof_unqual__=__typeof__"

@@ -24,9 +24,17 @@ class Fail(Exception):
             print(f"  mend: {self.mend}", file=sys.stderr)
 
 
+# How often a step that takes long says so when nobody watches a terminal, in seconds.
+_EVERY = 30
+
+_begin = time.monotonic()
 _total = 0
 _number = 0
 _open_line = False
+
+
+def minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def plan(steps: int) -> None:
@@ -68,9 +76,9 @@ class Step:
         if sys.stdout.isatty():
             print("\r\033[K" + self._line(), end="", flush=True)
             _open_line = True
-        elif time.monotonic() - self.shown > 60:
+        elif time.monotonic() - self.shown > _EVERY:
             self.shown = time.monotonic()
-            print(self._line() + " ...", flush=True)
+            print(f"{self._line()} ... ({minutes(self.shown - _begin)} in all)", flush=True)
 
     def __enter__(self) -> "Step":
         global _number

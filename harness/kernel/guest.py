@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.host import arch, cache, knobs, proc, tools
 from harness.host.ui import Fail, Step
-from harness.kernel import kernel
+from harness.kernel import kernel, options
 
 NAME = "softgpu"  # of the program and of its module
 MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
@@ -17,7 +17,7 @@ INIT = Path(__file__).resolve().parent / "init"
 def _crate() -> Path:
     crate = cache.TOP / "harness/guest"
     if not (crate / "Cargo.toml").exists():
-        raise Fail(f"there is no harness/guest/Cargo.toml")
+        raise Fail("there is no harness/guest/Cargo.toml")
     return crate
 
 
@@ -52,7 +52,9 @@ def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
         ours = []
         if modules:
-            ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES]
+            chosen = options.values(cache.read(built.build / ".config"))
+            ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES
+                     if chosen.get(f"SAMPLE_RUST_{name.upper()}") == "m"]
             ours += [module for name in OTHERS for module in kernel.modules(built, name, step)]
         for module in ours:
             kernel.strip(module, folder / module.name)

@@ -10,6 +10,7 @@ from typing import Dict, List, NamedTuple
 
 from harness.host import arch, cache, git, knobs, proc, tools
 from harness.host.ui import Fail, Step
+from harness.kernel import options
 from harness.tree.series import Source, lineage
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -60,6 +61,10 @@ KINDS: Dict[str, Kind] = {
 }
 
 
+# What is compiled when nothing is there yet, for those who wait for it.
+_OBJECTS = {"um": 1200, "qemu": 1700}
+
+
 class Kernel(NamedTuple):
     source: Source
     kind: str
@@ -67,14 +72,24 @@ class Kernel(NamedTuple):
     image: Path
 
 
-def fragments(source: Source, kind: str) -> List[Path]:
+def plain_fragments(source: Source, kind: str) -> List[Path]:
     """The kunitconfig files, with those that only a variant or this variant under this configuration has."""
     names = KINDS[kind].fragments + [name for variant in lineage(source.variant) for name in (f"{kind}-{variant}", variant)]
     paths = [CONFIGS / f"{name}.config" for name in names]
     return [path for path in paths if path.exists()]
 
 
-def options(kind: str, **more: str) -> List[str]:
+def fragments(source: Source, kind: str) -> List[Path]:
+    """The same with what make menuconfig has changed, in one file, as kunit.py takes no two values of an option."""
+    paths = plain_fragments(source, kind)
+    if "suites" not in KINDS[kind].fragments or not options.changed(source.path):
+        return paths
+    path = source.home / f"{kind}.config"
+    cache.write(path, options.merged([path.read_text() for path in paths], source.path))
+    return [path]
+
+
+def variables(kind: str, **more: str) -> List[str]:
     """kbuild's variables: the same for kunit.py's configuration and for the build."""
     values = {"ARCH": KINDS[kind].arch, "LLVM": tools.llvm_knob(), "CC": "ccache " + tools.llvm_tool("clang"),
               "LOCALVERSION": "", "KBUILD_BUILD_TIMESTAMP": "Thu Jan 1 00:00:00 UTC 2026",
@@ -89,7 +104,12 @@ def options(kind: str, **more: str) -> List[str]:
 
 
 def make(source: Source, kind: str, build: Path, jobs: str = knobs.JOBS, **more: str) -> List[str]:
-    return ["make", "-C", source.path, f"O={build}", "-j", jobs, *options(kind, **more)]
+    return ["make", "-C", source.path, f"O={build}", "-j", jobs, *variables(kind, **more)]
+
+
+def menu(source: Source, build: Path, target: str = "menuconfig") -> List[str]:
+    """kconfig with nothing but our options."""
+    return [*make(source, "qemu", build, KBUILD_KCONFIG=str(options.KCONFIG)), target]
 
 
 def _wanted(source: Source, kind: str, more: Dict[str, str]) -> str:
@@ -97,7 +117,7 @@ def _wanted(source: Source, kind: str, more: Dict[str, str]) -> str:
     rows = git.git("ls-tree", "-r", source.commit).splitlines()
     parts = [row for row in rows if row.rpartition("/")[2].rpartition("\t")[2].startswith("Kconfig")
              or "tools/testing/kunit/" in row]
-    parts += [path.read_text() for path in fragments(source, kind)] + options(kind, **more) + [tools.identity()]
+    parts += [path.read_text() for path in fragments(source, kind)] + variables(kind, **more) + [tools.identity()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -117,7 +137,7 @@ def configure(source: Source, kind: str, build: Path, step: Step, **more: str) -
     (build / ".config").unlink(missing_ok=True)
     proc.run([sys.executable, source.path / "tools/testing/kunit/kunit.py", "config", f"--build_dir={build}", *machine,
               *(f"--kunitconfig={path}" for path in fragments(source, kind)),
-              *(f"--make_options={option}" for option in options(kind, **more))],
+              *(f"--make_options={option}" for option in variables(kind, **more))],
              log, step, f"configuring the {kind} kernel", env=env, append=True, cwd=source.path)
     cache.write(stamp, wanted)
     return wanted
@@ -134,15 +154,19 @@ def build_in(source: Source, kind: str, step: Step, jobs: str = knobs.JOBS) -> K
         return kernel
     done.unlink(missing_ok=True)
     log = cache.LOG / f"build-{source.home.name}-{kind}.log"
+    count = "objects" if kernel.image.exists() or kind not in _OBJECTS else f"of about {_OBJECTS[kind]} objects"
     proc.run([*make(source, kind, folder, jobs), *KINDS[kind].targets], log, step,
-             f"building the {kind} kernel", env=tools.kernel_environment(), count="objects")
+             f"building the {kind} kernel", env=tools.kernel_environment(), count=count)
     cache.write(done, wanted)
     return kernel
 
 
 def build(source: Source, kind: str) -> Kernel:
     with Step(f"build {source.variant} {kind} kernel") as step:
-        return build_in(source, kind, step)
+        built = build_in(source, kind, step)
+        if fragments(source, kind) != plain_fragments(source, kind):
+            step.note += f", with {options.SAVED.name}"
+        return built
 
 
 # Warnings of C and of Rust, with the place.
@@ -157,7 +181,7 @@ def build_loose(source: Source, kind: str, name: str) -> None:
     more = {"LLVM": "", "CC": f"ccache {knobs.GCC}"} if knobs.GCC else {}
     with Step(f"build {name}") as step:
         folder.mkdir(parents=True, exist_ok=True)
-        cache.write(folder / ".config", "".join(path.read_text() for path in fragments(source, kind)))
+        cache.write(folder / ".config", "".join(path.read_text() for path in plain_fragments(source, kind)))
         log, env = cache.LOG / f"build-{source.home.name}-{folder.name}.log", tools.kernel_environment()
         proc.run([*make(source, kind, folder, **more), "olddefconfig"], log, step, f"configuring {name}", env=env)
         proc.run([*make(source, kind, folder, **more), *KINDS[kind].targets], log, step, f"building {name}", env=env,

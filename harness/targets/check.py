@@ -10,7 +10,7 @@ from typing import Callable, Iterable, List, Optional, Tuple
 
 from harness.host import cache, knobs, proc, tools, ui
 from harness.host.ui import Fail, Step
-from harness.kernel import kernel
+from harness.kernel import kernel, options
 from harness.mutants import mutants
 from harness.targets import bench, evidence, explore, rooms
 from harness.tree import base, mails, series
@@ -185,6 +185,17 @@ def house(ctx: Context, step: Step) -> Findings:
     return rooms.upwards() + rooms.stale(ctx.files)
 
 
+def kconfig(ctx: Context, step: Step) -> Findings:
+    """The top-level Kconfig sources every Kconfig file of ours, and all options there can be set by make menuconfig."""
+    ours = {name for name in ctx.overlay if name.rpartition("/")[2].startswith("Kconfig")}
+    found = [f"Kconfig:1: {name} is sourced by one of this and the series" for name in sorted(ours ^ set(options.files()))]
+    build, names = ctx.source.home / "menuconfig", options.named(ctx.source.path)
+    cache.write(build / ".config", "".join(f"CONFIG_{name}=y\n" for name in names))
+    _run(kernel.menu(ctx.source, build, "olddefconfig"), env=tools.kernel_environment())
+    have = options.values(cache.read(build / ".config"))
+    return found + [f"Kconfig:1: make menuconfig cannot set {name}" for name in names if have.get(name) != "y"]
+
+
 def shell(ctx: Context, step: Step) -> Findings:
     names = [name for name in ctx.files if re.match(rb"#!.*\b(?:ba|da)?sh\b", (cache.TOP / name).read_bytes()[:40])]
     if not names:
@@ -305,7 +316,7 @@ def readme(ctx: Context, step: Step) -> Findings:
 
 
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
-    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("rooms", house), ("evidence", page),
+    ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("rooms", house), ("Kconfig", kconfig), ("evidence", page),
     ("race on the base", race),
     ("no unsafe in drivers", no_unsafe), ("mutants", mutants_apply), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
     ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),

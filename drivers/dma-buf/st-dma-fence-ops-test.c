@@ -9,950 +9,30 @@
  * skipped.
  */
 
-#include <kunit/test.h>
-#include <linux/completion.h>
-#include <linux/cpumask.h>
 #include <linux/debug_locks.h>
 #include <linux/dma-fence.h>
 #include <linux/dma-fence-array.h>
 #include <linux/dma-fence-chain.h>
+#include <linux/file.h>
 #include <linux/jiffies.h>
-#include <linux/kthread.h>
 #include <linux/lockdep.h>
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/random.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/sync_file.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
-#ifdef CONFIG_EVENT_TRACING
-#include <linux/trace_events.h>
-#endif
 #include <uapi/linux/sync_file.h>
 
-static unsigned int rounds = 2000;
-module_param(rounds, uint, 0444);
-MODULE_PARM_DESC(rounds, "Rounds per race (default 2000)");
-
-/* Emulators are slow. */
-static unsigned int budget_ms = 2000;
-module_param(budget_ms, uint, 0444);
-MODULE_PARM_DESC(budget_ms, "A race ends early when this has passed, 0 for never (default 2000)");
-
-/*
- * This is what the contract allows. On a core that does not keep it, ops use
- * memory after it was freed, which is for KASAN to see.
- */
-static bool free_at_once = IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS);
-module_param(free_at_once, bool, 0444);
-MODULE_PARM_DESC(free_at_once,
-		 "Free what ops use when dma_fence_signal() returns (default: if ops are locked)");
+#include "st-dma-fence-ops.h"
 
 #define STORM_MS		400
 
-/* How long the two sides of a race wait for each other. */
-#define MEET_NS			(20 * NSEC_PER_MSEC)
-
-/* Longer than a host that is busy keeps a CPU from its guest, as a rule */
-#define HOST_NS			(5 * MEET_NS)
-
-/* How long a CPU that must not need a lock may take to answer. */
-#define ANSWER_NS		(NSEC_PER_SEC)
-
-/* Bounds waits for a thread that should be done in no time. */
-#define STUCK_JIFFIES		(20 * HZ)
-
-enum mock_op {
-	OP_DRIVER_NAME,
-	OP_TIMELINE_NAME,
-	OP_ENABLE_SIGNALING,
-	OP_SIGNALED,
-	OP_SET_DEADLINE,
-	NUM_OPS,
-};
-
-static const char * const op_names[NUM_OPS] = {
-	[OP_DRIVER_NAME]	= "get_driver_name",
-	[OP_TIMELINE_NAME]	= "get_timeline_name",
-	[OP_ENABLE_SIGNALING]	= "enable_signaling",
-	[OP_SIGNALED]		= "signaled",
-	[OP_SET_DEADLINE]	= "set_deadline",
-};
-
-/* The ways in which a fence gets signaled. */
-enum way {
-	WAY_A,	/* its issuer signals it */
-	WAY_B,	/* enable_signaling returns false, so the core signals it */
-	WAY_C,	/* signaled returns true, so the core signals it */
-};
-
-#define NUM_WAYS		3
-
-#define DATA_ALIVE		0x600dda7a
-#define DATA_DEAD		0xdeadda7a
-
-/* What the ops of a fence use, and what its issuer destroys after signaling. */
-struct mock_data {
-	u32 magic;
-	/* How the ops answer. */
-	bool cannot_enable;
-	bool finished;
-	int error;
-};
-
-struct mock_fence {
-	struct dma_fence base;
-	struct mock_data *data;
-	struct mock_issuer *issuer;
-	bool published;
-};
-
-/* The meeting of an op, on one CPU, with the issuer that signals, on another. */
-struct meeting {
-	struct task_struct *caller;	/* only its calls take part */
-	enum mock_op op;		/* only this op takes part */
-	u64 window_ns;			/* longer than signaling takes */
-	bool stayed;			/* the op has run that long, once is enough */
-	bool inside;			/* the op runs */
-	bool signaling;			/* the issuer is about to signal */
-	bool returned;			/* dma_fence_signal() has returned */
-	bool late;			/* the op found out that it is late */
-};
-
-/* Issues mock fences, keeps book of the calls of their ops, outlives them. */
-struct mock_issuer {
-	atomic_t calls[NUM_OPS];
-	atomic_t unlocked[NUM_OPS];	/* not under the lock of the fence */
-	atomic_t irqs_on[NUM_OPS];
-	atomic_t dead;			/* after the data was destroyed */
-	atomic_t signaled;		/* on a fence that had signaled */
-	atomic_t others_late;		/* ops that were not to meet, but late */
-	struct meeting meeting;
-	/* For the storm */
-	struct dma_fence __rcu *fence;
-	atomic_t lost_callbacks;
-	atomic_t callbacks;
-	bool stop;
-};
-
-/* A thread on another CPU that calls what it is told to. */
-struct remote {
-	struct task_struct *task;
-	struct completion exited;
-	void (*fn)(void *arg);
-	void *arg;
-	unsigned int requested;
-	unsigned int done;
-	bool called;
-	bool stop;
-};
-
-/* A thread did not come back, so nothing that it may use can be freed. */
-static bool remote_stuck;
-
-/* Did lockdep work when the case began? */
-static bool lockdep_worked;
-
-#define spin_until(cond, ns)						\
-({									\
-	u64 __end = ktime_get_mono_fast_ns() + (ns);			\
-	bool __met;							\
-									\
-	while (!(__met = (cond)) && ktime_get_mono_fast_ns() < __end)	\
-		cpu_relax();						\
-	__met;								\
-})
-
-#define poll_until(cond, timeout)					\
-({									\
-	unsigned long __end = jiffies + (timeout);			\
-	bool __met;							\
-									\
-	while (!(__met = (cond)) && time_before(jiffies, __end)) {	\
-		cpu_relax();						\
-		cond_resched();						\
-	}								\
-	__met;								\
-})
-
-/* The mock backend */
-
-static struct mock_fence *to_mock(struct dma_fence *fence)
-{
-	return container_of(fence, struct mock_fence, base);
-}
-
-/* Without lockdep, this cannot tell who holds the lock. */
-static bool mock_lock_held(struct dma_fence *fence)
-{
-	spinlock_t *lock = dma_fence_spinlock(fence);
-
-	if (IS_ENABLED(CONFIG_LOCKDEP) && READ_ONCE(debug_locks))
-		return lockdep_is_held(lock);
-
-	if (!spin_trylock(lock))
-		return true;
-
-	spin_unlock(lock);
-	return false;
-}
-
-static bool can_tell_lock_held(void)
-{
-	return IS_ENABLED(CONFIG_SMP) || IS_ENABLED(CONFIG_LOCKDEP);
-}
-
-/*
- * An op of a fence that is being signaled. Stay inside until the issuer has had
- * the time to signal the fence, unless it did so behind our back.
- */
-static void meet_issuer(struct meeting *meeting, const struct mock_data *data)
-{
-	bool late;
-
-	/*
-	 * Pairs with the full barrier in race_round(): either the issuer sees
-	 * that this op is inside, or this op sees that the issuer is gone.
-	 */
-	smp_store_mb(meeting->inside, true);
-	late = READ_ONCE(meeting->returned);
-
-	if (!late && !meeting->stayed) {
-		meeting->stayed = true;
-		spin_until(READ_ONCE(meeting->signaling), MEET_NS);
-		late = spin_until(READ_ONCE(meeting->returned), meeting->window_ns);
-	}
-
-	/* Late or not, this is what the op is there for. */
-	if (READ_ONCE(data->magic) != DATA_ALIVE || late)
-		WRITE_ONCE(meeting->late, true);
-
-	/* The op ends here, after all that it did. Pairs with race_round(). */
-	smp_store_release(&meeting->inside, false);
-}
-
-/* What all ops do first. Returns what the ops work with. */
-static struct mock_data *mock_op(struct dma_fence *fence, enum mock_op op)
-{
-	struct mock_fence *mock = to_mock(fence);
-	struct mock_issuer *issuer = mock->issuer;
-	struct meeting *meeting = &issuer->meeting;
-
-	atomic_inc(&issuer->calls[op]);
-
-	/* Nobody can lock a fence that is not there yet, as in trace events. */
-	if (mock->published && !mock_lock_held(fence))
-		atomic_inc(&issuer->unlocked[op]);
-	if (mock->published && !irqs_disabled())
-		atomic_inc(&issuer->irqs_on[op]);
-
-	/* The event dma_fence_signaled names a fence that has its bit set. */
-	if (op != OP_DRIVER_NAME && op != OP_TIMELINE_NAME &&
-	    dma_fence_test_signaled_flag(fence))
-		atomic_inc(&issuer->signaled);
-
-	if (READ_ONCE(mock->data->magic) != DATA_ALIVE)
-		atomic_inc(&issuer->dead);
-
-	if (current == READ_ONCE(meeting->caller)) {
-		if (op == meeting->op)
-			meet_issuer(meeting, mock->data);
-		else if (READ_ONCE(meeting->returned))
-			atomic_inc(&issuer->others_late);
-	}
-
-	return mock->data;
-}
-
-static const char *mock_driver_name(struct dma_fence *fence)
-{
-	mock_op(fence, OP_DRIVER_NAME);
-	return "mock-driver";
-}
-
-static const char *mock_timeline_name(struct dma_fence *fence)
-{
-	mock_op(fence, OP_TIMELINE_NAME);
-	return "mock-timeline";
-}
-
-static bool mock_enable_signaling(struct dma_fence *fence)
-{
-	struct mock_data *data = mock_op(fence, OP_ENABLE_SIGNALING);
-
-	return !READ_ONCE(data->cannot_enable);
-}
-
-static bool mock_signaled(struct dma_fence *fence)
-{
-	struct mock_data *data = mock_op(fence, OP_SIGNALED);
-	bool finished = READ_ONCE(data->finished);
-
-	if (finished && data->error)
-		dma_fence_set_error(fence, data->error);
-
-	return finished;
-}
-
-static void mock_set_deadline(struct dma_fence *fence, ktime_t deadline)
-{
-	mock_op(fence, OP_SET_DEADLINE);
-}
-
-static const struct dma_fence_ops mock_ops = {
-#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
-	.locked_ops = true,
-#endif
-	.get_driver_name = mock_driver_name,
-	.get_timeline_name = mock_timeline_name,
-	.enable_signaling = mock_enable_signaling,
-	.signaled = mock_signaled,
-	.set_deadline = mock_set_deadline,
-};
-
-/* The core does not detach a fence with this op when it is signaled. */
-static const struct dma_fence_ops mock_release_ops = {
-#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
-	.locked_ops = true,
-#endif
-	.get_driver_name = mock_driver_name,
-	.get_timeline_name = mock_timeline_name,
-	.enable_signaling = mock_enable_signaling,
-	.signaled = mock_signaled,
-	.set_deadline = mock_set_deadline,
-	.release = dma_fence_free,
-};
-
-/* Nothing but the mandatory ops */
-static const struct dma_fence_ops mock_plain_ops = {
-#ifdef CONFIG_DMA_FENCE_LOCKED_OPS
-	.locked_ops = true,
-#endif
-	.get_driver_name = mock_driver_name,
-	.get_timeline_name = mock_timeline_name,
-};
-
-/* A backend that was written before there were locked ops, and says nothing */
-static const struct dma_fence_ops mock_legacy_ops = {
-	.get_driver_name = mock_driver_name,
-	.get_timeline_name = mock_timeline_name,
-	.enable_signaling = mock_enable_signaling,
-	.signaled = mock_signaled,
-	.set_deadline = mock_set_deadline,
-};
-
-/* A backend whose ops are called without the lock */
-static const struct dma_fence_ops mock_unlocked_ops = {
-	.get_driver_name = mock_driver_name,
-	.get_timeline_name = mock_timeline_name,
-	.enable_signaling = mock_enable_signaling,
-	.signaled = mock_signaled,
-	.set_deadline = mock_set_deadline,
-};
-
-/* An external lock has to outlive a grace period. This one does. */
-static DEFINE_SPINLOCK(mock_extern_lock);
-
-static struct mock_fence *mock_fence(struct mock_issuer *issuer,
-				     const struct dma_fence_ops *ops,
-				     spinlock_t *lock)
-{
-	struct mock_fence *mock;
-
-	mock = kzalloc_obj(*mock);
-	if (!mock)
-		return NULL;
-
-	mock->data = kzalloc_obj(*mock->data);
-	if (!mock->data) {
-		kfree(mock);
-		return NULL;
-	}
-
-	mock->data->magic = DATA_ALIVE;
-	mock->issuer = issuer;
-	dma_fence_init(&mock->base, ops, lock, dma_fence_context_alloc(1), 1);
-	mock->published = true;
-
-	return mock;
-}
-
-static void mock_kill_data(struct mock_data *data)
-{
-	WRITE_ONCE(data->magic, DATA_DEAD);
-}
-
-/* Signal a fence and clean up after it at once, like an issuer would. */
-static void mock_retire(struct mock_fence *mock)
-{
-	dma_fence_signal(&mock->base);
-	mock_kill_data(mock->data);
-	kfree(mock->data);
-}
-
-static void mock_retire_and_put(struct mock_fence *mock)
-{
-	mock_retire(mock);
-	dma_fence_put(&mock->base);
-}
-
-static void free_unless_stuck(void *ptr)
-{
-	if (!remote_stuck)
-		kfree(ptr);
-}
-
-/* Memory for the duration of a case that other threads may use */
-static void *shared_zalloc(struct kunit *test, size_t size)
-{
-	void *ptr = kzalloc(size, GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, ptr);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, free_unless_stuck, ptr));
-
-	return ptr;
-}
-
-static struct mock_issuer *mock_issuer(struct kunit *test)
-{
-	return shared_zalloc(test, sizeof(struct mock_issuer));
-}
-
-static void issuer_forget(struct mock_issuer *issuer)
-{
-	int i;
-
-	for (i = 0; i < NUM_OPS; i++) {
-		atomic_set(&issuer->calls[i], 0);
-		atomic_set(&issuer->unlocked[i], 0);
-		atomic_set(&issuer->irqs_on[i], 0);
-	}
-}
-
-static int mock_calls(struct mock_issuer *issuer, enum mock_op op)
-{
-	return atomic_read(&issuer->calls[op]);
-}
-
-/* No op was called where the contract forbids it. */
-static void expect_contract(struct kunit *test, struct mock_issuer *issuer)
-{
-	int i;
-
-	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
-
-	for (i = 0; i < NUM_OPS; i++) {
-		if (can_tell_lock_held())
-			KUNIT_EXPECT_EQ_MSG(test, atomic_read(&issuer->unlocked[i]), 0,
-					    "%s", op_names[i]);
-		/* spin_lock_irqsave() leaves interrupts enabled there. */
-		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-			KUNIT_EXPECT_EQ_MSG(test, atomic_read(&issuer->irqs_on[i]), 0,
-					    "%s", op_names[i]);
-	}
-}
-
-static void require_locked_ops(struct kunit *test)
-{
-	if (!IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
-		kunit_skip(test, "this core has no locked ops");
-}
-
-/* The other CPU */
-
-static int remote_thread(void *arg)
-{
-	struct remote *remote = arg;
-
-	while (!READ_ONCE(remote->stop)) {
-		/* Pairs with remote_call(), which says first what to call. */
-		if (smp_load_acquire(&remote->requested) != remote->done) {
-			WRITE_ONCE(remote->called, true);
-			remote->fn(remote->arg);
-			/* Pairs with remote_is_done(): all effects are visible. */
-			smp_store_release(&remote->done, remote->done + 1);
-		}
-		cpu_relax();
-		cond_resched();
-	}
-
-	kthread_complete_and_exit(&remote->exited, 0);
-}
-
-static void remote_stop(void *arg)
-{
-	struct remote *remote = arg;
-
-	if (remote->task) {
-		WRITE_ONCE(remote->stop, true);
-		if (!wait_for_completion_timeout(&remote->exited, STUCK_JIFFIES)) {
-			pr_err("dma-fence-ops: a thread is stuck\n");
-			remote_stuck = true;
-		}
-	}
-
-	free_unless_stuck(remote);
-}
-
-/* Start a thread on another CPU than that on which the caller stays from now on. */
-static struct remote *remote_start(struct kunit *test)
-{
-	struct remote *remote;
-	struct task_struct *task;
-	unsigned int here, there;
-
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "requires at least 2 CPUs");
-	if (remote_stuck)
-		kunit_skip(test, "an earlier case left a thread behind that is stuck");
-
-	/* Every case has a thread of its own, so there is no need to undo this. */
-	here = cpumask_any_and(cpu_online_mask, current->cpus_ptr);
-	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(here)));
-	there = cpumask_any_but(cpu_online_mask, here);
-	KUNIT_ASSERT_LT(test, there, nr_cpu_ids);
-
-	remote = kzalloc_obj(*remote);
-	KUNIT_ASSERT_NOT_NULL(test, remote);
-	init_completion(&remote->exited);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, remote_stop, remote));
-
-	task = kthread_run_on_cpu(remote_thread, remote, there, "dma-fence-ops:%u");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-	remote->task = task;
-
-	return remote;
-}
-
-static void remote_call(struct remote *remote, void (*fn)(void *arg), void *arg)
-{
-	remote->fn = fn;
-	remote->arg = arg;
-	WRITE_ONCE(remote->called, false);
-	/* Pairs with remote_thread(), which then finds what to call. */
-	smp_store_release(&remote->requested, remote->requested + 1);
-}
-
-static bool remote_is_done(struct remote *remote)
-{
-	/* Pairs with remote_thread(), so that the effects of the call are seen. */
-	return smp_load_acquire(&remote->done) == remote->requested;
-}
-
-static bool remote_wait(struct remote *remote)
-{
-	return poll_until(remote_is_done(remote), STUCK_JIFFIES);
-}
-
-/* The public entry points through which the ops are reached */
-
-static void call_driver_name(void *fence)
-{
-	rcu_read_lock();
-	dma_fence_driver_name(fence);
-	rcu_read_unlock();
-}
-
-static void call_timeline_name(void *fence)
-{
-	rcu_read_lock();
-	dma_fence_timeline_name(fence);
-	rcu_read_unlock();
-}
-
-static void call_enable_signaling(void *fence)
-{
-	dma_fence_enable_signaling(fence);
-}
-
-static void call_is_signaled(void *fence)
-{
-	dma_fence_is_signaled(fence);
-}
-
-static void call_is_signaled_locked(void *fence)
-{
-	unsigned long flags;
-
-	dma_fence_lock_irqsave((struct dma_fence *)fence, flags);
-	dma_fence_is_signaled_locked(fence);
-	dma_fence_unlock_irqrestore((struct dma_fence *)fence, flags);
-}
-
-static void call_get_status(void *fence)
-{
-	dma_fence_get_status(fence);
-}
-
-static void call_later(void *fence)
-{
-	dma_fence_later(fence, fence);
-}
-
-static void call_set_deadline(void *fence)
-{
-	dma_fence_set_deadline(fence, ktime_get());
-}
-
-static void ignore_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
-{
-}
-
-static void call_add_callback(void *fence)
-{
-	struct dma_fence_cb cb;
-
-	if (!dma_fence_add_callback(fence, &cb, ignore_callback))
-		dma_fence_remove_callback(fence, &cb);
-}
-
-static void call_wait(void *fence)
-{
-	dma_fence_wait_timeout(fence, false, 1);
-}
-
-static void call_wait_any(void *arg)
-{
-	struct dma_fence *fence = arg;
-
-	dma_fence_wait_any_timeout(&fence, 1, false, 1, NULL);
-}
-
-static void call_poll_any(void *arg)
-{
-	struct dma_fence *fence = arg;
-
-	dma_fence_wait_any_timeout(&fence, 1, false, 0, NULL);
-}
-
-static void call_describe(void *fence)
-{
-	char buf[128];
-	struct seq_file seq = { .buf = buf, .size = sizeof(buf) };
-
-	dma_fence_describe(fence, &seq);
-}
-
-static void (* const op_calls[NUM_OPS])(void *fence) = {
-	[OP_DRIVER_NAME]	= call_driver_name,
-	[OP_TIMELINE_NAME]	= call_timeline_name,
-	[OP_ENABLE_SIGNALING]	= call_enable_signaling,
-	[OP_SIGNALED]		= call_is_signaled,
-	[OP_SET_DEADLINE]	= call_set_deadline,
-};
-
-struct entry_point {
-	const char *name;
-	void (*call)(void *fence);
-	unsigned long ops;		/* that it has to call */
-	bool always_locked;		/* also for an unlocked backend */
-};
-
-static const struct entry_point entry_points[] = {
-	{
-		.name = "dma_fence_driver_name",
-		.call = call_driver_name,
-		.ops = BIT(OP_DRIVER_NAME),
-	}, {
-		.name = "dma_fence_timeline_name",
-		.call = call_timeline_name,
-		.ops = BIT(OP_TIMELINE_NAME),
-	}, {
-		.name = "dma_fence_enable_signaling",
-		.call = call_enable_signaling,
-		.ops = BIT(OP_ENABLE_SIGNALING),
-		.always_locked = true,
-	}, {
-		.name = "dma_fence_is_signaled",
-		.call = call_is_signaled,
-		.ops = BIT(OP_SIGNALED),
-	}, {
-		.name = "dma_fence_is_signaled_locked",
-		.call = call_is_signaled_locked,
-		.ops = BIT(OP_SIGNALED),
-		.always_locked = true,
-	}, {
-		.name = "dma_fence_get_status",
-		.call = call_get_status,
-		.ops = BIT(OP_SIGNALED),
-		.always_locked = true,
-	}, {
-		.name = "dma_fence_later",
-		.call = call_later,
-		.ops = BIT(OP_SIGNALED),
-	}, {
-		.name = "dma_fence_set_deadline",
-		.call = call_set_deadline,
-		.ops = BIT(OP_SIGNALED) | BIT(OP_SET_DEADLINE),
-	}, {
-		.name = "dma_fence_add_callback",
-		.call = call_add_callback,
-		.ops = BIT(OP_ENABLE_SIGNALING),
-		.always_locked = true,
-	}, {
-		.name = "dma_fence_wait_timeout",
-		.call = call_wait,
-		.ops = BIT(OP_ENABLE_SIGNALING),
-		.always_locked = true,
-	}, {
-		.name = "dma_fence_wait_any_timeout",
-		.call = call_wait_any,
-		.ops = BIT(OP_ENABLE_SIGNALING),
-		.always_locked = true,
-	}, {
-		.name = "dma_fence_wait_any_timeout, 0",
-		.call = call_poll_any,
-		.ops = BIT(OP_SIGNALED),
-	}, {
-		.name = "dma_fence_describe",
-		.call = call_describe,
-		.ops = BIT(OP_DRIVER_NAME) | BIT(OP_TIMELINE_NAME) | BIT(OP_SIGNALED),
-	},
-};
-
-KUNIT_ARRAY_PARAM_DESC(entry_points, entry_points, name);
-
-/* Trace events */
-
-static int set_trace_events(int on)
-{
-#ifdef CONFIG_EVENT_TRACING
-	return trace_set_clr_event("dma_fence", NULL, on);
-#else
-	return -ENODEV;
-#endif
-}
-
-static void trace_events_off(void *unused)
-{
-	set_trace_events(0);
-}
-
-static void trace_events_on(struct kunit *test)
-{
-	if (set_trace_events(1))
-		kunit_skip(test, "requires trace events");
-
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, trace_events_off, NULL));
-}
-
-/* Races of an op with each way to signal */
-
-struct race {
-	enum mock_op op;
-	enum way way;
-	const struct dma_fence_ops *ops;
-	spinlock_t *lock;			/* NULL for the inline one */
-};
-
-static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
-{
-	u64 start, min = U64_MAX;
-	struct mock_fence *mock;
-	int i;
-
-	for (i = 0; i < 32; i++) {
-		mock = mock_fence(issuer, race->ops, race->lock);
-		if (!mock)
-			break;
-		start = ktime_get_mono_fast_ns();
-		dma_fence_signal(&mock->base);
-		min = min(min, ktime_get_mono_fast_ns() - start);
-		mock_retire_and_put(mock);
-	}
-
-	return i ? min : 0;
-}
-
-/* Is it the call that is raced with which makes the core signal the fence? */
-static bool race_call_signals(const struct race *race)
-{
-	return (race->way == WAY_B && race->op == OP_ENABLE_SIGNALING) ||
-	       (race->way == WAY_C && race->op == OP_SIGNALED);
-}
-
-/* The issuer, or somebody else on its CPU, gets the fence signaled. */
-static void race_signal(const struct race *race, struct mock_fence *mock)
-{
-	if (race_call_signals(race)) {
-		/* Just do what the contract asks the issuer for in this case. */
-	} else if (race->way == WAY_B) {
-		dma_fence_enable_signaling(&mock->base);
-	} else if (race->way == WAY_C) {
-		WRITE_ONCE(mock->data->finished, true);
-		/* Unlike a poll, this waits for an op that is under way. */
-		dma_fence_get_status(&mock->base);
-	}
-
-	dma_fence_signal(&mock->base);
-}
-
-/* What the other CPU does in a round. */
-struct race_caller {
-	void (*call)(void *fence);
-	struct dma_fence *fence;
-	u64 delay_ns;
-	unsigned int round;
-};
-
-/*
- * Call the op, then go on with all that can be done to a fence while it is being
- * signaled, each time in another order.
- */
-static void race_caller(void *arg)
-{
-	static void (* const storm[])(void *fence) = {
-		call_is_signaled,
-		call_set_deadline,
-		call_add_callback,
-		call_get_status,
-		call_driver_name,
-		call_timeline_name,
-	};
-	struct race_caller *caller = arg;
-	unsigned int i;
-
-	spin_until(false, caller->delay_ns);
-	caller->call(caller->fence);
-	for (i = 0; i < ARRAY_SIZE(storm); i++)
-		storm[(caller->round + i) % ARRAY_SIZE(storm)](caller->fence);
-
-	/* This is the last reference, or the issuer has that. */
-	dma_fence_put(caller->fence);
-}
-
-struct race_result {
-	unsigned int rounds;
-	unsigned int late;
-	unsigned int meetings;		/* rounds in which the issuer waited for the op */
-	unsigned int met;		/* and found it inside */
-};
-
-/* Returns false when the race cannot go on. */
-static bool race_round(struct mock_issuer *issuer, const struct race *race,
-		       struct remote *remote, struct race_caller *caller,
-		       struct race_result *result, u64 window_ns)
-{
-	struct meeting *meeting = &issuer->meeting;
-	bool meet = result->rounds % 4;
-	struct mock_fence *mock;
-	struct mock_data *data;
-	bool late;
-
-	mock = mock_fence(issuer, race->ops, race->lock);
-	if (!mock)
-		return false;
-
-	data = mock->data;
-	data->cannot_enable = race->way == WAY_B;
-	data->finished = race->way == WAY_C && race_call_signals(race);
-	/* The op leaves, and the storm begins, at any time as seen by the issuer. */
-	meeting->window_ns = window_ns / 4 + get_random_u32_below(window_ns);
-	meeting->stayed = false;
-	WRITE_ONCE(meeting->inside, false);
-	WRITE_ONCE(meeting->signaling, false);
-	WRITE_ONCE(meeting->returned, false);
-	WRITE_ONCE(meeting->late, false);
-
-	caller->call = op_calls[race->op];
-	caller->fence = dma_fence_get(&mock->base);
-	caller->delay_ns = meet ? 0 : get_random_u32_below(2 * NSEC_PER_USEC);
-	caller->round = result->rounds;
-	remote_call(remote, race_caller, caller);
-
-	if (meet) {
-		poll_until(READ_ONCE(meeting->inside) || remote_is_done(remote), HZ / 5);
-		result->meetings++;
-		result->met += READ_ONCE(meeting->inside);
-	} else {
-		/* Also signal before the op is called, and while it is about to be. */
-		spin_until(false, get_random_u32_below(2 * NSEC_PER_USEC));
-	}
-
-	WRITE_ONCE(meeting->signaling, true);
-	race_signal(race, mock);
-
-	/*
-	 * From here on, no op may run. If the core keeps its promise, each op
-	 * has left before it released the lock, which had to be taken in order
-	 * to signal the fence, so this cannot see an op that is not there.
-	 */
-	late = READ_ONCE(meeting->inside);
-	mock_kill_data(data);
-	if (free_at_once)
-		kfree(data);
-	/*
-	 * Pairs with the full barrier in meet_issuer(). An op that is not seen
-	 * after this will see that the issuer has returned.
-	 */
-	smp_store_mb(meeting->returned, true);
-	late |= READ_ONCE(meeting->inside);
-	dma_fence_put(&mock->base);
-
-	if (!remote_wait(remote))
-		return false;
-	late |= READ_ONCE(meeting->late);
-
-	result->rounds++;
-	result->late += late;
-
-	if (!free_at_once)
-		kfree(data);
-
-	return true;
-}
-
-static unsigned long race_end(void)
-{
-	return jiffies + (budget_ms ? msecs_to_jiffies(budget_ms) : MAX_JIFFY_OFFSET);
-}
-
-static struct race_result run_race(struct kunit *test, const struct race *race)
-{
-	struct race_result result = {};
-	struct mock_issuer *issuer = mock_issuer(test);
-	struct race_caller *caller = shared_zalloc(test, sizeof(*caller));
-	struct remote *remote = remote_start(test);
-	unsigned int wanted = max(rounds, 1u);
-	unsigned long end, start = jiffies;
-	bool alive = true;
-	u64 cost, window;
-
-	/*
-	 * An op that waits for the lock to be contended cannot know when this
-	 * is so. Give the issuer several times what signaling takes.
-	 */
-	cost = signal_cost_ns(issuer, race);
-	window = min(20 * NSEC_PER_USEC + 6 * cost, NSEC_PER_MSEC);
-	issuer->meeting.op = race->op;
-	WRITE_ONCE(issuer->meeting.caller, remote->task);
-
-	end = race_end();
-	while (alive && result.rounds < wanted && time_before(jiffies, end))
-		alive = race_round(issuer, race, remote, caller, &result, window);
-
-	KUNIT_EXPECT_TRUE(test, alive);
-	/* Or else this has shown nothing. */
-	KUNIT_EXPECT_GT(test, result.rounds, 0);
-	KUNIT_EXPECT_GE(test, result.met, result.meetings / 2);
-	kunit_info(test, "met in %u of %u meetings, %u rounds, signaling takes %llu ns, %u ms\n",
-		   result.met, result.meetings, result.rounds, cost,
-		   jiffies_to_msecs(jiffies - start));
-
-	if (IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS)) {
-		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->others_late), 0);
-		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->dead), 0);
-		KUNIT_EXPECT_EQ(test, atomic_read(&issuer->signaled), 0);
-	}
-
-	return result;
-}
+/* The races */
 
 #define RACE(_op, _way)							\
 	{ .op = _op, .way = _way, .ops = &mock_ops }
@@ -1216,6 +296,77 @@ static void test_storm_with_trace_events(struct kunit *test)
 }
 
 /* How and when the ops are called */
+
+struct entry_point {
+	const char *name;
+	void (*call)(void *fence);
+	unsigned long ops;		/* that it has to call */
+	bool always_locked;		/* also for an unlocked backend */
+};
+
+static const struct entry_point entry_points[] = {
+	{
+		.name = "dma_fence_driver_name",
+		.call = call_driver_name,
+		.ops = BIT(OP_DRIVER_NAME),
+	}, {
+		.name = "dma_fence_timeline_name",
+		.call = call_timeline_name,
+		.ops = BIT(OP_TIMELINE_NAME),
+	}, {
+		.name = "dma_fence_enable_signaling",
+		.call = call_enable_signaling,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_is_signaled",
+		.call = call_is_signaled,
+		.ops = BIT(OP_SIGNALED),
+	}, {
+		.name = "dma_fence_is_signaled_locked",
+		.call = call_is_signaled_locked,
+		.ops = BIT(OP_SIGNALED),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_get_status",
+		.call = call_get_status,
+		.ops = BIT(OP_SIGNALED),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_later",
+		.call = call_later,
+		.ops = BIT(OP_SIGNALED),
+	}, {
+		.name = "dma_fence_set_deadline",
+		.call = call_set_deadline,
+		.ops = BIT(OP_SIGNALED) | BIT(OP_SET_DEADLINE),
+	}, {
+		.name = "dma_fence_add_callback",
+		.call = call_add_callback,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_wait_timeout",
+		.call = call_wait,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_wait_any_timeout",
+		.call = call_wait_any,
+		.ops = BIT(OP_ENABLE_SIGNALING),
+		.always_locked = true,
+	}, {
+		.name = "dma_fence_wait_any_timeout, 0",
+		.call = call_poll_any,
+		.ops = BIT(OP_SIGNALED),
+	}, {
+		.name = "dma_fence_describe",
+		.call = call_describe,
+		.ops = BIT(OP_DRIVER_NAME) | BIT(OP_TIMELINE_NAME) | BIT(OP_SIGNALED),
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(entry_points, entry_points, name);
 
 static void test_locked_context(struct kunit *test)
 {
@@ -2195,6 +1346,9 @@ static void test_shared_extern_lock_warns(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_ops, false), 0);
 	KUNIT_EXPECT_EQ(test, init_under_lock(test, issuer, &mock_unlocked_ops, true), 0);
 }
+
+/* Did lockdep work when the case began? */
+static bool lockdep_worked;
 
 static int dma_fence_ops_init(struct kunit *test)
 {
