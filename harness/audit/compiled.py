@@ -22,6 +22,8 @@ _USERS = {
     "drivers/gpu/drm/scheduler/tests/sched_tests.h": ["drivers/gpu/drm/scheduler/tests/tests_scheduler.o"],
     "drivers/gpu/drm/vc4/vc4_drv.h": ["drivers/gpu/drm/vc4/vc4_drv.o", "drivers/gpu/drm/vc4/vc4_v3d.o"],
     "drivers/gpu/drm/vmwgfx/vmwgfx_drv.h": ["drivers/gpu/drm/vmwgfx/vmwgfx_cmdbuf.o"],
+    "include/drm/drm_crtc.h": ["drivers/gpu/drm/drm_crtc.o", "drivers/gpu/drm/drm_atomic_uapi.o"],
+    "include/drm/drm_writeback.h": ["drivers/gpu/drm/drm_writeback.o"],
     "include/drm/gpu_scheduler.h": ["drivers/gpu/drm/scheduler/sched_main.o", "drivers/gpu/drm/scheduler/sched_entity.o",
                                     "drivers/gpu/drm/scheduler/tests/tests_basic.o"],
     "include/linux/dma-fence.h": ["drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o",
