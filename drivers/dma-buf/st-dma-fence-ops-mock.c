@@ -495,6 +495,11 @@ void (* const op_calls[NUM_OPS])(void *fence) = {
 	[OP_SET_DEADLINE]	= call_set_deadline,
 };
 
+void note_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	container_of(cb, struct noting_cb, base)->called = true;
+}
+
 /* Trace events */
 
 static int set_trace_events(int on)

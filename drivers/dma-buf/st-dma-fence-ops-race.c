@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A race: an op on one CPU, and on another the issuer of the fence, who signals
+ * Races: an op on one CPU, and on another the issuer of the fence, who signals
  * it. The op must have left when dma_fence_signal() returns.
  */
 
+#include <linux/hrtimer.h>
 #include <linux/module.h>
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -27,6 +28,17 @@ static bool free_at_once = IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS);
 module_param(free_at_once, bool, 0444);
 MODULE_PARM_DESC(free_at_once,
 		 "Free what ops use when dma_fence_signal() returns (default: if ops are locked)");
+
+#define STORM_MS		400
+
+/* Races of an op with each way to signal */
+
+struct race {
+	enum mock_op op;
+	enum way way;
+	const struct dma_fence_ops *ops;
+	spinlock_t *lock;			/* NULL for the inline one */
+};
 
 static u64 signal_cost_ns(struct mock_issuer *issuer, const struct race *race)
 {
@@ -104,6 +116,13 @@ static void race_caller(void *arg)
 	dma_fence_put(caller->fence);
 }
 
+struct race_result {
+	unsigned int rounds;
+	unsigned int late;
+	unsigned int meetings;		/* rounds in which the issuer waited for the op */
+	unsigned int met;		/* and found it inside */
+};
+
 /* Returns false when the race cannot go on. */
 static bool race_round(struct mock_issuer *issuer, const struct race *race,
 		       struct remote *remote, struct race_caller *caller,
@@ -178,13 +197,12 @@ static bool race_round(struct mock_issuer *issuer, const struct race *race,
 	return true;
 }
 
-/* When a race has to end, in jiffies */
 static unsigned long race_end(void)
 {
 	return jiffies + (budget_ms ? msecs_to_jiffies(budget_ms) : MAX_JIFFY_OFFSET);
 }
 
-struct race_result run_race(struct kunit *test, const struct race *race)
+static struct race_result run_race(struct kunit *test, const struct race *race)
 {
 	struct race_result result = {};
 	struct mock_issuer *issuer = mock_issuer(test);
@@ -223,4 +241,260 @@ struct race_result run_race(struct kunit *test, const struct race *race)
 	}
 
 	return result;
+}
+
+#define RACE(_op, _way)							\
+	{ .op = _op, .way = _way, .ops = &mock_ops }
+
+static const struct race races[] = {
+	RACE(OP_DRIVER_NAME, WAY_A),
+	RACE(OP_DRIVER_NAME, WAY_B),
+	RACE(OP_DRIVER_NAME, WAY_C),
+	RACE(OP_TIMELINE_NAME, WAY_A),
+	RACE(OP_TIMELINE_NAME, WAY_B),
+	RACE(OP_TIMELINE_NAME, WAY_C),
+	RACE(OP_ENABLE_SIGNALING, WAY_A),
+	RACE(OP_ENABLE_SIGNALING, WAY_B),
+	RACE(OP_ENABLE_SIGNALING, WAY_C),
+	RACE(OP_SIGNALED, WAY_A),
+	RACE(OP_SIGNALED, WAY_B),
+	RACE(OP_SIGNALED, WAY_C),
+	RACE(OP_SET_DEADLINE, WAY_A),
+	RACE(OP_SET_DEADLINE, WAY_B),
+	RACE(OP_SET_DEADLINE, WAY_C),
+};
+
+#define LEGACY_RACE(_op, _way)						\
+	{ .op = _op, .way = _way, .ops = &mock_legacy_ops,		\
+	  .lock = &mock_extern_lock }
+
+static const struct race legacy_races[] = {
+	LEGACY_RACE(OP_DRIVER_NAME, WAY_A),
+	LEGACY_RACE(OP_DRIVER_NAME, WAY_B),
+	LEGACY_RACE(OP_DRIVER_NAME, WAY_C),
+	LEGACY_RACE(OP_TIMELINE_NAME, WAY_A),
+	LEGACY_RACE(OP_TIMELINE_NAME, WAY_B),
+	LEGACY_RACE(OP_TIMELINE_NAME, WAY_C),
+	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_A),
+	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_B),
+	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_C),
+	LEGACY_RACE(OP_SIGNALED, WAY_A),
+	LEGACY_RACE(OP_SIGNALED, WAY_B),
+	LEGACY_RACE(OP_SIGNALED, WAY_C),
+	LEGACY_RACE(OP_SET_DEADLINE, WAY_A),
+	LEGACY_RACE(OP_SET_DEADLINE, WAY_B),
+	LEGACY_RACE(OP_SET_DEADLINE, WAY_C),
+};
+
+static void race_desc(const struct race *race, char *desc)
+{
+	static const char * const ways[NUM_WAYS] = {
+		[WAY_A] = "A, the issuer signals",
+		[WAY_B] = "B, enable_signaling returns false",
+		[WAY_C] = "C, signaled returns true",
+	};
+
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s, %s", op_names[race->op],
+		 ways[race->way]);
+}
+
+KUNIT_ARRAY_PARAM(races, races, race_desc);
+
+const void *races_gen(struct kunit *test, const void *prev, char *desc)
+{
+	return races_gen_params(test, prev, desc);
+}
+KUNIT_ARRAY_PARAM(legacy_races, legacy_races, race_desc);
+
+void test_race(struct kunit *test)
+{
+	const struct race *race = test->param_value;
+	struct race_result result = run_race(test, race);
+
+	/* Scripts read this. */
+	pr_info("dma-fence-ops: race %s %c: late %u of %u\n", op_names[race->op],
+		'A' + race->way, result.late, result.rounds);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+/* Does the core have locked ops, but not for backends which do not ask for it? */
+static bool locked_on_demand(void)
+{
+	static struct mock_issuer issuer;
+	struct mock_fence *mock;
+
+	if (!IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
+		return false;
+
+	mock = mock_fence(&issuer, &mock_legacy_ops, NULL);
+	if (!mock)
+		return true;
+
+	issuer_forget(&issuer);
+	call_driver_name(&mock->base);
+	mock_retire_and_put(mock);
+
+	return atomic_read(&issuer.unlocked[OP_DRIVER_NAME]);
+}
+
+/* Where there is nothing to race, say so once. */
+const void *legacy_races_gen(struct kunit *test, const void *prev, char *desc)
+{
+	if (prev && locked_on_demand())
+		return NULL;
+
+	return legacy_races_gen_params(test, prev, desc);
+}
+
+/* A driver in C that was not changed, and shares a lock among its fences */
+void test_legacy_race(struct kunit *test)
+{
+	const struct race *race = test->param_value;
+	struct race_result result;
+
+	if (locked_on_demand())
+		kunit_skip(test, "this core only locks the ops of those who ask for it");
+
+	result = run_race(test, race);
+	/* Scripts read this. */
+	pr_info("dma-fence-ops-legacy: race %s %c: late %u of %u\n",
+		op_names[race->op], 'A' + race->way, result.late, result.rounds);
+	KUNIT_EXPECT_EQ(test, result.late, 0);
+}
+
+/* Everything at once, and the issuer frees what the ops use when it has signaled. */
+
+static struct dma_fence *storm_get(struct mock_issuer *issuer)
+{
+	struct dma_fence *fence;
+
+	rcu_read_lock();
+	fence = dma_fence_get_rcu_safe(&issuer->fence);
+	rcu_read_unlock();
+
+	return fence;
+}
+
+static void storm_ops(void *arg)
+{
+	struct mock_issuer *issuer = arg;
+	struct dma_fence *fence;
+	unsigned int i;
+
+	for (i = 0; !READ_ONCE(issuer->stop); i++) {
+		cond_resched();
+		fence = storm_get(issuer);
+		if (!fence)
+			continue;
+
+		call_driver_name(fence);
+		call_is_signaled(fence);
+		call_set_deadline(fence);
+		call_timeline_name(fence);
+		call_get_status(fence);
+		call_describe(fence);
+		if (i % 3 == 0)
+			call_enable_signaling(fence);
+		if (i % 16 == 0)
+			dma_fence_wait_timeout(fence, false, HZ);
+		dma_fence_put(fence);
+	}
+}
+
+static void storm_callbacks(void *arg)
+{
+	struct mock_issuer *issuer = arg;
+	struct dma_fence *fence;
+	unsigned int i;
+
+	for (i = 0; !READ_ONCE(issuer->stop); i++) {
+		struct noting_cb cb = {};
+		bool removed;
+
+		cond_resched();
+		fence = storm_get(issuer);
+		if (!fence)
+			continue;
+
+		if (!dma_fence_add_callback(fence, &cb.base, note_callback)) {
+			if (i % 2)
+				spin_until(dma_fence_test_signaled_flag(fence),
+					   10 * NSEC_PER_USEC);
+			removed = dma_fence_remove_callback(fence, &cb.base);
+			if (removed == cb.called)
+				atomic_inc(&issuer->lost_callbacks);
+			atomic_inc(&issuer->callbacks);
+		}
+		dma_fence_put(fence);
+	}
+}
+
+static void run_storm(struct kunit *test)
+{
+	struct mock_issuer *issuer = mock_issuer(test);
+	struct remote *ops = remote_start(test);
+	struct remote *callbacks = remote_start(test);
+	unsigned long end = jiffies + msecs_to_jiffies(STORM_MS);
+	unsigned int fences = 0;
+
+	remote_call(ops, storm_ops, issuer);
+	remote_call(callbacks, storm_callbacks, issuer);
+
+	while (time_before(jiffies, end)) {
+		enum way way = fences % NUM_WAYS;
+		struct mock_fence *mock;
+
+		cond_resched();
+		mock = mock_fence(issuer, &mock_ops, NULL);
+		if (!mock)
+			break;
+
+		mock->data->cannot_enable = way == WAY_B;
+		rcu_assign_pointer(issuer->fence, &mock->base);
+		spin_until(false, get_random_u32_below(50) * NSEC_PER_USEC);
+
+		if (way == WAY_B) {
+			dma_fence_enable_signaling(&mock->base);
+		} else if (way == WAY_C) {
+			WRITE_ONCE(mock->data->finished, true);
+			dma_fence_is_signaled(&mock->base);
+		}
+		/* Also have some that are looked up after they have signaled. */
+		if (fences++ % 2) {
+			RCU_INIT_POINTER(issuer->fence, NULL);
+			mock_retire_and_put(mock);
+		} else {
+			mock_retire(mock);
+			RCU_INIT_POINTER(issuer->fence, NULL);
+			dma_fence_put(&mock->base);
+		}
+	}
+
+	WRITE_ONCE(issuer->stop, true);
+	KUNIT_EXPECT_TRUE(test, remote_wait(ops));
+	KUNIT_EXPECT_TRUE(test, remote_wait(callbacks));
+
+	kunit_info(test, "%u fences, %d callbacks, %d/%d/%d/%d/%d ops\n", fences,
+		   atomic_read(&issuer->callbacks),
+		   mock_calls(issuer, OP_DRIVER_NAME),
+		   mock_calls(issuer, OP_TIMELINE_NAME),
+		   mock_calls(issuer, OP_ENABLE_SIGNALING),
+		   mock_calls(issuer, OP_SIGNALED),
+		   mock_calls(issuer, OP_SET_DEADLINE));
+	KUNIT_EXPECT_GT(test, fences, 10);
+	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->lost_callbacks), 0);
+	expect_contract(test, issuer);
+}
+
+void test_storm(struct kunit *test)
+{
+	require_locked_ops(test);
+	run_storm(test);
+}
+
+void test_storm_with_trace_events(struct kunit *test)
+{
+	require_locked_ops(test);
+	trace_events_on(test);
+	run_storm(test);
 }

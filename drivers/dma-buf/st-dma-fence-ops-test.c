@@ -30,271 +30,6 @@
 
 #include "st-dma-fence-ops.h"
 
-#define STORM_MS		400
-
-/* The races */
-
-#define RACE(_op, _way)							\
-	{ .op = _op, .way = _way, .ops = &mock_ops }
-
-static const struct race races[] = {
-	RACE(OP_DRIVER_NAME, WAY_A),
-	RACE(OP_DRIVER_NAME, WAY_B),
-	RACE(OP_DRIVER_NAME, WAY_C),
-	RACE(OP_TIMELINE_NAME, WAY_A),
-	RACE(OP_TIMELINE_NAME, WAY_B),
-	RACE(OP_TIMELINE_NAME, WAY_C),
-	RACE(OP_ENABLE_SIGNALING, WAY_A),
-	RACE(OP_ENABLE_SIGNALING, WAY_B),
-	RACE(OP_ENABLE_SIGNALING, WAY_C),
-	RACE(OP_SIGNALED, WAY_A),
-	RACE(OP_SIGNALED, WAY_B),
-	RACE(OP_SIGNALED, WAY_C),
-	RACE(OP_SET_DEADLINE, WAY_A),
-	RACE(OP_SET_DEADLINE, WAY_B),
-	RACE(OP_SET_DEADLINE, WAY_C),
-};
-
-#define LEGACY_RACE(_op, _way)						\
-	{ .op = _op, .way = _way, .ops = &mock_legacy_ops,		\
-	  .lock = &mock_extern_lock }
-
-static const struct race legacy_races[] = {
-	LEGACY_RACE(OP_DRIVER_NAME, WAY_A),
-	LEGACY_RACE(OP_DRIVER_NAME, WAY_B),
-	LEGACY_RACE(OP_DRIVER_NAME, WAY_C),
-	LEGACY_RACE(OP_TIMELINE_NAME, WAY_A),
-	LEGACY_RACE(OP_TIMELINE_NAME, WAY_B),
-	LEGACY_RACE(OP_TIMELINE_NAME, WAY_C),
-	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_A),
-	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_B),
-	LEGACY_RACE(OP_ENABLE_SIGNALING, WAY_C),
-	LEGACY_RACE(OP_SIGNALED, WAY_A),
-	LEGACY_RACE(OP_SIGNALED, WAY_B),
-	LEGACY_RACE(OP_SIGNALED, WAY_C),
-	LEGACY_RACE(OP_SET_DEADLINE, WAY_A),
-	LEGACY_RACE(OP_SET_DEADLINE, WAY_B),
-	LEGACY_RACE(OP_SET_DEADLINE, WAY_C),
-};
-
-static void race_desc(const struct race *race, char *desc)
-{
-	static const char * const ways[NUM_WAYS] = {
-		[WAY_A] = "A, the issuer signals",
-		[WAY_B] = "B, enable_signaling returns false",
-		[WAY_C] = "C, signaled returns true",
-	};
-
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s, %s", op_names[race->op],
-		 ways[race->way]);
-}
-
-KUNIT_ARRAY_PARAM(races, races, race_desc);
-KUNIT_ARRAY_PARAM(legacy_races, legacy_races, race_desc);
-
-static void test_race(struct kunit *test)
-{
-	const struct race *race = test->param_value;
-	struct race_result result = run_race(test, race);
-
-	/* Scripts read this. */
-	pr_info("dma-fence-ops: race %s %c: late %u of %u\n", op_names[race->op],
-		'A' + race->way, result.late, result.rounds);
-	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-/* Does the core have locked ops, but not for backends which do not ask for it? */
-static bool locked_on_demand(void)
-{
-	static struct mock_issuer issuer;
-	struct mock_fence *mock;
-
-	if (!IS_ENABLED(CONFIG_DMA_FENCE_LOCKED_OPS))
-		return false;
-
-	mock = mock_fence(&issuer, &mock_legacy_ops, NULL);
-	if (!mock)
-		return true;
-
-	issuer_forget(&issuer);
-	call_driver_name(&mock->base);
-	mock_retire_and_put(mock);
-
-	return atomic_read(&issuer.unlocked[OP_DRIVER_NAME]);
-}
-
-/* Where there is nothing to race, say so once. */
-static const void *legacy_races_gen(struct kunit *test, const void *prev, char *desc)
-{
-	if (prev && locked_on_demand())
-		return NULL;
-
-	return legacy_races_gen_params(test, prev, desc);
-}
-
-/* A driver in C that was not changed, and shares a lock among its fences */
-static void test_legacy_race(struct kunit *test)
-{
-	const struct race *race = test->param_value;
-	struct race_result result;
-
-	if (locked_on_demand())
-		kunit_skip(test, "this core only locks the ops of those who ask for it");
-
-	result = run_race(test, race);
-	/* Scripts read this. */
-	pr_info("dma-fence-ops-legacy: race %s %c: late %u of %u\n",
-		op_names[race->op], 'A' + race->way, result.late, result.rounds);
-	KUNIT_EXPECT_EQ(test, result.late, 0);
-}
-
-/* Everything at once, and the issuer frees what the ops use when it has signaled. */
-
-static struct dma_fence *storm_get(struct mock_issuer *issuer)
-{
-	struct dma_fence *fence;
-
-	rcu_read_lock();
-	fence = dma_fence_get_rcu_safe(&issuer->fence);
-	rcu_read_unlock();
-
-	return fence;
-}
-
-static void storm_ops(void *arg)
-{
-	struct mock_issuer *issuer = arg;
-	struct dma_fence *fence;
-	unsigned int i;
-
-	for (i = 0; !READ_ONCE(issuer->stop); i++) {
-		cond_resched();
-		fence = storm_get(issuer);
-		if (!fence)
-			continue;
-
-		call_driver_name(fence);
-		call_is_signaled(fence);
-		call_set_deadline(fence);
-		call_timeline_name(fence);
-		call_get_status(fence);
-		call_describe(fence);
-		if (i % 3 == 0)
-			call_enable_signaling(fence);
-		if (i % 16 == 0)
-			dma_fence_wait_timeout(fence, false, HZ);
-		dma_fence_put(fence);
-	}
-}
-
-struct storm_cb {
-	struct dma_fence_cb base;
-	bool called;
-};
-
-static void storm_callback(struct dma_fence *fence, struct dma_fence_cb *cb)
-{
-	container_of(cb, struct storm_cb, base)->called = true;
-}
-
-static void storm_callbacks(void *arg)
-{
-	struct mock_issuer *issuer = arg;
-	struct dma_fence *fence;
-	unsigned int i;
-
-	for (i = 0; !READ_ONCE(issuer->stop); i++) {
-		struct storm_cb cb = {};
-		bool removed;
-
-		cond_resched();
-		fence = storm_get(issuer);
-		if (!fence)
-			continue;
-
-		if (!dma_fence_add_callback(fence, &cb.base, storm_callback)) {
-			if (i % 2)
-				spin_until(dma_fence_test_signaled_flag(fence),
-					   10 * NSEC_PER_USEC);
-			removed = dma_fence_remove_callback(fence, &cb.base);
-			if (removed == cb.called)
-				atomic_inc(&issuer->lost_callbacks);
-			atomic_inc(&issuer->callbacks);
-		}
-		dma_fence_put(fence);
-	}
-}
-
-static void run_storm(struct kunit *test)
-{
-	struct mock_issuer *issuer = mock_issuer(test);
-	struct remote *ops = remote_start(test);
-	struct remote *callbacks = remote_start(test);
-	unsigned long end = jiffies + msecs_to_jiffies(STORM_MS);
-	unsigned int fences = 0;
-
-	remote_call(ops, storm_ops, issuer);
-	remote_call(callbacks, storm_callbacks, issuer);
-
-	while (time_before(jiffies, end)) {
-		enum way way = fences % NUM_WAYS;
-		struct mock_fence *mock;
-
-		cond_resched();
-		mock = mock_fence(issuer, &mock_ops, NULL);
-		if (!mock)
-			break;
-
-		mock->data->cannot_enable = way == WAY_B;
-		rcu_assign_pointer(issuer->fence, &mock->base);
-		spin_until(false, get_random_u32_below(50) * NSEC_PER_USEC);
-
-		if (way == WAY_B) {
-			dma_fence_enable_signaling(&mock->base);
-		} else if (way == WAY_C) {
-			WRITE_ONCE(mock->data->finished, true);
-			dma_fence_is_signaled(&mock->base);
-		}
-		/* Also have some that are looked up after they have signaled. */
-		if (fences++ % 2) {
-			RCU_INIT_POINTER(issuer->fence, NULL);
-			mock_retire_and_put(mock);
-		} else {
-			mock_retire(mock);
-			RCU_INIT_POINTER(issuer->fence, NULL);
-			dma_fence_put(&mock->base);
-		}
-	}
-
-	WRITE_ONCE(issuer->stop, true);
-	KUNIT_EXPECT_TRUE(test, remote_wait(ops));
-	KUNIT_EXPECT_TRUE(test, remote_wait(callbacks));
-
-	kunit_info(test, "%u fences, %d callbacks, %d/%d/%d/%d/%d ops\n", fences,
-		   atomic_read(&issuer->callbacks),
-		   mock_calls(issuer, OP_DRIVER_NAME),
-		   mock_calls(issuer, OP_TIMELINE_NAME),
-		   mock_calls(issuer, OP_ENABLE_SIGNALING),
-		   mock_calls(issuer, OP_SIGNALED),
-		   mock_calls(issuer, OP_SET_DEADLINE));
-	KUNIT_EXPECT_GT(test, fences, 10);
-	KUNIT_EXPECT_EQ(test, atomic_read(&issuer->lost_callbacks), 0);
-	expect_contract(test, issuer);
-}
-
-static void test_storm(struct kunit *test)
-{
-	require_locked_ops(test);
-	run_storm(test);
-}
-
-static void test_storm_with_trace_events(struct kunit *test)
-{
-	require_locked_ops(test);
-	trace_events_on(test);
-	run_storm(test);
-}
-
 /* How and when the ops are called */
 
 struct entry_point {
@@ -982,14 +717,14 @@ static void test_enable_signaling_once(struct kunit *test)
 {
 	struct mock_issuer *issuer = mock_issuer(test);
 	struct mock_fence *mock = mock_fence(issuer, &mock_ops, NULL);
-	struct storm_cb cb[2] = {};
+	struct noting_cb cb[2] = {};
 	int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, mock);
 
 	for (i = 0; i < ARRAY_SIZE(cb); i++)
 		KUNIT_EXPECT_EQ(test, 0, dma_fence_add_callback(&mock->base, &cb[i].base,
-								storm_callback));
+								note_callback));
 	KUNIT_EXPECT_EQ(test, 0, dma_fence_wait_timeout(&mock->base, false, 1));
 	dma_fence_enable_signaling(&mock->base);
 	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 1);
@@ -1015,13 +750,13 @@ static void test_enable_signaling_fails(struct kunit *test)
 {
 	struct mock_issuer *issuer = mock_issuer(test);
 	struct mock_fence *mock = mock_fence(issuer, &mock_ops, NULL);
-	struct storm_cb cb = {};
+	struct noting_cb cb = {};
 
 	KUNIT_ASSERT_NOT_NULL(test, mock);
 
 	mock->data->cannot_enable = true;
 	KUNIT_EXPECT_EQ(test, -ENOENT, dma_fence_add_callback(&mock->base, &cb.base,
-							      storm_callback));
+							      note_callback));
 	KUNIT_EXPECT_FALSE(test, cb.called);
 	KUNIT_EXPECT_TRUE(test, dma_fence_test_signaled_flag(&mock->base));
 	KUNIT_EXPECT_EQ(test, mock_calls(issuer, OP_ENABLE_SIGNALING), 1);
@@ -1364,7 +1099,7 @@ static void dma_fence_ops_exit(struct kunit *test)
 }
 
 static struct kunit_case dma_fence_ops_cases[] = {
-	KUNIT_CASE_PARAM(test_race, races_gen_params),
+	KUNIT_CASE_PARAM(test_race, races_gen),
 	KUNIT_CASE_PARAM(test_legacy_race, legacy_races_gen),
 	KUNIT_CASE(test_storm),
 	KUNIT_CASE(test_storm_with_trace_events),

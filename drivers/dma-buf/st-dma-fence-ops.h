@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the tests of locked ops are made of: a mock backend that keeps book of
- * the calls of its ops, a thread on another CPU, and races of the two.
+ * the calls of its ops, and a thread on another CPU. They are one suite.
  */
 
 #ifndef _ST_DMA_FENCE_OPS_H
@@ -178,22 +178,21 @@ void call_poll_any(void *arg);
 void call_describe(void *fence);
 void ignore_callback(struct dma_fence *fence, struct dma_fence_cb *cb);
 
-/* Races of an op with each way to signal */
-
-struct race {
-	enum mock_op op;
-	enum way way;
-	const struct dma_fence_ops *ops;
-	spinlock_t *lock;			/* NULL for the inline one */
+/* A callback that notes that it was called */
+struct noting_cb {
+	struct dma_fence_cb base;
+	bool called;
 };
 
-struct race_result {
-	unsigned int rounds;
-	unsigned int late;
-	unsigned int meetings;		/* rounds in which the issuer waited for the op */
-	unsigned int met;		/* and found it inside */
-};
+void note_callback(struct dma_fence *fence, struct dma_fence_cb *cb);
 
-struct race_result run_race(struct kunit *test, const struct race *race);
+/* The cases in st-dma-fence-ops-race.c */
+
+const void *races_gen(struct kunit *test, const void *prev, char *desc);
+const void *legacy_races_gen(struct kunit *test, const void *prev, char *desc);
+void test_race(struct kunit *test);
+void test_legacy_race(struct kunit *test);
+void test_storm(struct kunit *test);
+void test_storm_with_trace_events(struct kunit *test);
 
 #endif

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Coccinelle: the ops tables of fences in C files, and what the semantic patch of the series finds there."""
+"""Coccinelle: the ops tables of fences in C files, and what the semantic patch of the series finds there.
+
+`make coccicheck` looks at whole folders of a kernel tree, for as long as that takes. These are the files that have to do
+with fences, in any tree, and the tables that no report names.
+"""
 
 import re
 import subprocess

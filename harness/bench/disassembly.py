@@ -2,7 +2,8 @@
 """Functions as llvm-objdump shows them in x86_64 objects that are not linked, and what can be counted in them.
 
 What is counted is the code that can be reached with no static key set, so with no trace event on. A jump to another
-function is a call, and so is an atomic read-modify-write one, whoever the compiler or a macro has it from.
+function is a call, and so is an atomic read-modify-write one, whoever the compiler or a macro has it from. The kernel's
+scripts/bloat-o-meter counts bytes, of which a compiler's whim is more than an atomic.
 """
 
 import re

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, List, Tuple
 
 from harness.host import cache, proc
 from harness.host.ui import Fail, Step
@@ -71,31 +71,15 @@ def install(packages: List[str], step: Step) -> None:
     step.note = ""
 
 
-def _stanzas() -> Iterator[Tuple[str, List[str], List[str]]]:
-    """(URI, suites, components) of every configured source of binary packages."""
-    etc = Path("/etc/apt")
-    for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]:
-        for line in cache.read(path).splitlines():
-            words = re.sub(r"\[[^]]*\]", "", line.split("#")[0]).split()
-            if len(words) > 3 and words[0] == "deb":
-                yield words[1], [words[2]], words[3:]
-    for path in sorted((etc / "sources.list.d").glob("*.sources")):
-        for block in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", cache.read(path))):
-            fields = {k.lower(): v.split() for k, v in
-                      re.findall(r"(?m)^([\w-]+):((?:.*)(?:\n[ \t].*)*)", block)}
-            if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"])[0].lower() != "no":
-                for uri in fields.get("uris", []):
-                    yield uri, fields.get("suites", []), fields.get("components", [])
-
-
 def _mirror() -> str:
-    """The Debian archive that this host is configured to use."""
+    """The Debian archive that this host is configured to use, as apt has it from whatever files say so."""
     release = dict(re.findall(r'(?m)^(\w+)="?([^"\n]*)"?$', cache.read(Path("/etc/os-release"))))
     ours = {release.get("VERSION_CODENAME"), "stable", "testing", "unstable", "sid", "forky", "trixie", "bookworm"}
     if release.get("ID") == "debian" and have_apt() and KEYRING.exists():
-        for uri, suites, components in _stanzas():
-            if "main" in components and ours & set(suites):
-                return uri
+        uris = proc.output(["apt-get", "update", "--print-uris"], check=False)
+        for mirror, suite in re.findall(r"(?m)^'(\S+)/dists/([^\s/]+)/main/binary-", uris):
+            if suite in ours:
+                return mirror
     return ""
 
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Booting what was built, on User-mode Linux and on QEMU, without ever waiting for a dead kernel."""
+"""Booting what was built, on User-mode Linux and on QEMU, without ever waiting for a dead kernel.
+
+kunit.py runs suites only, with one line for all that is said. virtme-ng boots the host's own userspace. Here is a program
+of ours, on a machine of either architecture, and the console is not what it writes to.
+"""
 
 import os
 import re

@@ -159,7 +159,9 @@ def sparse(ctx: Context, step: Step) -> Findings:
 def checkpatch(ctx: Context, step: Step) -> Findings:
     """Of each commit of the series."""
     folder, found = cache.temporary("checkpatch"), []
-    alien = re.compile(rf"{USERSPACE}.*(ERROR|WARNING|CHECK):({'|'.join(CHECKPATCH_IGNORE_USERSPACE)}): ")
+    # In a Kconfig file it takes the name of a file that is sourced for that of the file itself.
+    alien = re.compile(rf"{USERSPACE}.*(ERROR|WARNING|CHECK):({'|'.join(CHECKPATCH_IGNORE_USERSPACE)}): "
+                       r"|\S*/Kconfig:\d+: WARNING:EMBEDDED_FILENAME: ")
     variant, theirs = ctx.source.variant, ctx.source.base
     patches = mails.write(variant, theirs, folder, mails.commits(variant, theirs))
     for patch in patches:

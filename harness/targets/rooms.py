@@ -33,6 +33,10 @@ ABOUT = {
     ".ci/": "the two commands of the README, for a service",
     ".githooks/": "formats and checks at each commit",
     "LICENSES/": "the licence",
+    "Kconfig": "sources every Kconfig file of the series, for `make menuconfig`",
+    "Makefile": "the one entry point: `make help`",
+    "README.md": "what this is, and what it shows",
+    "CONTRIBUTING.md": "how to work on it",
 }
 SENT = ("rust/", "drivers/", "include/", "samples/", "Documentation/", "scripts/", "tools/")
 
@@ -62,20 +66,29 @@ def upwards() -> List[str]:
             for file in sorted(files)]
 
 
-def _folders(files: Iterable[str]) -> Set[str]:
-    """The folders at the top, and those of patches/ and harness/."""
+def _shown(files: Iterable[str]) -> Set[str]:
+    """What lies at the top, and the folders of patches/ and harness/. Hidden files are left out."""
     deep = ("patches/", "harness/")
-    return {name.partition("/")[0] + "/" for name in files if "/" in name} | {
+    return {name.partition("/")[0] + "/" * ("/" in name) for name in files if "/" in name or name[0] != "."} | {
         "/".join(name.split("/")[:2]) + "/" for name in files if name.startswith(deep) and name.count("/") > 1}
 
 
-def _harness() -> List[Tuple[str, str]]:
+def _data(room: str, files: List[str]) -> str:
+    """What a room has beside its code."""
+    top = f"harness/{room}/"
+    names = {name[len(top):].partition("/")[0] + "/" * (name.count("/") > 2) for name in files if name.startswith(top)}
+    return " ".join(sorted(name for name in names if not name.endswith(".py")))
+
+
+def _harness(files: List[str]) -> List[Tuple[str, str]]:
     rows, arrows = [], uses()
     for rooms in harness.FLOORS:
         for room in rooms:
             text = ast.get_docstring(ast.parse((cache.TOP / "harness" / room / "__init__.py").read_text())) or ""
             below = sorted(arrows[room], key=lambda name: (-FLOOR[name], name))
             rows.append((f"    {room}/", text.splitlines()[0]))
+            if _data(room, files):
+                rows.append(("", f"   with {_data(room, files)}"))
             if below:
                 rows.append(("", f"-> {' '.join(below)}"))
     rows.append(("    guest/", ABOUT["harness/guest/"]))
@@ -84,17 +97,15 @@ def _harness() -> List[Tuple[str, str]]:
 
 def drawing(files: List[str]) -> str:
     """The tree as it is."""
-    folders, rows = _folders(files), []
-    known = [name for name in ABOUT if name in folders]
+    shown, rows = _shown(files), []
+    known = [name for name in ABOUT if name in shown]
     for name in known:
-        if name.count("/") == 1:
+        if name.count("/") < 2:
             mark = " *" if name in SENT else ""
             rows.append((name + mark, ABOUT[name]))
             rows += [(f"    {inner.split('/')[1]}/", ABOUT[inner]) for inner in known
                      if inner.startswith("patches/") and inner != name == "patches/"]
-            rows += _harness() if name == "harness/" else []
-    tops = sorted(name for name in files if "/" not in name and name[0] != ".")
-    rows.append((" ".join(tops), ""))
+            rows += _harness(files) if name == "harness/" else []
     return "".join(f"{name:17} {text}".rstrip() + "\n" for name, text in rows)
 
 
@@ -103,7 +114,7 @@ def stale(files: List[str]) -> List[str]:
     rooms = {f"harness/{room}/" for room in FLOOR}
     page = PAGE.name
     found = [f"{page}:1: {name} is not in the drawing: say what it is in harness/targets/rooms.py"
-             for name in sorted(_folders(files) - set(ABOUT) - rooms)]
+             for name in sorted(_shown(files) - set(ABOUT) - rooms)]
     shown = _DRAWING.search(PAGE.read_text())
     if not shown or shown[0] != drawing(files):
         found.append(f"{page}:1: the drawing of the tree is not as the tree is: make format")

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """patches/series and what it says: our commits on the base kernel, built without a checkout.
 
-The patches lie in a folder for each part of the series: fixes/, core/, rust/ and drivers/.
-The file is a list of commits. Each begins with a line `PATCH VARIANT...`, followed by indented lines that
+The patches lie in a folder for each part of the series: fixes/, core/, rust/ and drivers/. The file is a list of commits.
+Each begins with a line `PATCH VARIANT...`, followed by indented lines that
 name the new files of the commit: a path relative to the top of the repository, which is also the file's path in
 the kernel; with a slash at its end, every file below it. Variants are `core` (the opt-in C core and the
 crate), `full` (what is in `core`, and every backend in the tree), `rust` (the crate alone) and `base` (the unpatched core
 with only the race suites added, and the crate made to call ops as that core does; never part of a series that is sent).
 PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
 
-A Rust file that several commits name is written by each, without those of its modules that are not there yet.
+These are no branches of git: four variants for two releases would be eight branches of nearly the same, while all work is
+on files as they are in the end. A Rust file that several commits name is written by each, without those of its modules that
+are not there yet.
 
 What another release than the newest needs is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
 only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.

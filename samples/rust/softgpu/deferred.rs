@@ -8,10 +8,7 @@
 //!
 //! [`Fence::signal`]: kernel::dma_fence::Fence::signal
 
-use crate::{
-    job::Job,
-    uapi::MAX_PENDING, //
-};
+use crate::uapi::MAX_PENDING;
 use kernel::{
     new_mutex, new_spinlock_irq,
     prelude::*,
@@ -39,22 +36,22 @@ pub(crate) const ROOM: usize = 2048;
 
 /// The payloads of signaled fences of a channel.
 #[pin_data]
-pub(crate) struct Deferred {
+pub(crate) struct Deferred<T> {
     /// Those that wait for the next grace period. Taken in hard interrupt context.
     #[pin]
-    next: SpinLockIrq<KVVec<Job>>,
+    next: SpinLockIrq<KVVec<T>>,
     /// Those that wait for the current one. Only the work item uses this.
     #[pin]
-    current: Mutex<KVVec<Job>>,
+    current: Mutex<KVVec<T>>,
     #[pin]
     work: Work<Self>,
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Deferred { self.work }
+    impl{T} HasWork<Self> for Deferred<T> { self.work }
 }
 
-impl Deferred {
+impl<T: Send + 'static> Deferred<T> {
     /// Creates a list that is empty. Nothing is allocated later on.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let next = KVVec::with_capacity(ROOM, GFP_KERNEL)?;
@@ -71,9 +68,9 @@ impl Deferred {
     }
 
     /// Drops a payload after a grace period.
-    pub(crate) fn drop_later(self: &Arc<Self>, job: Job) {
+    pub(crate) fn drop_later(self: &Arc<Self>, payload: T) {
         // There is room, as whoever submits sees to.
-        let _ = self.next.lock().push_within_capacity(job);
+        let _ = self.next.lock().push_within_capacity(payload);
         let _ = workqueue::system_unbound().enqueue(self.clone());
     }
 
@@ -90,7 +87,7 @@ impl Deferred {
     }
 }
 
-impl WorkItem for Deferred {
+impl<T: Send + 'static> WorkItem for Deferred<T> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {

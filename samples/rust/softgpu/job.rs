@@ -79,7 +79,7 @@ pub(crate) struct Timeline {
     /// The counters of the channel.
     pub(crate) stats: Stats,
     /// Where payloads wait for a grace period, if they do.
-    pub(crate) deferred: Option<Arc<Deferred>>,
+    pub(crate) deferred: Option<Arc<Deferred<Job>>>,
 }
 
 impl Timeline {
