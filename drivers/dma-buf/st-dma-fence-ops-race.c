@@ -4,7 +4,6 @@
  * it. The op must have left when dma_fence_signal() returns.
  */
 
-#include <linux/hrtimer.h>
 #include <linux/module.h>
 #include <linux/random.h>
 #include <linux/slab.h>
