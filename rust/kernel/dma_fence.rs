@@ -65,7 +65,7 @@
 //! `CONFIG_DMA_FENCE_LOCKED_OPS` do that for whoever asks; on others it is done on entry to the
 //! ops. The only difference that a driver can see is that `dma_fence_get_status()`, which the
 //! kernel uses to report a fence to userspace, misses there that [`FenceOps::signaled`] would have
-//! said that it is done.
+//! said that it is done. [`DmaFence::status_sync`] does not.
 //!
 //! # PREEMPT_RT
 //!

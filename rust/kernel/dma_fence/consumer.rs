@@ -2,7 +2,10 @@
 
 //! The consumer's handle to a fence.
 
-use super::test_signaled_flag;
+use super::{
+    locking,
+    test_signaled_flag, //
+};
 use crate::{
     bindings,
     error::{
@@ -244,6 +247,9 @@ impl DmaFence {
     /// of others. What comes after this is ordered behind all that the issuer has done until it
     /// signaled, and that the callbacks have done.
     ///
+    /// This waits for whoever has the lock of the fence, and asks the issuer. The fences in a
+    /// container are only polled: [`DmaFence::status_sync`] asks for them, too.
+    ///
     /// Fences of i915 are an exception: that driver signals without the lock, and calls the
     /// callbacks a little later. For them this only says that they have signaled.
     ///
@@ -272,24 +278,16 @@ impl DmaFence {
     /// ```
     ///
     /// [`FenceCallbackRegistration`]: super::FenceCallbackRegistration
+    #[inline]
     pub fn is_signaled_sync(&self) -> bool {
-        if !self.is_signaled() {
-            return false;
-        }
-
-        // Callbacks are called in the critical section that signals, except in i915. So that is
-        // over when we have got the lock.
-        //
-        // SAFETY: The fence is valid by the type invariants.
-        let flags = unsafe { bindings::dma_fence_lock_irqsave(self.as_raw()) };
-        // SAFETY: We hold the lock, and `flags` are from taking it.
-        unsafe { bindings::dma_fence_unlock_irqrestore(self.as_raw(), flags) };
-        true
+        self.ask().is_some()
     }
 
     /// Returns the result of a fence that has signaled, or [`None`] if it has not.
     ///
     /// If it has, what was written before it was signaled is seen by all that is read after this.
+    /// That it has not means nothing, as with [`DmaFence::is_signaled`]: who must know, and does
+    /// not poll again, calls [`DmaFence::status_sync`].
     ///
     /// # Context
     ///
@@ -306,6 +304,15 @@ impl DmaFence {
         // SAFETY: The fence is valid by the type invariants, and has signaled, so nobody writes
         // this any more.
         Some(to_result(unsafe { (*self.as_raw()).error }))
+    }
+
+    /// Asks the issuer, also if somebody has the lock of the fence.
+    pub(super) fn ask(&self) -> Option<Result> {
+        // SAFETY: The fence is valid by the type invariants.
+        match unsafe { locking::get_status(self.as_raw()) } {
+            0 => None,
+            status => Some(to_result(status.min(0))),
+        }
     }
 
     /// Returns when the fence has signaled, or [`None`] if it has not.

@@ -55,6 +55,7 @@ use crate::{
     },
 };
 
+mod callbacks;
 mod proxies;
 mod signalling;
 mod timeline;

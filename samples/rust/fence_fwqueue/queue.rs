@@ -410,11 +410,12 @@ impl Device {
         if fence.wait_timeout(timeout) == Err(ETIMEDOUT) {
             // Maybe it is only the interrupt that has got lost.
             self.interrupt();
-            if !fence.is_signaled() {
+            // This asks for certain: there is no other poll before the job is lost.
+            if fence.status_sync().is_none() {
                 self.reset();
             }
         }
-        fence.status().unwrap_or(Err(ETIMEDOUT))
+        fence.status_sync().unwrap_or(Err(ETIMEDOUT))
     }
 }
 
