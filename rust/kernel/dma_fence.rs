@@ -68,7 +68,7 @@
 //! `CONFIG_DMA_FENCE_LOCKED_OPS` do that for whoever asks; on others it is done on entry to the
 //! ops. The only difference that a driver can see is that `dma_fence_get_status()`, which the
 //! kernel uses to report a fence to userspace, misses there that [`FenceOps::signaled`] would have
-//! said that it is done.
+//! said that it is done. [`DmaFence::status_sync`] does not.
 //!
 //! # PREEMPT_RT
 //!
@@ -131,7 +131,12 @@ mod timeline;
 
 // The consumer's side.
 mod callback;
+mod callback_slot;
 mod consumer;
+mod detached;
+
+// What is left to do when a fence has signaled.
+mod due;
 
 // Fences that are made of others.
 mod array;
@@ -163,6 +168,7 @@ pub use callback::{
     SignaledFence,
     WakeTask, //
 };
+pub use callback_slot::FenceCallbackSlot;
 pub use chain::{
     FenceChain,
     FenceChainIter,
@@ -170,6 +176,7 @@ pub use chain::{
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
+pub use detached::FenceCallbackAllocation;
 pub use expiring::{
     Expiring,
     ExpiringFence, //

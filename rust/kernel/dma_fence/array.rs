@@ -152,26 +152,14 @@ impl FenceArrayAllocation {
         // SAFETY: There are no requirements on calling this.
         let context = unsafe { bindings::dma_fence_context_alloc(1) };
 
+        let init = match when {
+            When::All => bindings::dma_fence_array_init,
+            When::Any => bindings::dma_fence_array_init_any,
+        };
         // SAFETY: `array` is ours and valid for writes, with room for as many callbacks as there
         // are fences: that fits an `i32` since the capacity does. The array takes over the
         // references to the fences, and their memory, which it frees with `kfree()`.
-        unsafe { bindings::dma_fence_array_init(array.as_ptr(), count as i32, fences, context, 1) };
-
-        // Whatever signals an array does so when this gets to zero, or finds that it would:
-        //
-        // - A callback subtracts one. Only the one that hits zero signals the array, so later ones,
-        //   which get below that, do not.
-        // - The `enable_signaling` op subtracts one for a fence that it finds signaled, and signals
-        //   the array if that hits zero. If a callback was faster, it is that one's to do.
-        // - The `signaled` op takes zero or less for an answer once signaling is enabled. Before,
-        //   it counts down from this in a copy, and stops at zero.
-        //
-        // So the array signals with the first fence if this starts at one. Each callback still has
-        // its own reference to the array.
-        if let When::Any = when {
-            // SAFETY: The array is valid, and not known to anybody else so far.
-            unsafe { bindings::atomic_set(&raw mut (*array.as_ptr()).num_pending, 1) };
-        }
+        unsafe { init(array.as_ptr(), count as i32, fences, context, 1) };
 
         // SAFETY: The array has just been initialized, with one reference that is ours.
         // `FenceArray` is transparent.

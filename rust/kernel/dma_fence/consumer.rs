@@ -2,8 +2,16 @@
 
 //! The consumer's handle to a fence.
 
-use super::test_signaled_flag;
+use super::{
+    locking,
+    test_signaled_flag, //
+};
 use crate::{
+    alloc::{
+        flags::GFP_KERNEL,
+        AllocError,
+        KVec, //
+    },
     bindings,
     error::{
         code::*,
@@ -18,7 +26,10 @@ use crate::{
         CStrExt as _, //
     },
     sync::{
-        aref::AlwaysRefCounted,
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
         barrier::{
             smp_mb,
             Read, //
@@ -244,6 +255,9 @@ impl DmaFence {
     /// of others. What comes after this is ordered behind all that the issuer has done until it
     /// signaled, and that the callbacks have done.
     ///
+    /// This waits for whoever has the lock of the fence, and asks the issuer. The fences in a
+    /// container are only polled: [`DmaFence::status_sync`] asks for them, too.
+    ///
     /// Fences of i915 are an exception: that driver signals without the lock, and calls the
     /// callbacks a little later. For them this only says that they have signaled.
     ///
@@ -272,24 +286,16 @@ impl DmaFence {
     /// ```
     ///
     /// [`FenceCallbackRegistration`]: super::FenceCallbackRegistration
+    #[inline]
     pub fn is_signaled_sync(&self) -> bool {
-        if !self.is_signaled() {
-            return false;
-        }
-
-        // Callbacks are called in the critical section that signals, except in i915. So that is
-        // over when we have got the lock.
-        //
-        // SAFETY: The fence is valid by the type invariants.
-        let flags = unsafe { bindings::dma_fence_lock_irqsave(self.as_raw()) };
-        // SAFETY: We hold the lock, and `flags` are from taking it.
-        unsafe { bindings::dma_fence_unlock_irqrestore(self.as_raw(), flags) };
-        true
+        self.ask().is_some()
     }
 
     /// Returns the result of a fence that has signaled, or [`None`] if it has not.
     ///
     /// If it has, what was written before it was signaled is seen by all that is read after this.
+    /// That it has not means nothing, as with [`DmaFence::is_signaled`]: who must know, and does
+    /// not poll again, calls [`DmaFence::status_sync`].
     ///
     /// # Context
     ///
@@ -306,6 +312,15 @@ impl DmaFence {
         // SAFETY: The fence is valid by the type invariants, and has signaled, so nobody writes
         // this any more.
         Some(to_result(unsafe { (*self.as_raw()).error }))
+    }
+
+    /// Asks the issuer, also if somebody has the lock of the fence.
+    pub(super) fn ask(&self) -> Option<Result> {
+        // SAFETY: The fence is valid by the type invariants.
+        match unsafe { locking::get_status(self.as_raw()) } {
+            0 => None,
+            status => Some(to_result(status.min(0))),
+        }
     }
 
     /// Returns when the fence has signaled, or [`None`] if it has not.
@@ -482,6 +497,8 @@ impl DmaFence {
     /// Waits until any of the fences has signaled, without being interrupted by signals to the
     /// task.
     ///
+    /// They may be references, as in the example, or the elements of a `KVec<ARef<DmaFence>>`.
+    ///
     /// Returns the index of one that has. What was written before that one was signaled is seen by
     /// all that is read after this.
     ///
@@ -515,7 +532,7 @@ impl DmaFence {
     /// # Ok::<(), Error>(())
     /// ```
     #[inline]
-    pub fn wait_any(fences: &[&Self]) -> Result<usize> {
+    pub fn wait_any<F: AsRef<Self>>(fences: &[F]) -> Result<usize> {
         Self::wait_any_raw(fences, false, Jiffies::MAX)
     }
 
@@ -529,7 +546,7 @@ impl DmaFence {
     ///
     /// As [`DmaFence::wait`].
     #[inline]
-    pub fn wait_any_interruptible(fences: &[&Self]) -> Result<usize> {
+    pub fn wait_any_interruptible<F: AsRef<Self>>(fences: &[F]) -> Result<usize> {
         Self::wait_any_raw(fences, true, Jiffies::MAX)
     }
 
@@ -543,7 +560,7 @@ impl DmaFence {
     ///
     /// As [`DmaFence::wait`].
     #[inline]
-    pub fn wait_any_timeout(fences: &[&Self], timeout: Jiffies) -> Result<usize> {
+    pub fn wait_any_timeout<F: AsRef<Self>>(fences: &[F], timeout: Jiffies) -> Result<usize> {
         Self::wait_any_raw(fences, false, timeout)
     }
 
@@ -558,22 +575,30 @@ impl DmaFence {
     ///
     /// As [`DmaFence::wait`].
     #[inline]
-    pub fn wait_any_interruptible_timeout(fences: &[&Self], timeout: Jiffies) -> Result<usize> {
+    pub fn wait_any_interruptible_timeout<F: AsRef<Self>>(
+        fences: &[F],
+        timeout: Jiffies,
+    ) -> Result<usize> {
         Self::wait_any_raw(fences, true, timeout)
     }
 
-    fn wait_any_raw(fences: &[&Self], interruptible: bool, timeout: Jiffies) -> Result<usize> {
+    fn wait_any_raw(
+        fences: &[impl AsRef<Self>],
+        interruptible: bool,
+        timeout: Jiffies,
+    ) -> Result<usize> {
         let count = u32::try_from(fences.len()).map_err(|_| EINVAL)?;
         if count == 0 {
             return Err(EINVAL);
         }
 
+        let mut fences = as_raw_fences(fences)?;
         let mut index = 0;
-        // SAFETY: These are `count` fences, which are valid by the type invariants: a reference to
-        // a `DmaFence`, which is transparent, is a pointer to a fence. They are not written to.
+        // SAFETY: These are `count` pointers to fences, which are valid for as long as this has the
+        // slice of what they come from.
         wait_result(unsafe {
             bindings::dma_fence_wait_any_timeout(
-                fences.as_ptr().cast_mut().cast(),
+                fences.as_mut_ptr(),
                 count,
                 interruptible,
                 c_timeout(timeout),
@@ -671,6 +696,18 @@ impl DmaFence {
     }
 }
 
+/// Returns fences as the C functions take them. They are valid for as long as `fences`.
+pub(super) fn as_raw_fences(
+    fences: &[impl AsRef<DmaFence>],
+) -> Result<KVec<*mut bindings::dma_fence>, AllocError> {
+    let mut raw = KVec::with_capacity(fences.len(), GFP_KERNEL)?;
+
+    for fence in fences {
+        raw.push(fence.as_ref().as_raw(), GFP_KERNEL)?;
+    }
+    Ok(raw)
+}
+
 /// Returns a timeout as the C functions take it.
 #[inline]
 fn c_timeout(timeout: Jiffies) -> isize {
@@ -685,6 +722,28 @@ fn wait_result(ret: isize) -> Result<Jiffies> {
         0 => Err(ETIMEDOUT),
         left if left < 0 => Err(Error::from_errno(left as i32)),
         left => Ok(left as Jiffies),
+    }
+}
+
+impl AsRef<DmaFence> for DmaFence {
+    #[inline]
+    fn as_ref(&self) -> &DmaFence {
+        self
+    }
+}
+
+impl AsRef<DmaFence> for ARef<DmaFence> {
+    #[inline]
+    fn as_ref(&self) -> &DmaFence {
+        self
+    }
+}
+
+impl From<&ARef<DmaFence>> for ARef<DmaFence> {
+    /// Takes another reference.
+    #[inline]
+    fn from(fence: &ARef<DmaFence>) -> Self {
+        fence.clone()
     }
 }
 

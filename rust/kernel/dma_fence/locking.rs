@@ -12,7 +12,15 @@ use super::{
     FenceState,
     LockedFence, //
 };
-use crate::bindings;
+#[cfg(not(CONFIG_DMA_FENCE_LOCKED_OPS))]
+use crate::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+use crate::{
+    bindings,
+    ffi::c_int, //
+};
 
 /// Calls `op` for the `enable_signaling` op, which every core calls under the lock.
 ///
@@ -26,8 +34,8 @@ pub(super) unsafe fn enable_signaling(
     fence: *mut bindings::dma_fence,
     op: impl FnOnce(&LockedFence<'_>) -> FenceState,
 ) -> bool {
-    // SAFETY: By the safety requirements the core holds the lock, and has seen the fence
-    // unsignaled under it.
+    // SAFETY: Every core holds the lock when it calls this op, and has seen the fence unsignaled
+    // under it.
     unsafe { call_locked(fence, op) }
 }
 
@@ -44,9 +52,21 @@ pub(super) unsafe fn signaled(
     fence: *mut bindings::dma_fence,
     op: impl FnOnce(&LockedFence<'_>) -> FenceState,
 ) -> bool {
-    // SAFETY: By the safety requirements the core holds the lock, and has seen the fence
-    // unsignaled under it.
+    // SAFETY: The vtable asks for locked ops, so this core holds the lock when it calls this one,
+    // and has seen the fence unsignaled under it.
     unsafe { call_locked(fence, op) }
+}
+
+/// How often a poll was turned away, as somebody had the lock.
+#[cfg(not(CONFIG_DMA_FENCE_LOCKED_OPS))]
+static MISSED: Atomic<i32> = Atomic::new(0);
+
+/// Counts a poll that was turned away.
+// This must not be inlined into a module, which would then have to find the counter.
+#[cfg(not(CONFIG_DMA_FENCE_LOCKED_OPS))]
+#[inline(never)]
+fn missed() {
+    MISSED.add(1, Relaxed);
 }
 
 /// Calls `op` for the `signaled` op.
@@ -71,8 +91,9 @@ pub(super) unsafe fn signaled(
 ) -> bool {
     let mut flags = 0;
 
-    // SAFETY: By the safety requirements `fence` is valid.
+    // SAFETY: The core calls ops of valid fences only.
     if !unsafe { bindings::dma_fence_poll_lock_irqsave(fence, &mut flags) } {
+        missed();
         return false;
     }
 
@@ -100,9 +121,10 @@ pub(super) unsafe fn set_deadline(
     fence: *mut bindings::dma_fence,
     op: impl FnOnce(&LockedFence<'_>),
 ) {
-    // SAFETY: By the safety requirements `fence` is valid, and the core holds its lock.
+    // SAFETY: The core calls ops of valid fences only.
     unsafe { super::assert_held(fence) };
-    // SAFETY: As above, and the core has seen the fence unsignaled under the lock.
+    // SAFETY: The vtable asks for locked ops, so this core holds the lock of the fence when it
+    // calls this one, and has seen the fence unsignaled under it.
     op(&unsafe { LockedFence::new(fence) });
 }
 
@@ -119,7 +141,8 @@ pub(super) unsafe fn set_deadline(
     fence: *mut bindings::dma_fence,
     op: impl FnOnce(&LockedFence<'_>),
 ) {
-    // SAFETY: By the safety requirements `fence` is valid, and the caller does not hold its lock.
+    // SAFETY: The core calls ops of valid fences only. If the lock is held, against what is said
+    // above, this waits for ever, but that is no undefined behaviour.
     let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
 
     // SAFETY: `fence` is valid.
@@ -132,6 +155,51 @@ pub(super) unsafe fn set_deadline(
     unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
 }
 
+/// Returns what `dma_fence_get_status()` says: this waits for the lock, and always asks.
+///
+/// # Safety
+///
+/// `fence` must be valid.
+#[cfg(CONFIG_DMA_FENCE_LOCKED_OPS)]
+#[inline]
+pub(super) unsafe fn get_status(fence: *mut bindings::dma_fence) -> c_int {
+    // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for
+    // ever.
+    unsafe { bindings::dma_fence_get_status(fence) }
+}
+
+/// Returns what `dma_fence_get_status()` says: this waits for the lock, and always asks.
+///
+/// This core calls the `signaled` op with the lock held then, where [`signaled`] cannot take it. So
+/// it is polled before, until nobody has the lock.
+///
+/// # Safety
+///
+/// `fence` must be valid.
+#[cfg(not(CONFIG_DMA_FENCE_LOCKED_OPS))]
+pub(super) unsafe fn get_status(fence: *mut bindings::dma_fence) -> c_int {
+    loop {
+        let before = MISSED.load(Relaxed);
+
+        // If the count stays the same, this poll was not turned away, nor, of a container, were
+        // those of its fences. If it does not, that may have been a poll of somebody else.
+        //
+        // SAFETY: The caller gives us a valid `fence`.
+        if unsafe { bindings::dma_fence_is_signaled(fence) } || MISSED.load(Relaxed) == before {
+            break;
+        }
+
+        // SAFETY: The caller gives us a valid `fence`, which has not signaled.
+        let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+        // SAFETY: We hold the lock and got `flags` from taking it.
+        unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
+    }
+
+    // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for
+    // ever.
+    unsafe { bindings::dma_fence_get_status(fence) }
+}
+
 /// Calls `op` and records what it returned. Returns whether it found the fence done.
 ///
 /// # Safety
@@ -142,14 +210,15 @@ unsafe fn call_locked(
     fence: *mut bindings::dma_fence,
     op: impl FnOnce(&LockedFence<'_>) -> FenceState,
 ) -> bool {
-    // SAFETY: By the safety requirements `fence` is valid.
+    // SAFETY: The caller gives us a valid `fence`.
     unsafe { super::assert_held(fence) };
 
-    // SAFETY: `fence` is valid and unsignaled, and its lock is held.
+    // SAFETY: The caller gives us a valid and unsignaled `fence`, whose lock is held.
     match op(&unsafe { LockedFence::new(fence) }) {
         FenceState::Pending => false,
         FenceState::Done(result) => {
-            // SAFETY: As above.
+            // SAFETY: The caller gives us a valid and unsignaled `fence`, whose lock is held. `op`
+            // had a `LockedFence`, which cannot signal it.
             unsafe { set_result_locked(fence, result) };
             true
         }

@@ -55,6 +55,7 @@ use crate::{
     },
 };
 
+mod callbacks;
 mod issuer;
 mod proxies;
 mod signalling;
@@ -1207,7 +1208,7 @@ mod suite {
         let consumers = fences.each_ref().map(|fence| fence.to_dma_fence());
         let all = consumers.each_ref().map(|fence| &**fence);
 
-        assert_eq!(DmaFence::wait_any(&[]), Err(EINVAL));
+        assert_eq!(DmaFence::wait_any::<&DmaFence>(&[]), Err(EINVAL));
         for timeout in [0, 1] {
             assert_eq!(DmaFence::wait_any_timeout(&all, timeout), Err(ETIMEDOUT));
             assert_eq!(

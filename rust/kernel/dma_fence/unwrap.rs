@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/dma-fence-unwrap.h`](srctree/include/linux/dma-fence-unwrap.h)
 
-use super::DmaFence;
+use super::{
+    consumer::as_raw_fences,
+    DmaFence, //
+};
 use crate::{
     alloc::AllocError,
     bindings,
@@ -80,8 +83,50 @@ impl DmaFence {
         }
     }
 
+    /// Returns the result of a fence whose work is done, or [`None`] if it is not.
+    ///
+    /// Unlike [`DmaFence::status`], this waits for whoever has the lock of the fence, and always
+    /// asks the issuer. Of a container it asks for each of the fences in it. So this is for who
+    /// does not poll again: who resets the hardware, or submits a job again, unless the job is
+    /// done; or a worker that looks once for each interrupt what is.
+    ///
+    /// It is what `dma_fence_get_status()` says in C, for containers after it was called for all
+    /// that `dma_fence_unwrap_for_each()` finds. If there is a result, all callbacks of the fence
+    /// have returned, as with [`DmaFence::is_signaled_sync`].
+    ///
+    /// # Context
+    ///
+    /// As [`DmaFence::is_signaled`], and not within a callback of the same fence, either. Takes the
+    /// lock of the fence, and those of the fences in it, one after the other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{dma_fence::DmaFence, time::Jiffies};
+    ///
+    /// /// Waits for a job, and resets the hardware if it is not done by then.
+    /// fn wait_or_reset(job: &DmaFence, timeout: Jiffies, reset: impl FnOnce()) {
+    ///     // Maybe it is only the interrupt that has got lost.
+    ///     if job.wait_timeout(timeout).is_err() && job.status_sync().is_none() {
+    ///         reset();
+    ///     }
+    /// }
+    /// # let called = core::cell::Cell::new(false);
+    /// # wait_or_reset(&DmaFence::stub(), 0, || called.set(true));
+    /// # assert!(!called.get());
+    /// ```
+    pub fn status_sync(&self) -> Option<Result> {
+        if self.is_container() {
+            for fence in self.unwrap() {
+                fence.ask();
+            }
+        }
+        self.ask()
+    }
+
     /// Returns one fence that signals when all of these have.
     ///
+    /// They may be references, as in the example, or the elements of a `KVec<ARef<DmaFence>>`.
     /// Containers among them are taken apart. What has signaled is left out, and so are earlier
     /// fences of a context that has a later one. Depending on what remains, the result is a new
     /// array, the one fence that is left, or, if there is none, a new fence which has signaled.
@@ -129,17 +174,17 @@ impl DmaFence {
     /// assert_eq!(merged.status(), Some(Ok(())));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn merge(fences: &[&DmaFence]) -> Result<ARef<DmaFence>, AllocError> {
+    pub fn merge<F: AsRef<Self>>(fences: &[F]) -> Result<ARef<DmaFence>, AllocError> {
+        let mut fences = as_raw_fences(fences)?;
         let mut cursors =
             KVec::<bindings::dma_fence_unwrap>::with_capacity(fences.len(), GFP_KERNEL)?;
 
-        // SAFETY: All fences are valid by the type invariants. As `DmaFence` is transparent, the
-        // references to them are pointers, which are only read. There is a cursor for each, which
-        // is initialized before it is used.
+        // SAFETY: The pointers are to fences that are valid for as long as this has the slice of
+        // what they come from. There is a cursor for each, which is initialized before it is used.
         let merged = unsafe {
             bindings::__dma_fence_unwrap_merge(
                 fences.len(),
-                fences.as_ptr().cast_mut().cast(),
+                fences.as_mut_ptr(),
                 cursors.as_mut_ptr(),
             )
         };
