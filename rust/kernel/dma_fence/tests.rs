@@ -204,7 +204,7 @@ impl FenceOps for Plain {
 }
 
 fn plain() -> Result<Fence<Plain>> {
-    Ok(FenceContext::new(c"plain", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+    FenceContext::new(c"plain", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)
 }
 
 fn probe() -> Result<(Fence<Probe>, Arc<Control>)> {
