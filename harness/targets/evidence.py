@@ -12,7 +12,8 @@ All figures and tables of the page come from the results. The template refers to
     {{fact TARGET.PATH}}    a figure from the result of a target
     {{table NAME}}          a paragraph of its own: one of TABLES
 
-and what it refers to must be there and be as it should, or there is no page.
+and what it refers to must be there and be as it should, or there is no page. What takes longest may be missing: of LONG the
+page says that it was not run, in place of the paragraphs with its results.
 """
 
 import hashlib
@@ -38,6 +39,7 @@ PROMISES = ("include/linux/dma-fence-ops.h", "patches/core/dma-fence-locked-ops.
 
 # In the order in which the page lists them: each is the result of a make target.
 TARGETS = ("test", "explore", "races", "sanitize", "litmus", "mutants", "fuzz", "series", "check")
+LONG = ("sanitize", "fuzz")
 
 Json = Dict
 
@@ -100,7 +102,8 @@ class Results:
     """What the targets have found."""
 
     def __init__(self) -> None:
-        self.of = {target: _read(target) for target in TARGETS}
+        self.missing = [target for target in LONG if not (cache.OUT / f"{target}.json").exists()]
+        self.of = {target: _read(target) for target in TARGETS if target not in self.missing}
         self.litmus = {test["name"]: test for test in self.of["litmus"]["tests"]}
         self.mutants = {mutant["name"]: mutant for mutant in self.of["mutants"]["mutants"]}
         _whole("litmus", self.litmus, [path.stem for path in litmus.TESTS.glob("*.litmus")])
@@ -112,7 +115,8 @@ class Results:
         for side, rows in self.of["explore"]["sides"].items():
             for row in rows:
                 self.scenarios.setdefault(row["name"], {})[side] = row
-        _whole("sanitize", [run["name"] for run in self.of["sanitize"]["configurations"]], sanitize.CONFIGURATIONS)
+        if "sanitize" in self.of:
+            _whole("sanitize", [run["name"] for run in self.of["sanitize"]["configurations"]], sanitize.CONFIGURATIONS)
         claims = [name for name, test in self.litmus.items() if test["wanted"] == "Never"]
         self.of["litmus"].update(claims=len(claims), twins=len(self.litmus) - len(claims), count=len(self.litmus))
 
@@ -202,7 +206,8 @@ _FOUND: Dict[str, Callable[[Json], str]] = {
 def _runs(results: Results) -> str:
     return _table(["command", "found", "date", "commit"],
                   [[f"``make {target}``", _FOUND[target](result), result["date"], result["revision"]]
-                   for target, result in results.of.items()])
+                   for target, result in results.of.items()]
+                  + [[f"``make {target}``", "not run for this page", "", ""] for target in results.missing])
 
 
 def _races(results: Results) -> str:
@@ -259,6 +264,20 @@ def _mutants(results: Results) -> str:
     return _table(["mutant", "mistake", "noticed by"], rows)
 
 
+# Of which target they are, where that is not their name.
+_OF = {"use_after_free": "sanitize", "known": "sanitize"}
+
+
+def _without(text: str, missing: Iterable[str]) -> str:
+    """The template without the paragraphs that have results of what was not run."""
+    for target in missing:
+        names = [name for name in TABLES if _OF.get(name, name) == target]
+        wanted = rf"\{{\{{(fact\s+{target}\.|table\s+({'|'.join(names) or target})\}}\}})"
+        text = "\n\n".join(f"``make {target}`` was not run for this page." if re.search(wanted, part) else part
+                           for part in text.split("\n\n"))
+    return text
+
+
 TABLES: Dict[str, Callable[[Results], str]] = {
     "runs": _runs, "explore": _explore, "races": _races, "use_after_free": _use_after_free, "sanitize": _sanitize, "known": _known,
     "litmus": _litmus, "mutants": _mutants,
@@ -307,7 +326,7 @@ def main() -> None:
     with Step("evidence") as step:
         results = Results()
         header, _, text = TEMPLATE.read_text().partition("\n")
-        page = render(text, results)
+        page = render(_without(text, results.missing), results)
         note = f".. Written by `make evidence` from {TEMPLATE.name}, {digest()}. Do not edit."
         cache.write(PAGE, f"{header}\n{note}\n{page.rstrip()}\n")
         step.note = f"{len(page.splitlines())} lines"
