@@ -159,9 +159,11 @@ impl Drop for FenceChainNode {
 /// # }
 /// use kernel::dma_fence::FenceChainNode;
 ///
-/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
-/// let blit = ring.new_fence(Job, GFP_KERNEL)?;
-/// let draw = ring.new_fence(Job, GFP_KERNEL)?;
+/// // Two queues: what is drawn may be done before what is copied.
+/// let copies = FenceContext::new(c"copies", GFP_KERNEL)?;
+/// let draws = FenceContext::new(c"draws", GFP_KERNEL)?;
+/// let blit = copies.new_fence(Job, GFP_KERNEL)?;
+/// let draw = draws.new_fence(Job, GFP_KERNEL)?;
 ///
 /// // Prepare: may fail.
 /// let (first, second) = (FenceChainNode::new()?, FenceChainNode::new()?);

@@ -522,7 +522,8 @@ impl DmaFence {
     /// use kernel::dma_fence::DmaFence;
     ///
     /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
-    /// let fences = [ring.new_fence(Job, GFP_KERNEL)?, ring.new_fence(Job, GFP_KERNEL)?];
+    /// let other = FenceContext::new(c"ring1", GFP_KERNEL)?;
+    /// let fences = [ring.new_fence(Job, GFP_KERNEL)?, other.new_fence(Job, GFP_KERNEL)?];
     /// let consumers = fences.each_ref().map(|fence| fence.to_dma_fence());
     ///
     /// let [first, second] = fences;

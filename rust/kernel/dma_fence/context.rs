@@ -302,10 +302,11 @@ impl ContextRef {
         self.shared().owner
     }
 
-    /// Returns the fences whose payloads are to be dropped.
+    /// Returns the fences whose payloads are to be dropped. This leads to all of the context.
     #[inline]
-    pub(super) fn deferred(&self) -> &Deferred {
-        &self.shared().deferred
+    pub(super) fn deferred(&self) -> *mut Deferred {
+        // SAFETY: By the type invariants the `Shared` is valid.
+        unsafe { &raw mut (*self.0.as_ptr()).deferred }
     }
 
     /// Returns in which order the fences have signaled.

@@ -90,13 +90,15 @@ impl Deferred {
         // SAFETY: The fence is valid, and has a reference to its context.
         let context = unsafe { fence.as_ref() }.context().clone();
         let this = context.deferred();
+        // SAFETY: It is valid for as long as `context`. The work item is not accessed by this.
+        let list = unsafe { &(*this).first };
 
-        let mut first = this.first.load(Relaxed);
+        let mut first = list.load(Relaxed);
         loop {
             // SAFETY: The fence is valid, and nobody else has it so far.
             unsafe { fence.as_ref() }.next.set(first);
             // INVARIANT: The caller gives us the fence.
-            match this.first.cmpxchg(first, fence.as_ptr(), Release) {
+            match list.cmpxchg(first, fence.as_ptr(), Release) {
                 Ok(_) => break,
                 Err(other) => first = other,
             }
@@ -110,7 +112,7 @@ impl Deferred {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
                 bindings::system_unbound_wq,
-                this.work.get(),
+                Opaque::cast_into(&raw const (*this).work),
             )
         };
         if queued {
@@ -134,7 +136,9 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
     let context = unsafe { ContextRef::from_deferred(this) };
 
     // INVARIANT: The list is empty. What was in it is ours.
-    let mut last = context.deferred().first.xchg(ptr::null_mut(), Acquire);
+    //
+    // SAFETY: It is valid for as long as `context`.
+    let mut last = unsafe { (*context.deferred()).first.xchg(ptr::null_mut(), Acquire) };
     let mut first = ptr::null_mut();
 
     // In the order in which they were signaled.

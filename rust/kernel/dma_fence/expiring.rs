@@ -32,7 +32,6 @@ use crate::{
     time::{
         hrtimer::{
             HrTimerMode,
-            HrTimerRestart,
             RelativeSoftMode, //
         },
         ClockSource,
@@ -88,7 +87,8 @@ impl Timer {
         // INVARIANT: The caller gives us the fence, and nobody has taken it so far.
         self.fence.set(fence);
 
-        let timer = self.timer.get();
+        // It has to lead to all of `self`.
+        let timer = Opaque::cast_into(&raw const self.timer);
         // SAFETY: `timer` is valid for writes, and nobody else uses it. It stays where it is for a
         // grace period after the fence has gone, and the callback is not preempted by one.
         unsafe {
@@ -137,7 +137,7 @@ unsafe extern "C" fn expire(timer: *mut bindings::hrtimer) -> bindings::hrtimer_
             unsafe { FenceHeader::retire(fence) };
         }
     }
-    bindings::hrtimer_restart(HrTimerRestart::NoRestart as _)
+    bindings::hrtimer_restart::HRTIMER_NORESTART
 }
 
 /// The payload of a fence that can expire: `T`, and room for a timer.
@@ -220,8 +220,16 @@ impl<T: FenceOps> Fence<Expiring<T>> {
     ///
     /// See [`ExpiringFence`].
     pub fn expire_after(self, timeout: Delta) -> ExpiringFence<T> {
+        let fence = self.to_dma_fence();
+        // This leads to all of the fence, as no reference does.
+        let data = self.into_foreign();
+        // SAFETY: It is a fence with this payload, and valid.
+        let timer = unsafe { &raw mut (*FenceData::<Expiring<T>>::payload_ptr(data.cast())).timer };
+        // INVARIANT: `timer` is in `fence`.
         let handle = ExpiringFence {
-            fence: self.to_dma_fence(),
+            fence,
+            // SAFETY: It is in a valid object.
+            timer: unsafe { NonNull::new_unchecked(timer) },
             _fence: PhantomData,
         };
 
@@ -229,12 +237,13 @@ impl<T: FenceOps> Fence<Expiring<T>> {
             // One of its ops has found it done, or its module is being unloaded: then it does not
             // have a reference to that, and nothing of it may be called later.
             handle.timer().taken.store(true, Relaxed);
-            self.signal(Ok(()));
+            // SAFETY: `into_foreign()` has just returned this, and it is not used again.
+            let fence: Self = unsafe { Fence::from_foreign(data) };
+            fence.signal(Ok(()));
         } else {
-            let fence = self.into_foreign().cast::<FenceHeader>();
             // SAFETY: The timer is that of the fence, whose handle has just been consumed. Nobody
             // else has `handle` so far.
-            unsafe { handle.timer().start(fence, timeout) };
+            unsafe { handle.timer().start(data.cast(), timeout) };
         }
         handle
     }
@@ -260,6 +269,10 @@ impl<T: FenceOps> Fence<Expiring<T>> {
 /// and the payload is dropped. A payload that cannot be dropped there sets
 /// [`FenceOps::DROP_MAY_SLEEP`]. The time is that of [`Monotonic`], which stands still while the
 /// system sleeps.
+///
+/// # Invariants
+///
+/// `timer` is in the memory of `fence`, whose payload is, or was, an `Expiring<T>`.
 ///
 /// # Examples
 ///
@@ -303,10 +316,17 @@ impl<T: FenceOps> Fence<Expiring<T>> {
 /// ```
 #[must_use = "a fence whose handle is dropped is signaled with ECANCELED"]
 pub struct ExpiringFence<T: FenceOps> {
-    /// This keeps the memory, and so the timer.
     fence: ARef<DmaFence>,
+    timer: NonNull<Timer>,
     _fence: PhantomData<Fence<Expiring<T>>>,
 }
+
+// SAFETY: It is a reference to a fence and to its timer, both of which can be used on any thread,
+// and maybe the fence itself, which is `Send`.
+unsafe impl<T: FenceOps> Send for ExpiringFence<T> {}
+// SAFETY: A shared reference leads to what can be used on several threads at once. Who signals owns
+// the fence, which is `Send`.
+unsafe impl<T: FenceOps> Sync for ExpiringFence<T> {}
 
 impl<T: FenceOps> ExpiringFence<T> {
     /// Signals the fence like [`Fence::signal`]. Returns whether it was this call.
@@ -346,9 +366,9 @@ impl<T: FenceOps> ExpiringFence<T> {
 
     #[inline]
     fn timer(&self) -> &Timer {
-        // SAFETY: We hold a reference to a fence with the payload `Expiring<T>`, so the memory is
-        // there. The timer is left as it is when that is dropped.
-        unsafe { &(*FenceData::<Expiring<T>>::payload_ptr(self.fence.as_raw())).timer }
+        // SAFETY: By the type invariants it is in the memory of a fence to which we hold a
+        // reference. It is left as it is when the payload is dropped.
+        unsafe { self.timer.as_ref() }
     }
 
     #[inline]
