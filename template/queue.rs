@@ -24,7 +24,8 @@ use kernel::{
 };
 
 /// What a job needs until it has finished. It is dropped when the fence of the job is signaled, in
-/// interrupt context, so whatever is in here must be fit for that.
+/// interrupt context, so whatever is in here must be fit for that, or be marked with
+/// `DROP_MAY_SLEEP`.
 struct Job {
     _buffer: KVec<u8>,
 }
@@ -76,7 +77,7 @@ impl Queue {
 
         match signaler.extend_seqno(self.hardware.completed()) {
             Some(seqno) => signaler.signal_up_to(seqno, Ok(())),
-            // Nonsense. A driver would reset the hardware.
+            // No progress, but something old or nonsense. A driver would reset the hardware.
             None => 0,
         }
     }

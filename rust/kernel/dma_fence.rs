@@ -19,14 +19,17 @@
 //!
 //! A driver whose hardware tells it how far a queue has got, rather than which job is done, makes a
 //! [`Timeline`] of the context. It keeps the fences and signals all of them up to a sequence
-//! number.
+//! number. If two may signal a fence, whoever comes first, put it into a [`FenceSlot`]. If it must
+//! not stay pending whatever happens, as with userspace in the part of the hardware, make it an
+//! [`ExpiringFence`].
 //!
 //! # The contract
 //!
 //! The core calls back into the driver through the ops of a fence, at any time and on any CPU.
 //! Once [`Fence::signal`] has returned, none of them is running and none will be called again.
 //! Nothing has to wait for a grace period, and the destructor of the fence's data runs in the
-//! context of whoever signals, outside of the fence lock.
+//! context of whoever signals, outside of the fence lock, or in process context if
+//! [`FenceOps::DROP_MAY_SLEEP`] says so.
 //!
 //! This holds for each of the three ways in which a fence can signal: the driver signals it,
 //! [`FenceOps::enable_signaling`] finds it done, or [`FenceOps::signaled`] does. In the latter two
@@ -114,12 +117,16 @@
 
 // The issuer's side.
 mod context;
+mod deferred;
+mod expiring;
 mod fence;
 mod lock_class;
 mod locking;
 mod ops;
+mod order;
 mod owner;
 mod signalling;
+mod slot;
 mod timeline;
 
 // The consumer's side.
@@ -163,6 +170,10 @@ pub use chain::{
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
+pub use expiring::{
+    Expiring,
+    ExpiringFence, //
+};
 pub use fence::{
     Fence,
     FenceAllocation,
@@ -179,6 +190,7 @@ pub use signalling::{
     SignallingThreadedHandler,
     SignallingWorkItem, //
 };
+pub use slot::FenceSlot;
 #[cfg(CONFIG_SYNC_FILE)]
 pub use sync_file::SyncFile;
 pub use timeline::{

@@ -193,7 +193,7 @@ impl FenceOps for Proxy {
 /// A fence that is signaled when this is dropped, whatever fails.
 type Issued<T> = ScopeGuard<Fence<T>, fn(Fence<T>)>;
 
-fn signal_when_dropped<T>(fence: Fence<T>) -> Issued<T> {
+fn signal_when_dropped<T: FenceOps>(fence: Fence<T>) -> Issued<T> {
     ScopeGuard::new_with_data(fence, |fence| fence.signal(Ok(())))
 }
 

@@ -3,10 +3,12 @@
 //! The queues that fences belong to.
 
 use super::{
+    deferred::Deferred,
     ops::{
         Ops,
         OpsVTable, //
     },
+    order::Order,
     owner::Owner,
     Fence,
     FenceAllocation,
@@ -35,6 +37,11 @@ use core::{
 
 /// A queue of a driver, whose fences carry a payload `T` and signal in the order of their sequence
 /// numbers.
+///
+/// The order is a promise: others keep only the last one of a context, and take its signal for that
+/// of all before it. If a job may end before one that was submitted earlier, the two need a context
+/// each, or a [`Timeline`](super::Timeline), which signals the one in its turn. With
+/// `CONFIG_LOCKDEP`, a context says once that it was used otherwise.
 ///
 /// It hands out the 64-bit sequence numbers, starting at 1, and it has the name by which trace
 /// events and userspace know the timeline of its fences. To signal many fences at once, in order,
@@ -206,6 +213,10 @@ struct Shared {
     ops: &'static Ops,
     /// The module that has the ops.
     owner: Owner,
+    /// The fences whose payloads are to be dropped, if that may sleep.
+    deferred: Deferred,
+    /// In which order the fences have signaled.
+    order: Order,
 }
 
 /// A counted reference to [`Shared`].
@@ -234,12 +245,33 @@ impl ContextRef {
                 name,
                 ops,
                 owner: Owner::of(core::ptr::from_ref(ops).cast()),
+                deferred: Deferred::new(),
+                order: Order::new(),
             },
             flags,
         )?;
+        if ops.drop_may_sleep {
+            // This is initialized once, and does not move from here on.
+            shared.deferred.init();
+        }
 
         // INVARIANT: We own the only reference to what we have just created.
         Ok(Self(NonNull::from(KBox::leak(shared))))
+    }
+
+    /// Returns the reference that the work item of `deferred` has.
+    ///
+    /// # Safety
+    ///
+    /// `deferred` must be that of a context, with a reference that the caller takes over.
+    #[inline]
+    pub(super) unsafe fn from_deferred(deferred: *mut Deferred) -> Self {
+        // SAFETY: It is in a `Shared`, which is valid as there is a reference.
+        let shared = unsafe { container_of!(deferred, Shared, deferred) };
+        // SAFETY: It is valid, so it is not null.
+        //
+        // INVARIANT: The caller gives us the reference.
+        Self(unsafe { NonNull::new_unchecked(shared) })
     }
 
     #[inline]
@@ -264,6 +296,18 @@ impl ContextRef {
     #[inline]
     pub(super) fn owner(&self) -> Owner {
         self.shared().owner
+    }
+
+    /// Returns the fences whose payloads are to be dropped.
+    #[inline]
+    pub(super) fn deferred(&self) -> &Deferred {
+        &self.shared().deferred
+    }
+
+    /// Returns in which order the fences have signaled.
+    #[inline]
+    pub(super) fn order(&self) -> &Order {
+        &self.shared().order
     }
 
     /// Returns the sequence number of a new fence.

@@ -4,6 +4,7 @@
 
 use super::{
     context::ContextRef,
+    deferred::Deferred,
     flags,
     lock_class,
     owner::Owner,
@@ -102,11 +103,21 @@ impl FenceHeader {
     /// The result is ignored if an error was set before.
     #[inline]
     pub(super) fn complete(&self, result: Result) {
-        match result {
+        self.in_order(|| match result {
             // SAFETY: The fence is valid. With its lock held, against the documentation, this would
             // wait for ever, but that is no undefined behaviour.
             Ok(()) => unsafe { bindings::dma_fence_signal(self.as_raw()) },
             Err(error) => self.complete_with_error(error),
+        });
+    }
+
+    /// Calls what signals the fence, and looks whether that is in order.
+    #[inline]
+    fn in_order(&self, signal: impl FnOnce()) {
+        let counts = self.context.order().before(self);
+        signal();
+        if counts {
+            self.context.order().after(self.as_dma_fence().seqno());
         }
     }
 
@@ -132,6 +143,38 @@ impl FenceHeader {
         unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
     }
 
+    /// Signals the fence like [`Self::complete`], as of `timestamp`.
+    // This is in the kernel image, for those who have seen when it was.
+    #[inline(never)]
+    pub(super) fn complete_at(&self, result: Result, timestamp: Instant<Monotonic>) {
+        let fence = self.as_raw();
+
+        self.in_order(|| {
+            let _signalling = SignallingGuard::new();
+            // SAFETY: The fence is valid. If the lock is held already, this waits for ever.
+            let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+
+            // SAFETY: The fence is valid.
+            if !unsafe { test_signaled_flag(fence) } {
+                // SAFETY: The fence is valid and unsignaled, and we hold its lock.
+                unsafe {
+                    set_result_locked(fence, result);
+                    bindings::dma_fence_signal_timestamp_locked(fence, timestamp.as_nanos());
+                }
+            }
+
+            // SAFETY: We hold the lock, and `irq_flags` are from taking it.
+            unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+        });
+    }
+
+    /// Returns the context. The fence, or its timeline, has a reference to it until the issuer has
+    /// signaled the fence and its payload is about to be dropped.
+    #[inline]
+    pub(super) fn context(&self) -> &ContextRef {
+        &self.context
+    }
+
     /// Signals a proxy with the result that it has got before, and destroys its payload.
     ///
     /// This is called by the kernel and not by the module of the ops, which may be unloaded before
@@ -143,7 +186,6 @@ impl FenceHeader {
     pub(super) unsafe fn finish_due(this: NonNull<Self>) {
         // SAFETY: The fence is valid, as the issuer's reference has come with it.
         let header = unsafe { this.as_ref() };
-        let (ops, owner) = (header.context.ops(), header.context.owner());
 
         // SAFETY: The fence is valid.
         match unsafe { flags(header.as_raw()) } >> DUE_ERROR {
@@ -151,10 +193,45 @@ impl FenceHeader {
             // CAST: `into_due()` puts nothing else there.
             errno => header.complete(Err(Error::from_errno(-(errno as i32)))),
         }
-        // SAFETY: The fence was pending for its issuer until now, so it has the reference to the
-        // context. That is not used again.
+        // SAFETY: The issuer's references have come with it, and we have just signaled it for its
+        // issuer. It is not used again.
+        unsafe { Self::retire(this) };
+    }
+
+    /// Destroys the payload of a signaled fence, in process context if it has to be, and releases
+    /// the fence.
+    ///
+    /// # Safety
+    ///
+    /// The issuer must have signaled the fence, and the caller must own the payload and the
+    /// issuer's references to the fence, the module and the context, which are not used again.
+    #[inline(never)]
+    pub(super) unsafe fn retire(this: NonNull<Self>) {
+        // SAFETY: The fence is valid, as the caller owns a reference.
+        match unsafe { this.as_ref() }.context.ops().drop_may_sleep {
+            // SAFETY: The ops say so, and the caller gives up the payload and the references.
+            true => unsafe { Deferred::add(this) },
+            // SAFETY: The caller gives up the payload and the references.
+            false => unsafe { Self::destroy(this) },
+        }
+    }
+
+    /// Destroys the payload of a signaled fence, and releases the fence.
+    ///
+    /// This is called by the kernel and not by the module of the ops, which may be unloaded before
+    /// it returns.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::retire`].
+    pub(super) unsafe fn destroy(this: NonNull<Self>) {
+        // SAFETY: The fence is valid, as the caller owns a reference.
+        let header = unsafe { this.as_ref() };
+        let (ops, owner) = (header.context.ops(), header.context.owner());
+
+        // SAFETY: The caller owns the reference to the context. That is not used again.
         unsafe { header.put_context() };
-        // SAFETY: The ops are those of the fence, which we have just signaled for its issuer.
+        // SAFETY: The ops are those of the fence, which its issuer has signaled.
         unsafe { (ops.drop_payload)(this) };
         // SAFETY: It is signaled, the payload has gone, and the reference is not used again.
         // `owner` is from its context.
@@ -231,6 +308,17 @@ impl<T> FenceData<T> {
         // SAFETY: `fence` is the base of a `FenceData<T>`, which is the first field. Until the
         // issuer has signaled the fence, its payload is valid, with only shared references to it.
         unsafe { &(*fence.cast::<Self>()).payload }
+    }
+
+    /// Returns where the payload of a fence is.
+    ///
+    /// # Safety
+    ///
+    /// `fence` must be the base of a `FenceData<T>`, and its memory valid.
+    #[inline]
+    pub(super) unsafe fn payload_ptr(fence: *mut bindings::dma_fence) -> *mut T {
+        // SAFETY: `fence` is the base of a `FenceData<T>`, which is the first field.
+        unsafe { &raw mut (*fence.cast::<Self>()).payload }.cast()
     }
 
     /// Drops the payload of a fence, and the issuer's reference to the fence.
@@ -483,7 +571,8 @@ impl<T: FenceOps> FilledAllocation<T> {
 /// ```
 ///
 /// The payload is pinned, the `Fence` is not. So an interrupt handler can take it out of a lock,
-/// whatever it carries.
+/// whatever it carries. It signals without the lock: with `if let Some(job) = running.lock().take()`
+/// the payload would be dropped under it. A [`FenceSlot`](super::FenceSlot) needs no such care.
 ///
 /// ```
 /// use kernel::{
@@ -519,28 +608,31 @@ impl<T: FenceOps> FilledAllocation<T> {
 /// # Ok::<(), Error>(())
 /// ```
 #[must_use = "a fence that is dropped is signaled with ECANCELED"]
-pub struct Fence<T> {
+pub struct Fence<T: FenceOps> {
     data: NonNull<FenceData<T>>,
     _payload: PhantomData<T>,
 }
 
 // SAFETY: A fence can be signaled on any thread, and the payload, which is shared with the ops on
 // all CPUs and destroyed where the fence is signaled, is both `Send` and `Sync`.
-unsafe impl<T: Send + Sync> Send for Fence<T> {}
+unsafe impl<T: FenceOps> Send for Fence<T> {}
 // SAFETY: A shared reference leads to shared ones to the payload, which is `Sync`, and to the
 // fence, which can be used on several threads at once.
-unsafe impl<T: Send + Sync> Sync for Fence<T> {}
+unsafe impl<T: FenceOps> Sync for Fence<T> {}
 
 // Moving the handle does not move the payload.
-impl<T> Unpin for Fence<T> {}
+impl<T: FenceOps> Unpin for Fence<T> {}
 
-impl<T> Fence<T> {
+impl<T: FenceOps> Fence<T> {
     /// Signals the fence with a result, and destroys the payload.
     ///
     /// When this returns, none of the fence's ops is running or will be called again, all of its
     /// callbacks have been called, and the payload has been dropped, by us and without the fence
-    /// lock. If the core has signaled the fence before, because one of its ops has found it done,
+    /// lock, unless [`FenceOps::DROP_MAY_SLEEP`] puts that off. If the core has signaled the fence before, because one of its ops has found it done,
     /// the result from there stands and `result` is ignored.
+    ///
+    /// A callback may drop the last reference that anybody else has to the fence. That of the
+    /// issuer is dropped after all of this.
     ///
     /// # Context
     ///
@@ -557,11 +649,58 @@ impl<T> Fence<T> {
     pub fn signal(self, result: Result) {
         let this = ManuallyDrop::new(self);
 
+        if T::DROP_MAY_SLEEP {
+            this.header().complete(result);
+            // SAFETY: The fence is signaled. The payload and the references are those of `this`,
+            // which is not used again.
+            return unsafe { Deferred::add(this.data.cast()) };
+        }
+
         // SAFETY: `this` is not used again.
         let owner = unsafe { this.finish(result) };
         // SAFETY: The fence is signaled, and `owner` is that of its context. The payload and the
         // reference are those of `this`, which is not used again.
         unsafe { FenceData::<T>::destroy(this.data.cast(), owner) };
+    }
+
+    /// Signals the fence like [`Fence::signal`], as of `timestamp`.
+    ///
+    /// It is for hardware that knows when it was, like that of a display with its vblank. Consumers
+    /// get it from [`DmaFence::timestamp`]. If the core has signaled the fence before, the time of
+    /// that stands.
+    ///
+    /// # Context
+    ///
+    /// As [`Fence::signal`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::time::{Instant, Monotonic};
+    ///
+    /// let ring = FenceContext::new(c"crtc0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let consumer = fence.to_dma_fence();
+    ///
+    /// let vblank = Instant::<Monotonic>::now();
+    /// // Some time later, in the interrupt handler:
+    /// fence.signal_timestamp(Ok(()), vblank);
+    /// assert!(consumer.timestamp().is_some_and(|time| (time - vblank).is_zero()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn signal_timestamp(self, result: Result, timestamp: Instant<Monotonic>) {
+        let this = ManuallyDrop::new(self);
+
+        this.header().complete_at(result, timestamp);
+        // SAFETY: The fence is signaled. The payload and the references are those of `this`, which
+        // is not used again.
+        unsafe { FenceHeader::retire(this.data.cast()) };
     }
 
     /// Signals the fence like [`Fence::signal`], and returns the payload instead of destroying it.
@@ -712,7 +851,7 @@ impl<T> Fence<T> {
     }
 }
 
-impl<T> Deref for Fence<T> {
+impl<T: FenceOps> Deref for Fence<T> {
     type Target = T;
 
     #[inline]
@@ -722,14 +861,14 @@ impl<T> Deref for Fence<T> {
     }
 }
 
-impl<T> AsRef<DmaFence> for Fence<T> {
+impl<T: FenceOps> AsRef<DmaFence> for Fence<T> {
     #[inline]
     fn as_ref(&self) -> &DmaFence {
         self.as_dma_fence()
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Fence<T> {
+impl<T: FenceOps + fmt::Debug> fmt::Debug for Fence<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fence")
             .field("fence", self.as_dma_fence())
@@ -768,12 +907,12 @@ impl<T: fmt::Debug> fmt::Debug for Fence<T> {
 /// ```
 ///
 /// [`XArray`]: crate::xarray::XArray
-pub struct FenceBorrow<'a, T> {
+pub struct FenceBorrow<'a, T: FenceOps> {
     fence: ManuallyDrop<Fence<T>>,
     _borrow: PhantomData<&'a Fence<T>>,
 }
 
-impl<T> Deref for FenceBorrow<'_, T> {
+impl<T: FenceOps> Deref for FenceBorrow<'_, T> {
     type Target = Fence<T>;
 
     #[inline]
@@ -866,7 +1005,7 @@ fn warn_of_drop(fence: &DmaFence, timeline: &CStr) {
     }
 }
 
-impl<T> Drop for Fence<T> {
+impl<T: FenceOps> Drop for Fence<T> {
     fn drop(&mut self) {
         let fence = self.as_dma_fence();
 
@@ -874,10 +1013,9 @@ impl<T> Drop for Fence<T> {
         if !unsafe { test_signaled_flag(fence.as_raw()) } {
             warn_of_drop(fence, self.header().context.name());
         }
-        // SAFETY: `self` is being dropped.
-        let owner = unsafe { self.finish(Err(ECANCELED)) };
-        // SAFETY: The fence is signaled, and `owner` is that of its context. `self`, whose payload
-        // and reference these are, is not used again.
-        unsafe { FenceData::<T>::destroy(self.data.cast(), owner) };
+        self.header().complete(Err(ECANCELED));
+        // SAFETY: The fence is signaled. The payload and the references are those of `self`, which
+        // is being dropped and not used again.
+        unsafe { FenceHeader::retire(self.data.cast()) };
     }
 }

@@ -15,6 +15,7 @@ use super::{
     DmaFence,
     Fence,
     FenceCallback,
+    FenceOps,
     SignaledFence, //
 };
 use crate::{
@@ -171,9 +172,9 @@ unsafe extern "C" fn signal_due(_work: *mut bindings::irq_work) {
 /// assert_eq!(consumer.status(), Some(Err(EIO)));
 /// # Ok::<(), Error>(())
 /// ```
-pub struct Forward<T>(Option<Fence<T>>);
+pub struct Forward<T: FenceOps>(Option<Fence<T>>);
 
-impl<T> Forward<T> {
+impl<T: FenceOps> Forward<T> {
     /// Creates a callback that signals `fence`.
     #[inline]
     pub fn new(fence: Fence<T>) -> Self {
@@ -187,7 +188,7 @@ impl<T> Forward<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> FenceCallback for Forward<T> {
+impl<T: FenceOps> FenceCallback for Forward<T> {
     #[inline]
     fn on_signal(&mut self, fence: &SignaledFence<'_>) {
         if let Some(proxy) = self.0.take() {

@@ -110,7 +110,8 @@ impl LockedFence<'_> {
 ///
 /// The core calls the ops under the fence lock, and no longer once the fence has signaled. So when
 /// [`Fence::signal`] returns, none of them is running, and the payload is destroyed right there, in
-/// the context of the caller: an op needs no precaution against a payload that goes away.
+/// the context of the caller: an op needs no precaution against a payload that goes away. If the
+/// destructor does not suit that context, see [`FenceOps::DROP_MAY_SLEEP`].
 ///
 /// # Context
 ///
@@ -169,6 +170,65 @@ pub trait FenceOps: Send + Sync + Sized + 'static {
     /// without the lock.
     const DRIVER_NAME: &'static CStr;
 
+    /// Whether the payload must be dropped in process context.
+    ///
+    /// By default it is dropped where its fence is signaled, which may be an interrupt. A payload
+    /// whose drop sleeps, or waits for whoever signals the fence, sets this. It owns the handle of
+    /// a timer, of a work item, of an interrupt or of a thread that signals it, for example, and to
+    /// drop that waits until the other has returned. If that is the one who drops it, for ever.
+    ///
+    /// With this, a work item drops the payload soon after the fence was signaled. It needs no
+    /// memory and no grace period, and the module stays until then. All that is said elsewhere of
+    /// when payloads are dropped is about those without.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     dma_fence::{FenceContext, FenceOps},
+    ///     new_mutex,
+    ///     sync::{Arc, Completion, Mutex},
+    /// };
+    ///
+    /// #[pin_data]
+    /// struct Device {
+    ///     #[pin]
+    ///     mapped: Mutex<u32>,
+    ///     #[pin]
+    ///     unmapped: Completion,
+    /// }
+    ///
+    /// struct Job(Arc<Device>);
+    ///
+    /// #[vtable]
+    /// impl FenceOps for Job {
+    ///     const DRIVER_NAME: &'static CStr = c"example";
+    ///     const DROP_MAY_SLEEP: bool = true;
+    /// }
+    ///
+    /// impl Drop for Job {
+    ///     fn drop(&mut self) {
+    ///         *self.0.mapped.lock() -= 1;
+    ///         self.0.unmapped.complete_all();
+    ///     }
+    /// }
+    ///
+    /// let device = Arc::pin_init(
+    ///     pin_init!(Device { mapped <- new_mutex!(1), unmapped <- Completion::new() }),
+    ///     GFP_KERNEL,
+    /// )?;
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job(device.clone()), GFP_KERNEL)?;
+    ///
+    /// // This could be an interrupt handler.
+    /// fence.signal(Ok(()));
+    ///
+    /// device.unmapped.wait_for_completion();
+    /// assert_eq!(*device.mapped.lock(), 0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    const DROP_MAY_SLEEP: bool = false;
+
     /// Called before somebody waits for the fence in software for the first time, at most once.
     ///
     /// A driver whose hardware does not interrupt for every job enables the interrupt here. Returns
@@ -209,6 +269,8 @@ pub(super) struct Ops {
     /// Its safety requirements: the fence has these ops, it has been signaled by its issuer, who
     /// owns the payload, and the payload is not used again.
     pub(super) drop_payload: unsafe fn(NonNull<FenceHeader>),
+    /// [`FenceOps::DROP_MAY_SLEEP`].
+    pub(super) drop_may_sleep: bool,
 }
 
 /// The [`Ops`] of the fences with the payload `T`.
@@ -218,6 +280,7 @@ impl<T: FenceOps> OpsVTable<T> {
     const OPS: Ops = Ops {
         raw: Self::RAW,
         drop_payload: FenceData::<T>::drop_payload,
+        drop_may_sleep: T::DROP_MAY_SLEEP,
     };
 
     const RAW: bindings::dma_fence_ops = bindings::dma_fence_ops {

@@ -251,32 +251,26 @@ where
 /// #     const DRIVER_NAME: &'static CStr = c"example";
 /// # }
 /// use kernel::{
-///     dma_fence::{Fence, SignallingThreadedHandler},
+///     dma_fence::{Fence, FenceSlot, SignallingThreadedHandler},
 ///     irq::{Flags, IrqRequest, IrqReturn, ThreadedHandler, ThreadedRegistration},
-///     new_mutex,
-///     sync::Mutex,
 /// };
 ///
 /// #[pin_data]
 /// struct Ring {
-///     #[pin]
-///     running: Mutex<Option<Fence<Job>>>,
+///     running: FenceSlot<Job>,
 /// }
 ///
 /// impl SignallingThreadedHandler for Ring {
 ///     fn handle_threaded(&self) -> IrqReturn {
-///         match self.running.lock().take() {
-///             Some(fence) => {
-///                 fence.signal(Ok(()));
-///                 IrqReturn::Handled
-///             }
-///             None => IrqReturn::None,
+///         match self.running.signal(Ok(())) {
+///             true => IrqReturn::Handled,
+///             false => IrqReturn::None,
 ///         }
 ///     }
 /// }
 ///
 /// fn ring(fence: Fence<Job>) -> impl PinInit<Ring, Error> {
-///     try_pin_init!(Ring { running <- new_mutex!(Some(fence)) }? Error)
+///     try_pin_init!(Ring { running: FenceSlot::from(fence) }? Error)
 /// }
 ///
 /// /// Registers the handler, with an interrupt that was acquired from a device.

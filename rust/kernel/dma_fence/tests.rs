@@ -55,6 +55,7 @@ use crate::{
     },
 };
 
+mod issuer;
 mod proxies;
 mod signalling;
 mod timeline;

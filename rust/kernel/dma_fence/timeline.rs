@@ -20,6 +20,7 @@
 
 use super::{
     context::ContextRef,
+    deferred::Deferred,
     fence::{
         set_error,
         FenceData,
@@ -48,6 +49,10 @@ use crate::{
         Arc,
         SpinLockIrq, //
     },
+    time::{
+        Instant,
+        Monotonic, //
+    },
 };
 use core::{
     marker::PhantomData,
@@ -67,6 +72,12 @@ use core::{
 struct Pending {
     first: *mut FenceHeader,
     end: *mut FenceHeader,
+    /// The number that the hardware has got to, if that was ahead of what had been submitted. All
+    /// up to there is signaled when it is submitted.
+    reached: u64,
+    /// Whether the signaler is going to look at the list again, for what it is submitted up to
+    /// `reached` in the meantime.
+    busy: bool,
     /// Whether the signaler has gone.
     closed: bool,
 }
@@ -102,6 +113,8 @@ impl Shared {
                 pending <- new_spinlock_irq!(Pending {
                     first: ptr::null_mut(),
                     end: ptr::null_mut(),
+                    reached: 0,
+                    busy: false,
                     closed: false,
                 }, "dma_fence::Timeline"),
                 signaling: Atomic::new(ptr::null_mut()),
@@ -115,16 +128,30 @@ impl Shared {
 
     /// Takes all fences up to `seqno` out of the list, still linked to each other.
     ///
+    /// If that many have not been submitted yet, and `reached` says that the hardware has got
+    /// there, it is noted for those that are to come. Then, if something was taken, this must be
+    /// called again when that has been signaled: until then, what is submitted is left to the
+    /// caller, so that the order is kept. The second value that is returned tells whether it must.
+    ///
     /// Only the signaler calls this.
-    fn take(&self, seqno: u64) -> *mut FenceHeader {
+    fn take(&self, seqno: u64, reached: bool) -> (*mut FenceHeader, bool) {
         let mut pending = self.pending.lock();
         let (first, end) = (pending.first, pending.end);
+
+        // Numbers are given out with the lock held.
+        let ahead = seqno.saturating_sub(self.context.last_seqno());
+        let again = reached && (1..=MAX_AHEAD).contains(&ahead);
+        if again {
+            pending.reached = pending.reached.max(seqno);
+        }
 
         // SAFETY: By the invariants of `Pending` this is null or a valid fence.
         let due = unsafe { first.as_ref() };
         if due.is_none_or(|fence| fence.as_dma_fence().seqno() > seqno) {
-            return ptr::null_mut();
+            pending.busy = false;
+            return (ptr::null_mut(), false);
         }
+        pending.busy = again;
 
         // SAFETY: `end` is a fence in the list that begins with `first`. We have the lock.
         let (mut last, more) = unsafe { last_due(first, end, seqno, LOCKED_STEPS) };
@@ -143,7 +170,7 @@ impl Shared {
         pending.first = taken.next.replace(ptr::null_mut());
         // INVARIANT: It has just been taken. Those who look for it do so with the lock.
         self.signaling.store(last, Relaxed);
-        first
+        (first, again)
     }
 
     /// Returns the fence that was submitted last, if it has not signaled.
@@ -168,6 +195,10 @@ impl Shared {
 
 /// How many fences of the list are looked at with its lock held.
 const LOCKED_STEPS: usize = 64;
+
+/// How far the hardware can be ahead of what has been submitted. A number that is further ahead is
+/// none that the hardware has got to.
+const MAX_AHEAD: u64 = 0xffff;
 
 /// Goes on from `fence` to the last one up to `seqno`, or to `end`, with so many steps at most.
 ///
@@ -196,6 +227,29 @@ unsafe fn last_due(
         fence = next;
     }
     (fence, true)
+}
+
+/// Releases a fence that has left the timeline.
+///
+/// # Safety
+///
+/// `fence` must be one of a timeline with the payload `T`, whose context is still there with
+/// `owner`. It must have been signaled, and is not used again.
+#[inline]
+unsafe fn release<T: FenceOps>(fence: NonNull<FenceHeader>, owner: Owner) {
+    if T::DROP_MAY_SLEEP {
+        // From here on it has a reference to the context of its own.
+        //
+        // SAFETY: The fence is valid, and so is its context.
+        let _ = ManuallyDrop::new(unsafe { fence.as_ref() }.context().clone());
+        // SAFETY: The fence is signaled. The caller gives up its payload and the references to it
+        // and the module, and we have just taken that to the context.
+        unsafe { Deferred::add(fence) };
+    } else {
+        // SAFETY: The fence is signaled. The caller gives up its payload and the reference, and
+        // `owner` is that of its context.
+        unsafe { FenceData::<T>::destroy(fence, owner) };
+    }
 }
 
 /// A queue whose fences are signaled in order, as seen by those who submit.
@@ -291,11 +345,13 @@ impl<T: FenceOps> Timeline<T> {
     /// several threads serializes them, together with what puts the work into its queue. The fence
     /// may be signaled before this returns, so the hardware should not be told before.
     ///
-    /// If the signaler has gone, the fence is canceled at once.
+    /// If the signaler has been told that the hardware has got to this number already, as with
+    /// doorbells that userspace rings by itself, the fence is signaled at once, with success. If it
+    /// has gone, the fence is canceled at once. In both cases the payload is dropped in here.
     ///
     /// # Context
     ///
-    /// Any, including hard interrupt context, if `payload` can be initialized there.
+    /// Any, including hard interrupt context, if `payload` can be initialized, and dropped, there.
     ///
     /// # Examples
     ///
@@ -322,7 +378,15 @@ impl<T: FenceOps> Timeline<T> {
             drop(pending);
             fence.complete(Err(ECANCELED));
             // SAFETY: We have just signaled it, and it is not used again.
-            unsafe { FenceData::<T>::destroy(header, self.shared.context.owner()) };
+            unsafe { release::<T>(header, self.shared.context.owner()) };
+            return consumer;
+        }
+        // If the signaler is busy with what comes before, it does this in its turn.
+        if fence.as_dma_fence().seqno() <= pending.reached && !pending.busy {
+            drop(pending);
+            fence.complete(Ok(()));
+            // SAFETY: We have just signaled it, and it is not used again.
+            unsafe { release::<T>(header, self.shared.context.owner()) };
             return consumer;
         }
 
@@ -479,7 +543,7 @@ impl<T> fmt::Debug for Timeline<T> {
 /// # Ok::<(), Error>(())
 /// ```
 #[must_use = "if the signaler is dropped, all fences of the timeline are canceled"]
-pub struct TimelineSignaler<T> {
+pub struct TimelineSignaler<T: FenceOps> {
     shared: Arc<Shared>,
     /// All fences up to this number have been signaled.
     done: u64,
@@ -487,23 +551,28 @@ pub struct TimelineSignaler<T> {
 }
 
 // SAFETY: What it owns are fences, which are both.
-unsafe impl<T: Send + Sync> Send for TimelineSignaler<T> {}
+unsafe impl<T: FenceOps> Send for TimelineSignaler<T> {}
 // SAFETY: A shared reference only leads to shared ones to payloads, which are `Sync`, and to
 // fences, which can be used on several threads at once.
-unsafe impl<T: Send + Sync> Sync for TimelineSignaler<T> {}
+unsafe impl<T: FenceOps> Sync for TimelineSignaler<T> {}
 
 // Moving the signaler does not move the payloads.
-impl<T> Unpin for TimelineSignaler<T> {}
+impl<T: FenceOps> Unpin for TimelineSignaler<T> {}
 
-impl<T> TimelineSignaler<T> {
+impl<T: FenceOps> TimelineSignaler<T> {
     /// Signals all pending fences up to and including `seqno`, in order, with `result`.
     ///
     /// A fence that has an error already, from [`Timeline::set_error`] or from one of its ops,
     /// keeps it. When this returns, none of the ops of these fences is running or will be called
     /// again, all of their callbacks have been called, and their payloads have been dropped.
     ///
-    /// Returns how many fences that were. A number that is not in use, or not any more, is no
-    /// error.
+    /// Returns how many fences that were. A number that is not in use any more is no error.
+    ///
+    /// A number that is not in use yet signals all fences that there are. Hardware may be ahead: with
+    /// doorbells that userspace rings by itself, a job may be done before it is submitted. If
+    /// `result` is a success, and the number is up to 65535 ahead, it is remembered until
+    /// [`TimelineSignaler::cancel_all`], and [`Timeline::submit`] signals what it stands for. So
+    /// every job signals, whatever comes first. [`u64::MAX`] stands for what there is.
     ///
     /// # Context
     ///
@@ -516,12 +585,59 @@ impl<T> TimelineSignaler<T> {
     #[inline]
     pub fn signal_up_to(&mut self, seqno: u64, result: Result) -> usize {
         // SAFETY: This is called once for each fence, which has signaled.
-        let release = |fence, owner| unsafe { FenceData::<T>::destroy(fence, owner) };
-        self.for_each_up_to(seqno, result, release)
+        let release = |fence, owner| unsafe { release::<T>(fence, owner) };
+        self.for_each_up_to(
+            seqno,
+            result.is_ok(),
+            |fence| fence.complete(result),
+            release,
+        )
+    }
+
+    /// Signals like [`TimelineSignaler::signal_up_to`], as of `timestamp`.
+    ///
+    /// It is for hardware that knows when it was. All fences get the same time. Those that the core
+    /// has signaled before, because one of their ops has found them done, keep the time of that.
+    ///
+    /// # Context
+    ///
+    /// As [`TimelineSignaler::signal_up_to`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::time::{Instant, Monotonic};
+    ///
+    /// let context = FenceContext::new(c"crtc0", GFP_KERNEL)?;
+    /// let (crtc, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+    /// let flip = crtc.submit(FenceAllocation::new(GFP_KERNEL)?, Job);
+    ///
+    /// let vblank = Instant::<Monotonic>::now();
+    /// // Some time later, in the interrupt handler:
+    /// signaler.signal_up_to_timestamp(flip.seqno(), Ok(()), vblank);
+    /// assert!(flip.timestamp().is_some_and(|time| (time - vblank).is_zero()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn signal_up_to_timestamp(
+        &mut self,
+        seqno: u64,
+        result: Result,
+        timestamp: Instant<Monotonic>,
+    ) -> usize {
+        // SAFETY: This is called once for each fence, which has signaled.
+        let release = |fence, owner| unsafe { release::<T>(fence, owner) };
+        let signal = |fence: &FenceHeader| fence.complete_at(result, timestamp);
+        self.for_each_up_to(seqno, result.is_ok(), signal, release)
     }
 
     /// Signals like [`TimelineSignaler::signal_up_to`], and hands over the payloads instead of
-    /// dropping them.
+    /// dropping them, but for those that are signaled when they are submitted.
     ///
     /// # Context
     ///
@@ -553,12 +669,18 @@ impl<T> TimelineSignaler<T> {
     {
         // SAFETY: This is called once for each fence, which has signaled.
         let release = |fence, owner| taken(unsafe { FenceData::<T>::take(fence, owner) });
-        self.for_each_up_to(seqno, result, release)
+        self.for_each_up_to(
+            seqno,
+            result.is_ok(),
+            |fence| fence.complete(result),
+            release,
+        )
     }
 
     /// Signals all pending fences with [`ECANCELED`], in order. Returns how many that were.
     ///
-    /// The timeline can be used as before afterwards.
+    /// The timeline can be used as before afterwards. If the hardware was ahead, that is forgotten:
+    /// it goes on with the next number that is submitted.
     ///
     /// # Context
     ///
@@ -569,27 +691,31 @@ impl<T> TimelineSignaler<T> {
     /// See [`Timeline`].
     #[inline]
     pub fn cancel_all(&mut self) -> usize {
+        self.shared.pending.lock().reached = 0;
         self.signal_up_to(u64::MAX, Err(ECANCELED))
     }
 
-    /// Signals fences, and has `release` called for each of them.
+    /// Has `signal` called for each fence, and then `release`.
+    ///
+    /// `reached` says whether the hardware has got to `seqno`, for fences that are yet to come.
     #[inline]
     fn for_each_up_to(
         &mut self,
         seqno: u64,
-        result: Result,
+        reached: bool,
+        signal: impl Fn(&FenceHeader),
         mut release: impl FnMut(NonNull<FenceHeader>, Owner),
     ) -> usize {
         let owner = self.shared.context.owner();
         let mut count = 0_usize;
-        let mut next = self.shared.take(seqno);
+        let (mut next, mut again) = self.shared.take(seqno, reached);
         while let Some(header) = NonNull::new(next) {
             // SAFETY: It was taken from the list, so it is valid and ours.
             let fence = unsafe { header.as_ref() };
             next = fence.next.get();
             self.done = fence.as_dma_fence().seqno();
 
-            fence.complete(result);
+            signal(fence);
             if next.is_null() {
                 // INVARIANT: It was that one. Who has still found it is waited for by RCU.
                 self.shared.signaling.store(ptr::null_mut(), Relaxed);
@@ -597,6 +723,10 @@ impl<T> TimelineSignaler<T> {
             release(header, owner);
             // So many fences do not fit into memory that this overflows.
             count = count.wrapping_add(1);
+
+            if next.is_null() && again {
+                (next, again) = self.shared.take(seqno, reached);
+            }
         }
         count
     }
@@ -655,8 +785,12 @@ impl<T> TimelineSignaler<T> {
     /// Returns the 64-bit seqno that is meant by a 32-bit one from the hardware, which has wrapped
     /// around any number of times.
     ///
-    /// Returns [`None`] if the hardware can mean none between the last one that was signaled and
-    /// the last one that was submitted. It may be something old, from before a reset, or broken.
+    /// The hardware may be ahead of what was submitted, by up to 65535. Give the number that this
+    /// returns to [`TimelineSignaler::signal_up_to`] all the same: what is pending is done.
+    ///
+    /// Returns [`None`] if it can mean nothing from the last one that was signaled on. It may be
+    /// something old, from before a reset, or the 0 of hardware that has just been reset, or broken.
+    /// Then nothing has finished that is not known yet.
     ///
     /// # Context
     ///
@@ -678,10 +812,16 @@ impl<T> TimelineSignaler<T> {
     ///
     /// assert_eq!(signaler.extend_seqno(0xffff_ffff), Some(first.seqno()));
     /// assert_eq!(signaler.extend_seqno(0), Some(second.seqno()));
-    /// assert_eq!(signaler.extend_seqno(1), None);
+    /// assert_eq!(signaler.extend_seqno(0x8000_0000), None);
     ///
     /// signaler.signal_up_to(second.seqno(), Ok(()));
     /// assert_eq!(signaler.extend_seqno(0xffff_ffff), None);
+    ///
+    /// // Userspace has rung the doorbell for another job, which is done before it is submitted.
+    /// let seqno = signaler.extend_seqno(1).ok_or(EINVAL)?;
+    /// assert_eq!(signaler.signal_up_to(seqno, Ok(())), 0);
+    /// let third = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job);
+    /// assert_eq!(third.status(), Some(Ok(())));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn extend_seqno(&self, hardware: u32) -> Option<u64> {
@@ -689,11 +829,12 @@ impl<T> TimelineSignaler<T> {
         let ahead = hardware.wrapping_sub(self.done as u32);
         let seqno = self.done.checked_add(u64::from(ahead))?;
 
-        (seqno <= self.shared.context.last_seqno()).then_some(seqno)
+        let last = self.shared.context.last_seqno();
+        (seqno.saturating_sub(last) <= MAX_AHEAD).then_some(seqno)
     }
 }
 
-impl<T> fmt::Debug for TimelineSignaler<T> {
+impl<T: FenceOps> fmt::Debug for TimelineSignaler<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimelineSignaler")
             .field("context", &self.shared.context.context())
@@ -702,7 +843,7 @@ impl<T> fmt::Debug for TimelineSignaler<T> {
     }
 }
 
-impl<T> Drop for TimelineSignaler<T> {
+impl<T: FenceOps> Drop for TimelineSignaler<T> {
     fn drop(&mut self) {
         self.shared.pending.lock().closed = true;
         self.cancel_all();

@@ -289,7 +289,7 @@ impl Queue {
         let faulted = self.firmware.faulted();
         let count = match signaler.extend_seqno(self.firmware.completed()) {
             Some(seqno) => signaler.signal_up_to(seqno, Ok(())),
-            // The firmware writes nonsense. A driver would reset it.
+            // No progress: the firmware writes something old, or nonsense. A driver would reset it.
             None => 0,
         };
 

@@ -131,13 +131,30 @@ mod cases {
         let job = submit(&device, &[])?;
         let before = device.firmware.completed();
 
-        for nonsense in [before.wrapping_add(2), before.wrapping_sub(1), 0x8000_0000] {
+        for nonsense in [
+            before.wrapping_sub(1),
+            before.wrapping_add(0x2_0000),
+            0x8000_0000,
+        ] {
             device.firmware.restart(nonsense);
             assert_eq!(device.interrupt(), 0);
             assert_eq!(job.status(), None);
         }
         device.reset();
         assert_eq!(job.status(), Some(Err(ECANCELED)));
+        Ok(())
+    }
+
+    #[test]
+    fn firmware_that_is_ahead_has_finished_what_there_is() -> Result {
+        let device = Device::new()?;
+        let job = submit(&device, &[])?;
+
+        device
+            .firmware
+            .restart(device.firmware.completed().wrapping_add(2));
+        assert_eq!(device.interrupt(), 1);
+        assert_eq!(job.status(), Some(Ok(())));
         Ok(())
     }
 

@@ -202,7 +202,7 @@ mod cases {
         // Too late.
         assert_eq!(client.signal(id), Err(ENOENT));
 
-        // The timer is started again.
+        // Each has a timer.
         let (_, fence) = attach(&client, &buffer, Write)?;
         fence.wait_timeout(long())?;
         assert_eq!(fence.status(), Some(Err(ETIMEDOUT)));
@@ -216,7 +216,6 @@ mod cases {
         let (buffer, other) = (Buffer::new()?, Buffer::new()?);
         let mut forgotten = KVec::new();
 
-        // All but the first one of these are attached when the timer has been started.
         for i in 0..10 {
             let (id, fence) = attach(&client, &buffer, Read)?;
             if i % 3 == 1 && client.signal(id).is_ok() {
@@ -268,6 +267,7 @@ mod cases {
             let (_, fence) = attach(&client, &buffer, Write)?;
 
             drop(client);
+            fence.wait_timeout(long())?;
             let status = fence.status();
             assert!(matches!(status, Some(Err(ETIMEDOUT | ECANCELED))));
         }

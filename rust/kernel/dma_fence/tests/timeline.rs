@@ -147,8 +147,8 @@ mod suite {
         assert_eq!(fences[3].status(), Some(Err(EIO)));
         assert_eq!(fences[4].status(), None);
 
-        // More than there are.
-        assert_eq!(signaler.signal_up_to(100, Ok(())), 1);
+        // All that there are.
+        assert_eq!(signaler.signal_up_to(u64::MAX, Ok(())), 1);
         assert_eq!(fences[4].status(), Some(Ok(())));
         assert_eq!(submit(&timeline)?.seqno(), 6);
         assert_eq!(signaler.signal_up_to(6, Ok(())), 1);
@@ -453,16 +453,18 @@ mod suite {
         let (timeline, mut signaler) = timeline(WRAP - 2)?;
         // Nothing was submitted, but the hardware may show what it was initialized with.
         assert_eq!(signaler.extend_seqno(0xffff_fffd), Some(WRAP - 3));
-        assert_eq!(signaler.extend_seqno(0xffff_fffe), None);
-        assert_eq!(signaler.extend_seqno(0), None);
+        assert_eq!(signaler.extend_seqno(0xffff_fffc), None);
+        assert_eq!(signaler.extend_seqno(0x8000_0000), None);
 
         let fences = submit_many(&timeline, 5)?;
         assert_eq!(signaler.extend_seqno(0xffff_fffe), Some(WRAP - 2));
         assert_eq!(signaler.extend_seqno(0xffff_ffff), Some(WRAP - 1));
         assert_eq!(signaler.extend_seqno(0), Some(WRAP));
         assert_eq!(signaler.extend_seqno(2), Some(WRAP + 2));
-        assert_eq!(signaler.extend_seqno(3), None);
         assert_eq!(signaler.extend_seqno(0x8000_0000), None);
+        // As far ahead as it may be, and further.
+        assert_eq!(signaler.extend_seqno(0x1_0001), Some(WRAP + 0x1_0001));
+        assert_eq!(signaler.extend_seqno(0x1_0002), None);
 
         let seqno = signaler.extend_seqno(0).ok_or(EINVAL)?;
         assert_eq!(signaler.signal_up_to(seqno, Ok(())), 3);
@@ -482,6 +484,163 @@ mod suite {
         assert_eq!(signaler.extend_seqno(0), Some(1 << 63));
         assert_eq!(signaler.extend_seqno(0xffff_fffe), None);
         signaler.signal_up_to(u64::MAX, Ok(()));
+        Ok(())
+    }
+
+    /// The hardware is ahead of what was submitted, as with doorbells that userspace rings itself.
+    #[test]
+    fn hardware_is_ahead() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let first = submit(&timeline)?;
+
+        // The interrupt comes first: the job that there is has ended, whatever else has.
+        let seqno = signaler.extend_seqno(3).ok_or(EINVAL)?;
+        assert_eq!(signaler.signal_up_to(seqno, Ok(())), 1);
+        assert_eq!(first.status(), Some(Ok(())));
+
+        // And no further interrupt comes for what is submitted now.
+        assert_eq!(submit(&timeline)?.status(), Some(Ok(())));
+        assert_eq!(submit(&timeline)?.status(), Some(Ok(())));
+        let fourth = submit(&timeline)?;
+        assert_eq!(fourth.status(), None);
+        assert!(timeline.last() == Some(fourth.clone()));
+
+        // The same number again is no progress.
+        assert_eq!(signaler.extend_seqno(3), Some(3));
+        assert_eq!(signaler.signal_up_to(3, Ok(())), 0);
+        assert_eq!(fourth.status(), None);
+        assert_eq!(signaler.signal_up_to(4, Ok(())), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn hardware_is_ahead_and_wraps_around() -> Result {
+        let (timeline, mut signaler) = timeline(0xffff_ffff)?;
+        let first = submit(&timeline)?;
+
+        let seqno = signaler.extend_seqno(1).ok_or(EINVAL)?;
+        assert_eq!(seqno, 0x1_0000_0001);
+        assert_eq!(signaler.signal_up_to(seqno, Ok(())), 1);
+        assert_eq!(first.status(), Some(Ok(())));
+        assert_eq!(submit(&timeline)?.status(), Some(Ok(())));
+        assert_eq!(submit(&timeline)?.status(), Some(Ok(())));
+        assert_eq!(submit(&timeline)?.status(), None);
+        Ok(())
+    }
+
+    /// The counter of hardware that was reset, or has gone, tells nothing, wherever it was before.
+    #[test]
+    fn hardware_is_reset_to_zero() -> Result {
+        for start in [2, 0x7fff_fff0, 0x8000_0000, 0xfffe_0000, 0x1_0000_0002] {
+            let (timeline, mut signaler) = timeline(start)?;
+            let first = submit(&timeline)?;
+
+            for counter in [0, u32::MAX] {
+                if let Some(seqno) = signaler.extend_seqno(counter) {
+                    signaler.signal_up_to(seqno, Ok(()));
+                }
+            }
+            assert_eq!(first.status(), None);
+
+            // What is submitted after the reset is not done either.
+            assert_eq!(signaler.cancel_all(), 1);
+            assert_eq!(first.status(), Some(Err(ECANCELED)));
+            let second = submit(&timeline)?;
+            assert_eq!(second.status(), None);
+            // CAST: The hardware knows the low 32 bits.
+            let seqno = signaler.extend_seqno(second.seqno() as u32);
+            assert_eq!(signaler.signal_up_to(seqno.ok_or(EINVAL)?, Ok(())), 1);
+        }
+        Ok(())
+    }
+
+    /// Only what the hardware has got to counts for what is submitted later.
+    #[test]
+    fn number_ahead_is_forgotten() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+
+        // No job has ended well by this, and these are further than any hardware can be.
+        assert_eq!(signaler.signal_up_to(5, Err(EIO)), 0);
+        assert_eq!(signaler.signal_up_to(0x1_0000, Ok(())), 0);
+        assert_eq!(signaler.signal_up_to(u64::MAX, Ok(())), 0);
+        let first = submit(&timeline)?;
+        assert_eq!(first.status(), None);
+
+        // A reset sets the hardware back to what there is.
+        assert_eq!(signaler.signal_up_to(5, Ok(())), 1);
+        assert_eq!(submit(&timeline)?.status(), Some(Ok(())));
+        assert_eq!(signaler.cancel_all(), 0);
+        let third = submit(&timeline)?;
+        assert_eq!(third.status(), None);
+        assert_eq!(signaler.signal_up_to(3, Ok(())), 1);
+        Ok(())
+    }
+
+    /// Submits a fence when it is dropped, while its own timeline is being signaled.
+    struct Submits {
+        timeline: Timeline<Submits>,
+        allocation: Option<FenceAllocation<Submits>>,
+        /// What became of the fence when it had been submitted: 1 is that it was pending.
+        pending: Arc<Atomic<i32>>,
+    }
+
+    #[vtable]
+    impl FenceOps for Submits {
+        const DRIVER_NAME: &'static CStr = c"submits";
+    }
+
+    impl Drop for Submits {
+        fn drop(&mut self) {
+            if let Some(allocation) = self.allocation.take() {
+                let next = Submits {
+                    timeline: self.timeline.clone(),
+                    allocation: None,
+                    pending: self.pending.clone(),
+                };
+                let fence = self.timeline.submit(allocation, next);
+                self.pending
+                    .store(i32::from(!fence.has_signaled()), Relaxed);
+            }
+        }
+    }
+
+    /// What is submitted while the signaler is busy with earlier ones is signaled after these.
+    #[test]
+    fn hardware_is_ahead_while_others_are_signaled() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let pending = Arc::new(Atomic::new(-1), GFP_KERNEL)?;
+        let first = Submits {
+            timeline: timeline.clone(),
+            allocation: Some(FenceAllocation::new(GFP_KERNEL)?),
+            pending: pending.clone(),
+        };
+
+        timeline.submit(FenceAllocation::new(GFP_KERNEL)?, first);
+        assert_eq!(signaler.signal_up_to(2, Ok(())), 2);
+        assert_eq!(pending.load(Relaxed), 1);
+        assert!(timeline.last().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn signal_up_to_a_time() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        let fences = submit_many(&timeline, 3)?;
+        let vblank = Instant::<Monotonic>::now();
+        fsleep(Delta::from_millis(2));
+
+        assert_eq!(signaler.signal_up_to_timestamp(2, Err(EIO), vblank), 2);
+        assert_eq!(signaler.signal_up_to(3, Ok(())), 1);
+        assert_eq!(fences[0].status(), Some(Err(EIO)));
+        assert!(fences[0]
+            .timestamp()
+            .is_some_and(|time| (time - vblank).is_zero()));
+        assert!(fences[1]
+            .timestamp()
+            .is_some_and(|time| (time - vblank).is_zero()));
+        assert!(fences[2]
+            .timestamp()
+            .is_some_and(|time| (time - vblank) > Delta::ZERO));
         Ok(())
     }
 

@@ -222,6 +222,17 @@ fn signal_all() {
     promise!(SIGNALER.get_mut().signal_up_to(u64::MAX, Ok(())) >= 1);
 }
 
+/// The hardware has also got to the one that is just being submitted.
+fn signal_ahead() {
+    promise!(SIGNALER.get_mut().signal_up_to(2, Ok(())) >= 1);
+}
+
+fn check_submitted_ahead() {
+    promise!(SUBMITTED[0].get().status() == Some(Ok(())));
+    promise!(DROPPED[2].get() == 1);
+    check_ok_one();
+}
+
 /// The signaler has gone before or after.
 fn check_submitted_canceled() {
     promise!(SUBMITTED[0].get().status() == Some(Err(ECANCELED)));
@@ -410,7 +421,8 @@ fn numbers() {
     promise!(signaler.extend_seqno(0xffff_fffe) == Some(0xffff_fffe));
     promise!(signaler.extend_seqno(0xffff_ffff) == Some(0xffff_ffff));
     promise!(signaler.extend_seqno(0) == Some(0x1_0000_0000));
-    promise!(signaler.extend_seqno(1).is_none());
+    promise!(signaler.extend_seqno(1) == Some(0x1_0000_0001));
+    promise!(signaler.extend_seqno(0x1_0000).is_none());
     promise!(signaler.signal_up_to(0xffff_ffff, Ok(())) == 1);
     promise!(signaler.extend_seqno(0xffff_fffe).is_none());
     promise!(signaler.extend_seqno(0) == Some(0x1_0000_0000));
@@ -426,7 +438,7 @@ fn numbers() {
     promise!(third.seqno() >= 1 << 63);
     promise!(signaler.extend_seqno(third.seqno() as u32) == Some(third.seqno()));
     promise!(signaler
-        .extend_seqno((third.seqno() as u32).wrapping_add(1))
+        .extend_seqno((third.seqno() as u32).wrapping_sub(2))
         .is_none());
 }
 
@@ -582,6 +594,10 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
         setup_one, [signal_one, submit_first], check_submitted_one;
     "timeline/submit/signal_all": "what is submitted while others are signaled is not lost",
         setup_one, [signal_all, submit_first], check_submitted_maybe;
+    "timeline/submit/ahead": "what the hardware has got to is signaled, submitted before or after",
+        setup_one, [signal_ahead, submit_first], check_submitted_ahead;
+    "timeline/submit/ahead/irq": "what the hardware has got to is signaled, whoever comes first",
+        setup_one, [submit_first, signal_ahead], check_submitted_ahead, irq = true;
     "timeline/submit/irq": "what is submitted while others are signaled stays",
         setup_one, [submit_first, signal_one], check_submitted_one, irq = true;
     "timeline/submit/drop": "what is submitted when the signaler has gone is canceled at once",

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fences that signal by themselves if nobody has done so in time.
+//!
+//! The timer is in the memory of the fence, which RCU frees. So a timer that is just expiring while
+//! somebody else signals need not be waited for: it finds out that it is late, and touches nothing
+//! but that memory. That is why all of this can be done in any context, also by what the timer
+//! itself calls.
+
+use super::{
+    fence::{
+        FenceData,
+        FenceHeader, //
+    },
+    DmaFence,
+    Fence,
+    FenceOps,
+    FenceState,
+    LockedFence, //
+};
+use crate::{
+    bindings, container_of, fmt,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed, //
+        },
+    },
+    time::{
+        hrtimer::{
+            HrTimerMode,
+            HrTimerRestart,
+            RelativeSoftMode, //
+        },
+        ClockSource,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+use core::{
+    cell::Cell,
+    marker::PhantomData,
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+/// The part that does not depend on the payload.
+///
+/// # Invariants
+///
+/// If `taken` is false and `fence` is not null, `fence` is the fence that this is in, and has the
+/// issuer's references and the payload. They belong to whoever sets `taken`.
+struct Timer {
+    timer: Opaque<bindings::hrtimer>,
+    /// Only set before the timer is started.
+    fence: Cell<*mut FenceHeader>,
+    taken: Atomic<bool>,
+}
+
+// SAFETY: The timer can be canceled on any thread, and a fence be signaled.
+unsafe impl Send for Timer {}
+// SAFETY: `fence` is not changed any more when others get to know of it.
+unsafe impl Sync for Timer {}
+
+impl Timer {
+    /// Starts the timer, which signals `fence` when `timeout` has passed.
+    ///
+    /// # Safety
+    ///
+    /// `self` must be in `fence`, which must have the issuer's references and the payload. These
+    /// are given up. This must be called once, before others get to know of `self`.
+    // This is in the kernel image, as it calls what is not exported.
+    #[inline(never)]
+    unsafe fn start(&self, fence: *mut FenceHeader, timeout: Delta) {
+        type Mode = RelativeSoftMode<Monotonic>;
+
+        // INVARIANT: The caller gives us the fence, and nobody has taken it so far.
+        self.fence.set(fence);
+
+        let timer = self.timer.get();
+        // SAFETY: `timer` is valid for writes, and nobody else uses it. It stays where it is for a
+        // grace period after the fence has gone, and the callback is not preempted by one.
+        unsafe {
+            bindings::hrtimer_setup(timer, Some(expire), Monotonic::ID, Mode::C_MODE);
+            bindings::hrtimer_start_range_ns(timer, timeout.as_nanos().max(0), 0, Mode::C_MODE);
+        }
+    }
+
+    /// Takes the fence, if nobody else has, and stops the timer.
+    #[inline(never)]
+    fn take(&self) -> Option<NonNull<FenceHeader>> {
+        if self.taken.xchg(true, Acquire) {
+            return None;
+        }
+
+        // If it is just expiring it goes on, and finds the fence taken.
+        //
+        // SAFETY: The timer has been started, as there is a handle.
+        unsafe { bindings::hrtimer_try_to_cancel(self.timer.get()) };
+        NonNull::new(self.fence.get())
+    }
+}
+
+/// Signals a fence that has expired.
+///
+/// This is in the kernel image and not in the module that has the ops, which may be unloaded before
+/// it returns.
+///
+/// # Safety
+///
+/// Must be called as the function of a [`Timer`].
+unsafe extern "C" fn expire(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
+    // SAFETY: It is the timer of a `Timer`. `Opaque` is transparent.
+    let this = unsafe { container_of!(Opaque::cast_from(timer).cast_mut(), Timer, timer) };
+
+    // SAFETY: When the timer was dequeued, its fence was there, or a grace period has yet to end:
+    // whoever takes the fence stops the timer before. From then on bottom halves are disabled, so
+    // it does not end before we return.
+    let taken = unsafe { (*this).taken.xchg(true, Acquire) };
+    if !taken {
+        // SAFETY: As above, the memory is there.
+        if let Some(fence) = NonNull::new(unsafe { (*this).fence.get() }) {
+            // SAFETY: By the type invariants it is ours, as it was us who have set `taken`.
+            unsafe { fence.as_ref() }.complete(Err(ETIMEDOUT));
+            // SAFETY: We have just signaled it for its issuer. It is not used again.
+            unsafe { FenceHeader::retire(fence) };
+        }
+    }
+    bindings::hrtimer_restart(HrTimerRestart::NoRestart as _)
+}
+
+/// The payload of a fence that can expire: `T`, and room for a timer.
+///
+/// It dereferences to `T`, and has its ops.
+///
+/// # Examples
+///
+/// See [`ExpiringFence`].
+#[pin_data]
+#[repr(C)]
+pub struct Expiring<T> {
+    timer: Timer,
+    #[pin]
+    payload: T,
+}
+
+impl<T> Expiring<T> {
+    /// Returns an initializer for `payload` and a timer that is not started.
+    ///
+    /// # Examples
+    ///
+    /// See [`ExpiringFence`].
+    pub fn new(payload: impl PinInit<T>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            timer: Timer {
+                timer: Opaque::uninit(),
+                fence: Cell::new(ptr::null_mut()),
+                taken: Atomic::new(false),
+            },
+            payload <- payload,
+        })
+    }
+}
+
+impl<T> Deref for Expiring<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.payload
+    }
+}
+
+#[vtable]
+impl<T: FenceOps> FenceOps for Expiring<T> {
+    type OwnerModule = T::OwnerModule;
+
+    const DRIVER_NAME: &'static CStr = T::DRIVER_NAME;
+    const DROP_MAY_SLEEP: bool = T::DROP_MAY_SLEEP;
+    const HAS_ENABLE_SIGNALING: bool = T::HAS_ENABLE_SIGNALING;
+    const HAS_SIGNALED: bool = T::HAS_SIGNALED;
+    const HAS_SET_DEADLINE: bool = T::HAS_SET_DEADLINE;
+
+    #[inline]
+    fn enable_signaling(&self, fence: &LockedFence<'_>) -> FenceState {
+        self.payload.enable_signaling(fence)
+    }
+
+    #[inline]
+    fn signaled(&self, fence: &LockedFence<'_>) -> FenceState {
+        self.payload.signaled(fence)
+    }
+
+    #[inline]
+    fn set_deadline(&self, fence: &LockedFence<'_>, deadline: Instant<Monotonic>) {
+        self.payload.set_deadline(fence, deadline);
+    }
+}
+
+impl<T: FenceOps> Fence<Expiring<T>> {
+    /// Lets the fence expire: it is signaled with [`ETIMEDOUT`] when `timeout` has passed, unless
+    /// somebody has signaled it by then.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context. Takes no lock of the fence.
+    ///
+    /// # Examples
+    ///
+    /// See [`ExpiringFence`].
+    pub fn expire_after(self, timeout: Delta) -> ExpiringFence<T> {
+        let handle = ExpiringFence {
+            fence: self.to_dma_fence(),
+            _fence: PhantomData,
+        };
+
+        if handle.fence.has_signaled() {
+            // One of its ops has found it done, or its module is being unloaded: then it does not
+            // have a reference to that, and nothing of it may be called later.
+            handle.timer().taken.store(true, Relaxed);
+            self.signal(Ok(()));
+        } else {
+            let fence = self.into_foreign().cast::<FenceHeader>();
+            // SAFETY: The timer is that of the fence, whose handle has just been consumed. Nobody
+            // else has `handle` so far.
+            unsafe { handle.timer().start(fence, timeout) };
+        }
+        handle
+    }
+}
+
+/// The issuer's handle to a fence that expires: with [`ETIMEDOUT`], unless it is signaled in time.
+///
+/// It is for fences that must not stay pending whatever happens, and for watchdogs: fences that
+/// userspace signals, or hardware that hangs.
+///
+/// There are two who may signal, the holder of the handle and the timer, and the handle may be
+/// shared by any number of holders. Whoever is first wins, as with a
+/// [`FenceSlot`](super::FenceSlot). Nobody waits for the timer to stop. So the handle may be used
+/// and dropped anywhere, also by what is called when the fence expires, such as the drop of its own
+/// payload. The module that has the ops stays until the fence has signaled, and has no code that
+/// runs in the timer after that.
+///
+/// If the handle is dropped before the fence has signaled, the fence is canceled, as any [`Fence`].
+///
+/// # Context
+///
+/// When it expires, the fence is signaled in softirq context, so that is where callbacks are called
+/// and the payload is dropped. A payload that cannot be dropped there sets
+/// [`FenceOps::DROP_MAY_SLEEP`]. The time is that of [`Monotonic`], which stands still while the
+/// system sleeps.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     dma_fence::{Expiring, ExpiringFence, FenceAllocation, FenceContext, FenceOps},
+///     time::Delta,
+/// };
+///
+/// /// Userspace plays the part of the hardware.
+/// struct Job {
+///     client: u32,
+/// }
+///
+/// #[vtable]
+/// impl FenceOps for Job {
+///     const DRIVER_NAME: &'static CStr = c"example";
+/// }
+///
+/// // The jobs of a client may end in any order, so each has a context.
+/// fn attach(client: u32, timeout: Delta) -> Result<ExpiringFence<Job>> {
+///     let context = FenceContext::new(c"client", GFP_KERNEL)?;
+///     let allocation = FenceAllocation::new(GFP_KERNEL)?;
+///     let fence = allocation.init(&context, Expiring::new(Job { client }));
+///     assert_eq!(fence.client, client);
+///     Ok(fence.expire_after(timeout))
+/// }
+///
+/// // The client keeps its word ...
+/// let good = attach(1, Delta::from_secs(10))?;
+/// assert!(good.signal(Ok(())));
+/// assert!(!good.signal(Ok(())));
+/// assert_eq!(good.as_dma_fence().status(), Some(Ok(())));
+///
+/// // ... or does not.
+/// let bad = attach(2, Delta::from_millis(1))?;
+/// bad.as_dma_fence().wait()?;
+/// assert_eq!(bad.as_dma_fence().status(), Some(Err(ETIMEDOUT)));
+/// assert!(!bad.signal(Ok(())));
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "a fence whose handle is dropped is signaled with ECANCELED"]
+pub struct ExpiringFence<T: FenceOps> {
+    /// This keeps the memory, and so the timer.
+    fence: ARef<DmaFence>,
+    _fence: PhantomData<Fence<Expiring<T>>>,
+}
+
+impl<T: FenceOps> ExpiringFence<T> {
+    /// Signals the fence like [`Fence::signal`]. Returns whether it was this call.
+    ///
+    /// If not, it has expired or somebody else signals it. The other one may not have returned yet.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context, if the payload may be dropped there. The lock of the
+    /// fence must not be held.
+    ///
+    /// # Examples
+    ///
+    /// See [`ExpiringFence`].
+    #[inline]
+    pub fn signal(&self, result: Result) -> bool {
+        match self.take() {
+            Some(fence) => {
+                fence.signal(result);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Returns the consumer's view of the fence.
+    #[inline]
+    pub fn as_dma_fence(&self) -> &DmaFence {
+        &self.fence
+    }
+
+    /// Returns a reference to the fence for a consumer, which is independent of `self`.
+    #[inline]
+    pub fn to_dma_fence(&self) -> ARef<DmaFence> {
+        self.fence.clone()
+    }
+
+    #[inline]
+    fn timer(&self) -> &Timer {
+        // SAFETY: We hold a reference to a fence with the payload `Expiring<T>`, so the memory is
+        // there. The timer is left as it is when that is dropped.
+        unsafe { &(*FenceData::<Expiring<T>>::payload_ptr(self.fence.as_raw())).timer }
+    }
+
+    #[inline]
+    fn take(&self) -> Option<Fence<Expiring<T>>> {
+        let fence = self.timer().take()?;
+
+        // SAFETY: `Fence::into_foreign()` has returned this pointer, and the fence is ours, as
+        // nobody else has taken it.
+        Some(unsafe { Fence::from_foreign(fence.as_ptr().cast()) })
+    }
+}
+
+impl<T: FenceOps> AsRef<DmaFence> for ExpiringFence<T> {
+    #[inline]
+    fn as_ref(&self) -> &DmaFence {
+        self.as_dma_fence()
+    }
+}
+
+impl<T: FenceOps> fmt::Debug for ExpiringFence<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpiringFence")
+            .field("fence", self.as_dma_fence())
+            .finish()
+    }
+}
+
+impl<T: FenceOps> Drop for ExpiringFence<T> {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
