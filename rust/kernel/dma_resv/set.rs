@@ -144,6 +144,7 @@ impl PinnedDrop for Context {
 /// // ... and this cannot.
 /// slots.add(&source, fence.as_dma_fence(), DmaResvUsage::Read)?;
 /// slots.add(&target, fence.as_dma_fence(), DmaResvUsage::Write)?;
+/// drop(slots);
 /// drop(locked);
 ///
 /// assert!(!target.test_signaled(DmaResvUsage::rw(false)));
@@ -379,6 +380,7 @@ mod tests {
         // There is one slot for each, and none for what is not locked.
         assert_eq!(slots.add(&a, fence.as_dma_fence(), Read), Err(ENOSPC));
         assert_eq!(slots.add(&other, fence.as_dma_fence(), Read), Err(ENOENT));
+        drop(slots);
         assert_eq!(
             set.iter()
                 .map(|guard| guard.iter(Bookkeep).count())
