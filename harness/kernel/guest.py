@@ -9,7 +9,7 @@ from harness.host.ui import Fail, Step
 from harness.kernel import kernel, options
 
 NAME = "softgpu"  # of the program and of its module
-MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "fence_xarray")
+MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "vgem")
 OTHERS = ("harness/kernel/modules", "template")  # built out of tree
 INIT = Path(__file__).resolve().parent / "init"
 

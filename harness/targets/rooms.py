@@ -17,7 +17,7 @@ ABOUT = {
     "rust/": "the crate kernel::dma_fence, its tests, reservation objects and sync objects",
     "drivers/": "the core in C, its KUnit suites, the races and the benchmark",
     "include/": "the contract of the ops, for drivers",
-    "samples/": "a driver with all that GPU drivers do, softgpu, and three small ones",
+    "samples/": "a driver with all that GPU drivers do, softgpu, vgem, and two small ones",
     "Documentation/": "the guides, what shows each promise, and litmus tests of the memory model",
     "scripts/": "a semantic patch that reports misuse of the lock of a fence",
     "tools/": "testing/dma-fence: every interleaving of a few tasks, over the core as it is",

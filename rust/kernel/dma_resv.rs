@@ -14,7 +14,8 @@
 //!    copy with [`DmaResv::fences`].
 //! 4. Once the work has a fence, add it with [`DmaResvSlots::add`].
 //!
-//! The lock is taken without an acquire context, so a task can only hold one of them at a time.
+//! The lock is taken without an acquire context, so a task can only hold one of them at a time. With
+//! several buffers, take the locks of all of them with [`DmaResvSet`].
 //!
 //! # Examples
 //!
@@ -80,6 +81,13 @@ use core::{
         self,
         NonNull, //
     },
+};
+
+mod set;
+
+pub use set::{
+    DmaResvSet,
+    DmaResvSetSlots, //
 };
 
 /// How the work behind a fence uses the buffer.
@@ -241,7 +249,8 @@ impl DmaResv {
     /// Takes the lock.
     ///
     /// A task that already holds the lock waits for itself. One that holds the lock of another
-    /// reservation object may wait for a task that does it the other way round, so do not.
+    /// reservation object may wait for a task that does it the other way round, so do not: see
+    /// [`DmaResvSet`].
     ///
     /// # Context
     ///

@@ -4,7 +4,8 @@
 //! them.
 
 use crate::drm::{self, Device};
-use crate::ktap::{self, Case, Test, TestResult};
+use crate::ioctl::NOWHERE;
+use crate::ktap::{self, skip, Case, Failure, Test, TestResult};
 use crate::screen::Screen;
 use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, now_ns, SyncFile};
@@ -30,8 +31,13 @@ const TESTS: &[Test] = &tests![
     sw_sync_merged,
     sw_sync_deadline_is_the_earliest,
     sw_sync_storm,
+    vgem_version,
     vgem_fence_of_a_buffer,
     vgem_fence_expires,
+    vgem_bad_arguments,
+    vgem_closed_file,
+    vgem_buffer_is_shared,
+    vgem_buffer_of_another_driver,
     vgem_storm,
     vkms_out_fence,
     vkms_waits_for_in_fence,
@@ -164,6 +170,13 @@ fn sw_sync_storm() -> TestResult {
     Ok(())
 }
 
+fn vgem_version() -> TestResult {
+    let vgem = Device::open("vgem")?;
+
+    check_eq!(vgem.version()?, ("Virtual GEM provider".into(), [1, 0, 0]));
+    Ok(())
+}
+
 fn vgem_fence_of_a_buffer() -> TestResult {
     let vgem = Device::open("vgem")?;
     let buffer = vgem.create_buffer(64, 64)?;
@@ -199,6 +212,131 @@ fn vgem_fence_expires() -> TestResult {
     // By a timer, in an interrupt.
     check_eq!(file.status(PATIENCE)?, 1);
     check_errno!(vgem.vgem_signal(fence), libc::ETIMEDOUT);
+    Ok(())
+}
+
+fn vgem_bad_arguments() -> TestResult {
+    let vgem = Device::open("vgem")?;
+    let other = Device::open("vgem")?;
+    let buffer = vgem.create_buffer(64, 64)?;
+    let handle = buffer.handle;
+
+    check_errno!(vgem.vgem_attach_raw(handle, 2, 0), libc::EINVAL);
+    check_errno!(vgem.vgem_attach_raw(handle, !0, 0), libc::EINVAL);
+    check_errno!(vgem.vgem_attach_raw(handle, 0, 1), libc::EINVAL);
+    // First come the flags, then the handle.
+    check_errno!(vgem.vgem_attach_raw(!0, 2, 0), libc::EINVAL);
+    for handle in [0, handle + 1, !0] {
+        check_errno!(vgem.vgem_attach_raw(handle, 0, 0), libc::ENOENT);
+    }
+    check_errno!(other.vgem_attach_raw(handle, 0, 0), libc::ENOENT);
+    for address in NOWHERE {
+        check_errno!(vgem.call_raw::<[u32; 4]>(0x41, address), libc::EFAULT);
+        check_errno!(vgem.call_raw::<[u32; 2]>(0x42, address), libc::EFAULT);
+    }
+    // Numbers that are none.
+    for number in [0x40, 0x43, 0x9f] {
+        check_errno!(vgem.call_raw::<[u32; 2]>(number, 0), libc::EINVAL);
+    }
+
+    // Nothing is left of all that. Ids are numbers in a row, and none is used again.
+    for id in 1..=3 {
+        check_eq!(vgem.vgem_attach(&buffer, true)?, id);
+        check_errno!(vgem.vgem_signal_raw(id, 1), libc::EINVAL);
+        check_errno!(other.vgem_signal(id), libc::ENOENT);
+        vgem.vgem_signal(id)?;
+        for id in [0, id, id + 1, 0x8000_0000, !0] {
+            check_errno!(vgem.vgem_signal(id), libc::ENOENT);
+        }
+    }
+    vgem.close(&buffer)?;
+    check_errno!(vgem.vgem_attach(&buffer, true), libc::ENOENT);
+    Ok(())
+}
+
+fn vgem_closed_file() -> TestResult {
+    let vgem = Device::open("vgem")?;
+    let buffer = vgem.create_buffer(64, 64)?;
+    let dma_buf = vgem.export(&buffer)?;
+    let mapping = vgem.map(&buffer, 64 * 64 * 4)?;
+    vgem.vgem_attach(&buffer, true)?;
+    let file = drm::export_sync_file(dma_buf.as_fd(), false)?;
+    check_eq!(file.info()?.status, 0);
+
+    // It is open for as long as something of it is mapped.
+    drop(vgem);
+    check_eq!(file.info()?.status, 0);
+    drop(mapping);
+    check_eq!(file.status(PATIENCE)?, 1);
+    // Somebody else may use what is left.
+    let vgem = Device::open("vgem")?;
+    let buffer = vgem.import(dma_buf.as_fd())?;
+    let fence = vgem.vgem_attach(&buffer, true)?;
+    vgem.vgem_signal(fence)?;
+    Ok(())
+}
+
+fn vgem_buffer_is_shared() -> TestResult {
+    const LEN: usize = 64 * 64 * 4;
+    let vgem = Device::open("vgem")?;
+    let other = Device::open("vgem")?;
+    let buffer = vgem.create_buffer(64, 64)?;
+    let dma_buf = vgem.export(&buffer)?;
+
+    // To the same file it has the same name.
+    check_eq!(vgem.import(dma_buf.as_fd())?.handle, buffer.handle);
+    let imported = other.import(dma_buf.as_fd())?;
+    let mappings = [
+        vgem.map(&buffer, LEN)?,
+        other.map(&imported, LEN)?,
+        drm::Mapping::new(dma_buf.as_fd(), 0, LEN)?,
+    ];
+    for (number, mapping) in (1..).zip(&mappings) {
+        check_eq!(mapping.read(LEN - 1), number - 1);
+        mapping.write(LEN - 1, number);
+    }
+
+    // So are its fences, and each file signals those of its own.
+    let fence = vgem.vgem_attach(&buffer, false)?;
+    check_errno!(other.vgem_attach(&imported, true), libc::EBUSY);
+    let second = other.vgem_attach(&imported, false)?;
+    vgem.vgem_signal(fence)?;
+    check_errno!(vgem.vgem_attach(&buffer, true), libc::EBUSY);
+    other.vgem_signal(second)?;
+    vgem.vgem_attach(&buffer, true)?;
+
+    // What is mapped stays.
+    drop((vgem, other, dma_buf));
+    check_eq!(mappings[0].read(LEN - 1), 3);
+    Ok(())
+}
+
+fn vgem_buffer_of_another_driver() -> TestResult {
+    const LEN: usize = 4 * 4096;
+    let vgem = Device::open("vgem")?;
+    let dma_buf = drm::heap_buffer(LEN as u64)?;
+    let buffer = vgem.import(dma_buf.as_fd())?;
+    check_eq!(vgem.import(dma_buf.as_fd())?.handle, buffer.handle);
+
+    // It is for the other driver to map it.
+    check_errno!(vgem.map(&buffer, LEN), libc::EINVAL);
+    drm::Mapping::new(dma_buf.as_fd(), 0, LEN)?.write(LEN - 1, 7);
+
+    // Fences are those of the dma-buf.
+    let fence = vgem.vgem_attach(&buffer, true)?;
+    let file = drm::export_sync_file(dma_buf.as_fd(), false)?;
+    check_eq!(file.info()?.fences[0].driver(), "vgem");
+    vgem.vgem_signal(fence)?;
+    check_eq!(file.status(PATIENCE)?, 1);
+
+    // It is passed on as what it is.
+    let again = vgem.export(&buffer)?;
+    drop(dma_buf);
+    let mapping = drm::Mapping::new(again.as_fd(), 0, LEN)?;
+    vgem.close(&buffer)?;
+    vgem.import(again.as_fd())?;
+    drop((vgem, again));
+    check_eq!(mapping.read(LEN - 1), 7);
     Ok(())
 }
 
@@ -275,8 +413,15 @@ fn vkms_flips_are_polled() -> TestResult {
 }
 
 /// The device whose sync objects are used. They are the same for all drivers.
-fn syncobj_device() -> TestResult<Device> {
-    Device::open("virtio_gpu")
+pub fn syncobj_device() -> TestResult<Device> {
+    for driver in ["virtio_gpu", "vgem"] {
+        match Device::open(driver) {
+            Ok(device) if device.has_syncobjs()? => return Ok(device),
+            Ok(_) | Err(Failure::Skip(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    skip("no device with sync objects")
 }
 
 fn syncobj_wait() -> TestResult {

@@ -45,6 +45,31 @@ struct CreateDumb {
 
 #[repr(C)]
 #[derive(Default)]
+struct MapDumb {
+    handle: u32,
+    pad: u32,
+    offset: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GemClose {
+    handle: u32,
+    pad: u32,
+}
+
+/// `struct dma_heap_allocation_data`
+#[repr(C)]
+#[derive(Default)]
+struct HeapAllocation {
+    len: u64,
+    fd: u32,
+    fd_flags: u32,
+    heap_flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct PrimeHandle {
     handle: u32,
     flags: u32,
@@ -303,10 +328,90 @@ impl Object {
 
 /// A buffer in memory.
 pub struct Buffer {
-    handle: u32,
+    /// Its name for the device.
+    pub handle: u32,
     pitch: u32,
     width: u32,
     height: u32,
+}
+
+impl Buffer {
+    /// One with a handle from elsewhere.
+    pub fn from_handle(handle: u32) -> Self {
+        Self {
+            handle,
+            pitch: 0,
+            width: 0,
+            height: 0,
+        }
+    }
+}
+
+/// Memory of a buffer.
+pub struct Mapping {
+    address: *mut u8,
+    len: usize,
+}
+
+impl Mapping {
+    /// Maps something that is as long.
+    pub fn new(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+        // SAFETY: The kernel chooses where it maps.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                offset as libc::off_t,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            address: address.cast(),
+            len,
+        })
+    }
+
+    /// Reads a byte.
+    pub fn read(&self, offset: usize) -> u8 {
+        assert!(offset < self.len);
+        // SAFETY: It is mapped. Others may change it.
+        unsafe { self.address.add(offset).read_volatile() }
+    }
+
+    /// Writes a byte.
+    pub fn write(&self, offset: usize, value: u8) {
+        assert!(offset < self.len);
+        // SAFETY: It is mapped, and there are no references to it.
+        unsafe { self.address.add(offset).write_volatile(value) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: It is ours, and there are no references to it.
+        unsafe { libc::munmap(self.address.cast(), self.len) };
+    }
+}
+
+/// Returns a dma-buf that no DRM driver has made. Skips the test if there is no dma-buf heap.
+pub fn heap_buffer(len: u64) -> TestResult<OwnedFd> {
+    let Ok(heap) = File::open("/dev/dma_heap/system") else {
+        return skip("no dma-buf heap");
+    };
+    let mut args = HeapAllocation {
+        len,
+        fd_flags: libc::O_CLOEXEC as u32 | libc::O_RDWR as u32,
+        ..Default::default()
+    };
+    let number = _IOWR::<HeapAllocation>(b'H' as u32, 0);
+    ioctl::call(heap.as_fd(), number, &mut args)?;
+    // SAFETY: The kernel has just created the descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(args.fd as i32) })
 }
 
 /// An open device.
@@ -344,20 +449,43 @@ impl Device {
         Ok(None)
     }
 
+    /// Calls an ioctl whose argument may be anywhere.
+    pub fn call_raw<T>(&self, number: u32, arg: usize) -> io::Result<()> {
+        ioctl::call_raw(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
+    }
+
     fn call<T>(&self, number: u32, arg: &mut T) -> io::Result<()> {
         ioctl::call(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
     }
 
     fn driver(&self) -> io::Result<String> {
-        let mut name = [0u8; 32];
+        Ok(self.names()?.0)
+    }
+
+    /// Returns the description of the driver, and its version.
+    pub fn version(&self) -> io::Result<(String, [i32; 3])> {
+        let (_, description, numbers) = self.names()?;
+        Ok((description, numbers))
+    }
+
+    fn names(&self) -> io::Result<(String, String, [i32; 3])> {
+        let (mut name, mut description) = ([0u8; 32], [0u8; 64]);
         let mut version = Version {
             name_len: name.len(),
             name: name.as_mut_ptr() as u64,
+            desc_len: description.len(),
+            desc: description.as_mut_ptr() as u64,
             ..Default::default()
         };
         self.call(0x00, &mut version)?;
-        let len = version.name_len.min(name.len());
-        Ok(String::from_utf8_lossy(&name[..len]).into_owned())
+        let text = |bytes: &[u8], len: usize| {
+            String::from_utf8_lossy(&bytes[..len.min(bytes.len())]).into_owned()
+        };
+        Ok((
+            text(&name, version.name_len),
+            text(&description, version.desc_len),
+            version.numbers,
+        ))
     }
 
     /// Asks for atomic modesetting.
@@ -371,6 +499,16 @@ impl Device {
             value: 1,
         };
         ioctl::call(self.0.as_fd(), _IOW::<ClientCap>(MAGIC, 0x0d), &mut cap)
+    }
+
+    /// Returns whether the driver has sync objects.
+    pub fn has_syncobjs(&self) -> io::Result<bool> {
+        let mut cap = ClientCap {
+            capability: 0x13,
+            value: 0,
+        };
+        self.call(0x0c, &mut cap)?;
+        Ok(cap.value != 0)
     }
 
     /// Creates a buffer with 32 bits for a pixel.
@@ -402,11 +540,46 @@ impl Device {
         Ok(unsafe { OwnedFd::from_raw_fd(args.fd) })
     }
 
+    /// Returns a handle for a dma-buf.
+    pub fn import(&self, dma_buf: BorrowedFd<'_>) -> io::Result<Buffer> {
+        let mut args = PrimeHandle {
+            fd: dma_buf.as_raw_fd(),
+            ..Default::default()
+        };
+        self.call(0x2e, &mut args)?;
+        Ok(Buffer::from_handle(args.handle))
+    }
+
+    /// Maps a buffer's memory.
+    pub fn map(&self, buffer: &Buffer, len: usize) -> io::Result<Mapping> {
+        let mut args = MapDumb {
+            handle: buffer.handle,
+            ..Default::default()
+        };
+        self.call(0xb3, &mut args)?;
+        Mapping::new(self.0.as_fd(), args.offset, len)
+    }
+
+    /// Closes a handle.
+    pub fn close(&self, buffer: &Buffer) -> io::Result<()> {
+        let mut args = GemClose {
+            handle: buffer.handle,
+            pad: 0,
+        };
+        ioctl::call(self.0.as_fd(), _IOW::<GemClose>(MAGIC, 0x09), &mut args)
+    }
+
     /// Attaches a fence of vgem to a buffer, as one that writes or one that reads.
     pub fn vgem_attach(&self, buffer: &Buffer, write: bool) -> io::Result<u32> {
+        self.vgem_attach_raw(buffer.handle, u32::from(write), 0)
+    }
+
+    /// As [`Device::vgem_attach`], with anything at all.
+    pub fn vgem_attach_raw(&self, handle: u32, flags: u32, pad: u32) -> io::Result<u32> {
         let mut args = VgemFenceAttach {
-            handle: buffer.handle,
-            flags: u32::from(write),
+            handle,
+            flags,
+            pad,
             ..Default::default()
         };
         self.call(0x41, &mut args)?;
@@ -415,7 +588,12 @@ impl Device {
 
     /// Signals a fence of vgem.
     pub fn vgem_signal(&self, fence: u32) -> io::Result<()> {
-        let mut args = VgemFenceSignal { fence, flags: 0 };
+        self.vgem_signal_raw(fence, 0)
+    }
+
+    /// As [`Device::vgem_signal`], with any flags.
+    pub fn vgem_signal_raw(&self, fence: u32, flags: u32) -> io::Result<()> {
+        let mut args = VgemFenceSignal { fence, flags };
         let number = _IOW::<VgemFenceSignal>(MAGIC, 0x42);
         ioctl::call(self.0.as_fd(), number, &mut args)
     }

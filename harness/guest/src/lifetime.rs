@@ -4,7 +4,7 @@
 //! references that nobody puts. What goes wrong is found by the kernel, or in what it says about the
 //! fences of sw_sync. What a kernel does not survive that is not mended comes last.
 
-use crate::drivers::{look, PATIENCE};
+use crate::drivers::{look, syncobj_device, PATIENCE};
 use crate::drm::{self, Device};
 use crate::faults::{self, Failslab, Memory};
 use crate::ktap::{Failure, Test, TestResult};
@@ -35,11 +35,6 @@ pub const TESTS: &[Test] = &tests![
     sw_sync_last_reference_of_an_eventfd,
     sw_sync_last_reference_of_a_buffer,
 ];
-
-/// The device whose sync objects are used. They are the same for all drivers.
-fn syncobj_device() -> TestResult<Device> {
-    Device::open("virtio_gpu")
-}
 
 /// Where fences of sw_sync begin that are looked for afterwards. Nobody else's are there.
 const LEAKED: u32 = 1_000_000;

@@ -45,7 +45,7 @@ Commands:
   test     run the tests, and print the results as KTAP
   reload   unload and load the driver while its fences are still there
   faults   make each allocation fail in turn
-  drivers  use the fences of drivers in C, and print the results as KTAP
+  drivers  use the fences of the kernel's drivers, and print the results as KTAP
   fuzz     make random calls from several processes
   submit   submit one job
   reset    submit some jobs and reset their channel
@@ -134,7 +134,7 @@ Usage: softgpu faults
 
 const HELP_DRIVERS: &str = "\
 Uses fences of the kernel's drivers sw_sync, vgem, vkms and qxl, and sync objects
-of virtio_gpu, in all ways that userspace has, also while they are signaled, and
+of virtio_gpu or vgem, in all ways that userspace has, also while they are signaled, and
 when what they belong to is gone. Trace events of fences are enabled meanwhile.
 Does not need the module softgpu. What is not there is skipped. On a kernel that
 is not mended, some of this ends in a hang or a panic.

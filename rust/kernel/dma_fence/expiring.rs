@@ -62,14 +62,15 @@ use core::{
 /// issuer's references and the payload. They belong to whoever sets `taken`.
 struct Timer {
     timer: Opaque<bindings::hrtimer>,
-    /// Only set before the timer is started.
+    /// Only set before the timer is started, as is `result`.
     fence: Cell<*mut FenceHeader>,
+    result: Cell<Result>,
     taken: Atomic<bool>,
 }
 
 // SAFETY: The timer can be canceled on any thread, and a fence be signaled.
 unsafe impl Send for Timer {}
-// SAFETY: `fence` is not changed any more when others get to know of it.
+// SAFETY: The cells are not changed any more when others get to know of it.
 unsafe impl Sync for Timer {}
 
 impl Timer {
@@ -81,11 +82,12 @@ impl Timer {
     /// are given up. This must be called once, before others get to know of `self`.
     // This is in the kernel image, as it calls what is not exported.
     #[inline(never)]
-    unsafe fn start(&self, fence: *mut FenceHeader, timeout: Delta) {
+    unsafe fn start(&self, fence: *mut FenceHeader, timeout: Delta, result: Result) {
         type Mode = RelativeSoftMode<Monotonic>;
 
         // INVARIANT: The caller gives us the fence, and nobody has taken it so far.
         self.fence.set(fence);
+        self.result.set(result);
 
         // It has to lead to all of `self`.
         let timer = Opaque::cast_into(&raw const self.timer);
@@ -130,9 +132,10 @@ unsafe extern "C" fn expire(timer: *mut bindings::hrtimer) -> bindings::hrtimer_
     let taken = unsafe { (*this).taken.xchg(true, Acquire) };
     if !taken {
         // SAFETY: As above, the memory is there.
-        if let Some(fence) = NonNull::new(unsafe { (*this).fence.get() }) {
+        let (fence, result) = unsafe { ((*this).fence.get(), (*this).result.get()) };
+        if let Some(fence) = NonNull::new(fence) {
             // SAFETY: By the type invariants it is ours, as it was us who have set `taken`.
-            unsafe { fence.as_ref() }.complete(Err(ETIMEDOUT));
+            unsafe { fence.as_ref() }.complete(result);
             // SAFETY: We have just signaled it for its issuer. It is not used again.
             unsafe { FenceHeader::retire(fence) };
         }
@@ -166,6 +169,7 @@ impl<T> Expiring<T> {
             timer: Timer {
                 timer: Opaque::uninit(),
                 fence: Cell::new(ptr::null_mut()),
+                result: Cell::new(Err(ETIMEDOUT)),
                 taken: Atomic::new(false),
             },
             payload <- payload,
@@ -220,6 +224,37 @@ impl<T: FenceOps> Fence<Expiring<T>> {
     ///
     /// See [`ExpiringFence`].
     pub fn expire_after(self, timeout: Delta) -> ExpiringFence<T> {
+        self.expire_with(timeout, Err(ETIMEDOUT))
+    }
+
+    /// Lets the fence expire like [`Fence::expire_after`], with a result of the driver's.
+    ///
+    /// This is for fences for which it is no error that nobody has signaled them: those who wait
+    /// just do not wait any longer.
+    ///
+    /// # Context
+    ///
+    /// Any, including hard interrupt context. Takes no lock of the fence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::{dma_fence::{Expiring, FenceContext, FenceOps}, time::Delta};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let client = FenceContext::new(c"client", GFP_KERNEL)?;
+    /// let fence = client.new_fence(Expiring::new(Job), GFP_KERNEL)?;
+    ///
+    /// let fence = fence.expire_with(Delta::from_millis(1), Ok(()));
+    /// fence.as_dma_fence().wait()?;
+    /// assert_eq!(fence.as_dma_fence().status(), Some(Ok(())));
+    /// assert!(!fence.signal(Ok(())));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn expire_with(self, timeout: Delta, result: Result) -> ExpiringFence<T> {
         let fence = self.to_dma_fence();
         // This leads to all of the fence, as no reference does.
         let data = self.into_foreign();
@@ -243,7 +278,7 @@ impl<T: FenceOps> Fence<Expiring<T>> {
         } else {
             // SAFETY: The timer is that of the fence, whose handle has just been consumed. Nobody
             // else has `handle` so far.
-            unsafe { handle.timer().start(data.cast(), timeout) };
+            unsafe { handle.timer().start(data.cast(), timeout, result) };
         }
         handle
     }
