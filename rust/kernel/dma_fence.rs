@@ -124,7 +124,12 @@ mod timeline;
 
 // The consumer's side.
 mod callback;
+mod callback_slot;
 mod consumer;
+mod detached;
+
+// What is left to do when a fence has signaled.
+mod due;
 
 // Fences that are made of others.
 mod array;
@@ -156,6 +161,7 @@ pub use callback::{
     SignaledFence,
     WakeTask, //
 };
+pub use callback_slot::FenceCallbackSlot;
 pub use chain::{
     FenceChain,
     FenceChainIter,
@@ -163,6 +169,7 @@ pub use chain::{
 };
 pub use consumer::DmaFence;
 pub use context::FenceContext;
+pub use detached::FenceCallbackAllocation;
 pub use fence::{
     Fence,
     FenceAllocation,

@@ -40,7 +40,18 @@ use core::{
 /// Something to be called when a fence signals.
 ///
 /// For what is needed most there are [`WakeTask`], [`Complete`] and [`QueueWork`], and
-/// [`Forward`](super::Forward) for a fence that stands for another one.
+/// [`Forward`](super::Forward) for a fence that stands for another one. A closure will do, too, if
+/// its type need not be named.
+///
+/// # When it is dropped
+///
+/// A callback with a [`FenceCallbackRegistration`] is dropped with that, or by whoever takes it out
+/// of it. That it was called does not drop it. So a queue that keeps registrations whose callbacks
+/// have an [`Arc`](crate::sync::Arc) of the queue has to drop those that were called, in the work
+/// item that they queue for example. Otherwise the queue keeps itself.
+///
+/// A callback that was registered by [`DmaFence::add_callback`], or with a
+/// [`FenceCallbackAllocation`](super::FenceCallbackAllocation), is dropped when it has been called.
 ///
 /// # Examples
 ///
@@ -80,6 +91,41 @@ use core::{
 /// done.wait_for_completion();
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// A closure, of which the type of the argument must be given, for a completion inside of something
+/// that is shared:
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::{
+///     dma_fence::{FenceCallbackRegistration, SignaledFence},
+///     sync::{Arc, Completion},
+/// };
+///
+/// #[pin_data]
+/// struct Queue {
+///     #[pin]
+///     idle: Completion,
+/// }
+///
+/// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+///
+/// let queue = Arc::pin_init(pin_init!(Queue { idle <- Completion::new() }), GFP_KERNEL)?;
+/// let shared = queue.clone();
+/// let callback = move |_: &SignaledFence<'_>| shared.idle.complete_all();
+/// let _registration = KBox::try_pin_init(
+///     FenceCallbackRegistration::new(fence.as_dma_fence(), callback), GFP_KERNEL)?;
+///
+/// fence.signal(Ok(()));
+/// queue.idle.wait_for_completion();
+/// # Ok::<(), Error>(())
+/// ```
 pub trait FenceCallback: Send + 'static {
     /// Called once, when the fence signals.
     ///
@@ -115,6 +161,13 @@ pub trait FenceCallback: Send + 'static {
     }
 }
 
+impl<F: FnMut(&SignaledFence<'_>) + Send + 'static> FenceCallback for F {
+    #[inline]
+    fn on_signal(&mut self, fence: &SignaledFence<'_>) {
+        self(fence);
+    }
+}
+
 /// A fence that is just being signaled: what a [`FenceCallback`] may know about it.
 ///
 /// The lock of the fence is held, so it does not lead to a [`DmaFence`].
@@ -133,6 +186,21 @@ pub struct SignaledFence<'a> {
 }
 
 impl SignaledFence<'_> {
+    /// # Safety
+    ///
+    /// The fence must be valid and signaled, and its lock must be held, for the lifetime of the
+    /// returned value.
+    #[inline]
+    pub(super) unsafe fn new(fence: *mut bindings::dma_fence) -> Self {
+        // INVARIANT: The caller vouches that the fence is valid and signaled, and its lock held,
+        // for as long as this lives.
+        Self {
+            fence,
+            _lock: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
     /// Returns the sequence number of the fence in its context.
     #[inline]
     pub fn seqno(&self) -> u64 {
@@ -239,12 +307,8 @@ impl Header {
         // `remove()` waits for one of these.
         let (call, owner) = unsafe { ((*this).call, (*this).owner) };
 
-        // INVARIANT: The core has just signaled the fence, and holds its lock until we return.
-        let signaled = SignaledFence {
-            fence,
-            _lock: PhantomData,
-            _not_send: NotThreadSafe,
-        };
+        // SAFETY: The core has just signaled the fence, and holds its lock until we return.
+        let signaled = unsafe { SignaledFence::new(fence) };
         // SAFETY: `call` suits the registration. By the invariants of that nobody else accesses the
         // callback.
         unsafe { call(this, &signaled) };
@@ -283,6 +347,10 @@ impl Header {
 /// Dropping it removes the callback, and waits for it if it is just being called. Leaking it leaves
 /// the callback registered; the module that has it cannot be unloaded before it was called.
 ///
+/// The callback stays in it when it has been called: see
+/// [`FenceCallback`](FenceCallback#when-it-is-dropped). As a field of something else, which is
+/// registered later or again and again, it is a [`FenceCallbackSlot`](super::FenceCallbackSlot).
+///
 /// # Invariants
 ///
 /// `header.cb` has been added to `header.fence`. `callback` is accessed by `header.call` under the
@@ -306,11 +374,14 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// Registers `callback` to be called when `fence`, a reference or an [`ARef`], signals.
     ///
     /// This enables the signaling of the fence, which may find out that it is done. The memory can
-    /// be allocated beforehand, as for all that is initialized in place.
+    /// be allocated beforehand, as for all that is initialized in place. It is freed with an error,
+    /// so who goes through many fences with one allocation has a
+    /// [`FenceCallbackSlot`](super::FenceCallbackSlot).
     ///
     /// # Errors
     ///
-    /// The callback is not called then and handed back.
+    /// The callback is not called then and handed back, by `try_pin_init()`: `pin_init()` makes an
+    /// errno of each error.
     ///
     /// - [`CallbackError::AlreadySignaled`] if the fence has signaled.
     /// - [`CallbackError::Deadlock`] if the fence waits for what the callback is to do.
@@ -368,65 +439,81 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
         callback: T,
     ) -> impl PinInit<Self, CallbackError<T>> {
         let fence = fence.into();
-
-        let init = move |slot: *mut Self| {
-            if callback.is_awaited_by(&fence) {
-                return Err(CallbackError::Deadlock(callback));
-            }
-
-            let call: unsafe fn(*mut Header, &SignaledFence<'_>) = Self::call;
-            let owner = Owner::of(call as *const c_void);
-            if !owner.try_get() {
-                return Err(CallbackError::Unloading(callback));
-            }
-
-            let raw = fence.as_raw();
-            // SAFETY: `slot` is valid for writes.
-            let header = unsafe { &raw mut (*slot).header };
-            // SAFETY: `slot` is valid for writes, and so are its fields.
-            unsafe {
-                (&raw mut (*slot).callback).write(UnsafeCell::new(Some(callback)));
-                header.write(Header {
-                    cb: Opaque::uninit(),
-                    fence,
-                    call,
-                    owner,
-                    called: Atomic::new(false),
-                });
-            }
-
-            // SAFETY: The fence is valid. `cb` is valid for writes and pinned, and removed before
-            // it is dropped. All that `on_signal` accesses is initialized.
-            //
-            // INVARIANT: From here on `callback` belongs to `cb`, and so does the reference to
-            // `owner`.
-            let ret = unsafe {
-                bindings::dma_fence_add_callback(
-                    raw,
-                    Opaque::cast_into(&raw const (*header).cb),
-                    Some(Header::on_signal),
-                )
-            };
-            if ret == 0 {
-                return Ok(());
-            }
-
-            // SAFETY: We have taken the reference, and nobody else uses it.
-            unsafe { owner.put() };
-            // SAFETY: It was not added, so nobody else knows of `slot`, whose fields were written
-            // above; `callback` with a `Some`.
-            let callback = unsafe {
-                core::ptr::drop_in_place(header);
-                (&raw mut (*slot).callback)
-                    .read()
-                    .into_inner()
-                    .unwrap_unchecked()
-            };
-            Err(CallbackError::AlreadySignaled(callback))
-        };
+        // SAFETY: The slot is valid for writes, and pinned. If this fails, it is as it was.
+        let init = move |slot: *mut Self| unsafe { Self::register_at(slot, fence, callback) };
 
         // SAFETY: `init` initializes all fields, or none if it fails.
         unsafe { pin_init::pin_init_from_closure(init) }
+    }
+
+    /// Registers `callback`, and makes a registration of what is at `slot`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::new`]. There is no registration then.
+    ///
+    /// # Safety
+    ///
+    /// `slot` must be valid for writes. If this succeeds, what is there must not move until it is
+    /// dropped.
+    pub(super) unsafe fn register_at(
+        slot: *mut Self,
+        fence: ARef<DmaFence>,
+        callback: T,
+    ) -> Result<(), CallbackError<T>> {
+        if callback.is_awaited_by(&fence) {
+            return Err(CallbackError::Deadlock(callback));
+        }
+
+        let call: unsafe fn(*mut Header, &SignaledFence<'_>) = Self::call;
+        let owner = Owner::of(call as *const c_void);
+        if !owner.try_get() {
+            return Err(CallbackError::Unloading(callback));
+        }
+
+        let raw = fence.as_raw();
+        // SAFETY: `slot` is valid for writes.
+        let header = unsafe { &raw mut (*slot).header };
+        // SAFETY: `slot` is valid for writes, and so are its fields.
+        unsafe {
+            (&raw mut (*slot).callback).write(UnsafeCell::new(Some(callback)));
+            header.write(Header {
+                cb: Opaque::uninit(),
+                fence,
+                call,
+                owner,
+                called: Atomic::new(false),
+            });
+        }
+
+        // SAFETY: The fence is valid. `cb` is valid for writes and stays where it is, and is
+        // removed before it is dropped. All that `on_signal` accesses is initialized.
+        //
+        // INVARIANT: From here on `callback` belongs to `cb`, and so does the reference to
+        // `owner`.
+        let ret = unsafe {
+            bindings::dma_fence_add_callback(
+                raw,
+                Opaque::cast_into(&raw const (*header).cb),
+                Some(Header::on_signal),
+            )
+        };
+        if ret == 0 {
+            return Ok(());
+        }
+
+        // SAFETY: We have taken the reference, and nobody else uses it.
+        unsafe { owner.put() };
+        // SAFETY: It was not added, so nobody else knows of `slot`, whose fields were written
+        // above; `callback` with a `Some`.
+        let callback = unsafe {
+            core::ptr::drop_in_place(header);
+            (&raw mut (*slot).callback)
+                .read()
+                .into_inner()
+                .unwrap_unchecked()
+        };
+        Err(CallbackError::AlreadySignaled(callback))
     }
 
     /// Removes the callback.
@@ -575,6 +662,8 @@ impl FenceCallback for WakeTask {
 
 /// Completes a [`Completion`] when the fence signals.
 ///
+/// For one that is a field of something shared, see the closure in [`FenceCallback`].
+///
 /// # Examples
 ///
 /// ```
@@ -621,8 +710,9 @@ impl<P: Deref<Target = Completion> + Send + 'static> FenceCallback for Complete<
 
 /// Queues a work item when the fence signals.
 ///
-/// What the work queue hands back, because the item is queued already, is kept until the
-/// registration is dropped: that must not happen in the callback.
+/// What the work queue hands back, because the item is queued already, is kept until the callback
+/// is dropped, see [`FenceCallback`](FenceCallback#when-it-is-dropped): that must not happen when
+/// it is called.
 ///
 /// # Examples
 ///

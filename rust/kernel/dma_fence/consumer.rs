@@ -21,7 +21,10 @@ use crate::{
         CStrExt as _, //
     },
     sync::{
-        aref::AlwaysRefCounted,
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
         barrier::{
             smp_mb,
             Read, //
@@ -692,6 +695,28 @@ fn wait_result(ret: isize) -> Result<Jiffies> {
         0 => Err(ETIMEDOUT),
         left if left < 0 => Err(Error::from_errno(left as i32)),
         left => Ok(left as Jiffies),
+    }
+}
+
+impl AsRef<DmaFence> for DmaFence {
+    #[inline]
+    fn as_ref(&self) -> &DmaFence {
+        self
+    }
+}
+
+impl AsRef<DmaFence> for ARef<DmaFence> {
+    #[inline]
+    fn as_ref(&self) -> &DmaFence {
+        self
+    }
+}
+
+impl From<&ARef<DmaFence>> for ARef<DmaFence> {
+    /// Takes another reference.
+    #[inline]
+    fn from(fence: &ARef<DmaFence>) -> Self {
+        fence.clone()
     }
 }
 

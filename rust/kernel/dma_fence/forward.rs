@@ -5,98 +5,56 @@
 //! A proxy is not signaled by the callback that tells of it. That runs under the lock of another
 //! fence, which may be a proxy itself. So whoever makes a proxy of a proxy, which may be userspace,
 //! would choose how many locks are nested, and how deep the stack gets. Instead, the callback puts
-//! the proxy on a list, and an `irq_work` signals what is there, as it does for arrays and chains.
+//! the proxy on a [list](DueList) of what is signaled a little later.
 //!
 //! That takes no memory but that of the proxy: it is linked by what links the fences of a timeline,
 //! and its flags have room for an error.
 
 use super::{
+    due::{
+        Due,
+        DueList, //
+    },
     fence::FenceHeader,
     DmaFence,
     Fence,
     FenceCallback,
     SignaledFence, //
 };
-use crate::{
-    bindings,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Relaxed,
-        Release, //
-    },
-    types::Opaque, //
-};
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    cell::Cell,
+    ptr::NonNull, //
 };
 
-/// The proxies that are to be signaled, the last one first, linked by [`FenceHeader::next`].
+/// The proxies that are to be signaled.
 ///
-/// # Invariants
-///
-/// Each of them is owned by the list. It comes from [`Fence::into_due`].
-static DUE: Atomic<*mut FenceHeader> = Atomic::new(ptr::null_mut());
+/// Each of them comes from [`Fence::into_due`].
+static DUE: DueList<FenceHeader> = DueList::new();
 
-/// Signals the proxies in [`DUE`].
-struct Work(Opaque<bindings::irq_work>);
-
-// SAFETY: `irq_work_queue()` can be called on any CPU, and nothing else is done with it.
-unsafe impl Sync for Work {}
-
-static WORK: Work = {
-    // SAFETY: All zeroes is what `IRQ_WORK_INIT()` makes of it, but for the function.
-    let mut work: bindings::irq_work = unsafe { core::mem::zeroed() };
-    work.func = Some(signal_due);
-    Work(Opaque::new(work))
-};
-
-/// Has a proxy signaled soon.
-// This must not be inlined into a module, which would then have to find the data.
-#[inline(never)]
-fn queue(proxy: NonNull<FenceHeader>) {
-    let mut first = DUE.load(Relaxed);
-    loop {
-        // SAFETY: The proxy is valid, and nobody else has it so far.
-        unsafe { proxy.as_ref() }.next.set(first);
-        // INVARIANT: The caller gives us the proxy.
-        match DUE.cmpxchg(first, proxy.as_ptr(), Release) {
-            Ok(_) => break,
-            Err(other) => first = other,
-        }
+impl Due for FenceHeader {
+    #[inline]
+    fn next(&self) -> &Cell<*mut Self> {
+        &self.next
     }
 
-    // If it is queued already it has not looked at the list yet.
-    //
-    // SAFETY: The work is initialized, and never goes away.
-    unsafe { bindings::irq_work_queue(WORK.0.get()) };
+    #[inline]
+    unsafe fn finish(this: NonNull<Self>) {
+        // SAFETY: It was in `DUE`, so it comes from `Fence::into_due()`. It is not used again.
+        unsafe { FenceHeader::finish_due(this) };
+    }
 }
 
-/// Signals the proxies that are due, in the order in which they were queued.
+/// Has a proxy signaled soon.
 ///
 /// # Safety
 ///
-/// Must be called as the function of [`WORK`].
-unsafe extern "C" fn signal_due(_work: *mut bindings::irq_work) {
-    // INVARIANT: The list is empty. What was in it is ours.
-    let mut last = DUE.xchg(ptr::null_mut(), Acquire);
-    let mut first = ptr::null_mut();
-
-    // SAFETY: By the invariants of `DUE` it is null or a proxy that is ours.
-    while let Some(proxy) = unsafe { last.as_ref() } {
-        let before = proxy.next.replace(first);
-        first = last;
-        last = before;
-    }
-
-    while let Some(proxy) = NonNull::new(first) {
-        // SAFETY: It is one of the proxies that are ours.
-        first = unsafe { proxy.as_ref() }.next.get();
-        // SAFETY: By the invariants of `DUE` it comes from `Fence::into_due()`. It is not used
-        // again.
-        unsafe { FenceHeader::finish_due(proxy) };
-    }
+/// `proxy` must come from [`Fence::into_due`], and not be used again.
+// This must not be inlined into a module, which would then have to find the list.
+#[inline(never)]
+unsafe fn queue(proxy: NonNull<FenceHeader>) {
+    // SAFETY: What comes from `into_due()` has the issuer's reference, so it is valid. A fence can
+    // be signaled on any CPU. It is not used again.
+    unsafe { DUE.queue(proxy) };
 }
 
 /// Signals another fence, with the same result: the other fence is a proxy.
@@ -191,7 +149,8 @@ impl<T: Send + Sync + 'static> FenceCallback for Forward<T> {
     #[inline]
     fn on_signal(&mut self, fence: &SignaledFence<'_>) {
         if let Some(proxy) = self.0.take() {
-            queue(proxy.into_due(fence.result()));
+            // SAFETY: It comes from `into_due()`, and is not used again.
+            unsafe { queue(proxy.into_due(fence.result())) };
         }
     }
 

@@ -21,16 +21,13 @@
 //! may have to wait for a fence.
 
 use crate::firmware::Firmware;
-use core::{
-    mem::MaybeUninit,
-    ops::Deref, //
-};
+use core::ops::Deref;
 use kernel::{
     dma_fence::{
         CallbackError,
         DmaFence,
         FenceAllocation,
-        FenceCallbackRegistration,
+        FenceCallbackSlot,
         FenceContext,
         FenceOps,
         QueueWork,
@@ -126,12 +123,6 @@ impl FenceOps for Job {
 /// everything to the work item.
 type Kick = QueueWork<Arc<Queue>>;
 
-/// A fence that a job comes after, with the memory that it takes to wait for it.
-struct Dependency {
-    fence: ARef<DmaFence>,
-    memory: KBox<MaybeUninit<FenceCallbackRegistration<Kick>>>,
-}
-
 /// A job that is ready to be submitted.
 ///
 /// Dropping it undoes everything.
@@ -140,7 +131,8 @@ pub(crate) struct Prepared<'a> {
     queue: &'a Arc<Queue>,
     fence: FenceAllocation<Job>,
     slot: Slot,
-    dependencies: KVec<Dependency>,
+    dependencies: KVec<ARef<DmaFence>>,
+    waits_for: Pin<KBox<FenceCallbackSlot<Kick>>>,
 }
 
 impl Prepared<'_> {
@@ -156,7 +148,7 @@ impl Prepared<'_> {
         let _ = waiting.push_within_capacity(WaitingJob {
             fence: fence.clone(),
             dependencies: self.dependencies,
-            registration: None,
+            waits_for: self.waits_for,
         });
         self.queue.start_ready(&mut waiting);
 
@@ -168,9 +160,10 @@ impl Prepared<'_> {
 struct WaitingJob {
     fence: ARef<DmaFence>,
     /// The dependencies that have not been looked at yet.
-    dependencies: KVec<Dependency>,
-    /// The dependency that the job waits for now.
-    registration: Option<Pin<KBox<FenceCallbackRegistration<Kick>>>>,
+    dependencies: KVec<ARef<DmaFence>>,
+    /// The dependency that the job waits for now. All of them take turns here, so that nothing is
+    /// allocated when it is time.
+    waits_for: Pin<KBox<FenceCallbackSlot<Kick>>>,
 }
 
 impl WaitingJob {
@@ -179,24 +172,20 @@ impl WaitingJob {
     ///
     /// Dependencies are walked one at a time, with a callback for one of them at a time.
     fn is_ready(&mut self, queue: &Arc<Queue>) -> bool {
-        if let Some(registration) = &self.registration {
+        if let Some(registration) = self.waits_for.registration() {
             let Some(result) = registration.fence().status() else {
                 return false;
             };
             // The callback may just be running, then this waits for it.
-            self.registration = None;
+            drop(self.waits_for.as_mut().take());
             self.settle(queue, result);
         }
 
-        while let Some(Dependency { fence, memory }) = self.dependencies.pop() {
+        while let Some(fence) = self.dependencies.pop() {
             let kick = Kick::new(workqueue::system_highpri(), queue.clone());
-            let callback = FenceCallbackRegistration::new(fence.clone(), kick);
 
-            match memory.write_pin_init(callback) {
-                Ok(registration) => {
-                    self.registration = Some(registration);
-                    return false;
-                }
+            match self.waits_for.as_mut().register(&fence, kick) {
+                Ok(()) => return false,
                 Err(CallbackError::AlreadySignaled(_)) => {
                     self.settle(queue, fence.status().unwrap_or(Ok(())));
                 }
@@ -386,15 +375,11 @@ impl Device {
         let slot = Slot::take(&self.queue.free_slots)?;
         let fence = FenceAllocation::new(GFP_KERNEL)?;
 
+        let waits_for = KBox::pin(FenceCallbackSlot::new(), GFP_KERNEL)?;
+
         let mut list = KVec::with_capacity(dependencies.len(), GFP_KERNEL)?;
         for &dependency in dependencies {
-            list.push(
-                Dependency {
-                    fence: dependency.into(),
-                    memory: KBox::new_uninit(GFP_KERNEL)?,
-                },
-                GFP_KERNEL,
-            )?;
+            list.push(dependency.into(), GFP_KERNEL)?;
         }
 
         Ok(Prepared {
@@ -402,6 +387,7 @@ impl Device {
             fence,
             slot,
             dependencies: list,
+            waits_for,
         })
     }
 
