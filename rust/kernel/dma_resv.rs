@@ -1059,7 +1059,7 @@ pub(crate) mod tests {
 
     /// Returns a fence with a context of its own.
     fn plain() -> Result<Fence<Plain>> {
-        Ok(FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+        FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)
     }
 
     fn resv() -> Result<Arc<DmaResv>> {

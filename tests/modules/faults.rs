@@ -21,6 +21,7 @@ use core::{
 };
 use kernel::{
     dma_fence::{
+        CallbackError,
         Complete,
         DmaFence,
         Fence,
@@ -28,7 +29,9 @@ use kernel::{
         FenceArray,
         FenceArrayAllocation,
         FenceCallback,
+        FenceCallbackAllocation,
         FenceCallbackRegistration,
+        FenceCallbackSlot,
         FenceChainNode,
         FenceContext,
         FenceOps,
@@ -250,6 +253,9 @@ const STEPS: &[Step] = steps![
     callback_completes,
     callback_queues_work,
     callback_forwards,
+    callback_goes,
+    callback_allocation,
+    callback_slot,
     chain,
     array_all,
     array_any,
@@ -463,6 +469,48 @@ fn callback_forwards() -> Result {
     consumer.wait()
 }
 
+fn callback_goes() -> Result {
+    let fence = issue()?;
+    let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+
+    fence
+        .as_dma_fence()
+        .add_callback(Complete::new(done.clone()), GFP_KERNEL)?;
+    signal(fence);
+    done.wait_for_completion();
+    Ok(())
+}
+
+fn callback_allocation() -> Result {
+    let fence = issue()?;
+    let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+    let memory = FenceCallbackAllocation::new(GFP_KERNEL)?;
+
+    // It comes back from a fence that has signaled.
+    let complete = Complete::new(done.clone());
+    let Err((CallbackError::AlreadySignaled(complete), memory)) =
+        memory.register(&DmaFence::stub(), complete)
+    else {
+        return expect(false);
+    };
+    expect(memory.register(&fence.to_dma_fence(), complete).is_ok())?;
+    signal(fence);
+    done.wait_for_completion();
+    Ok(())
+}
+
+fn callback_slot() -> Result {
+    let (first, second) = issue_two()?;
+    let mut slot = KBox::pin(FenceCallbackSlot::new(), GFP_KERNEL)?;
+
+    for fence in [&first, &second] {
+        slot.as_mut().register(fence.as_dma_fence(), Count(0))?;
+    }
+    signal(first);
+    signal(second);
+    expect(matches!(slot.as_mut().take(), Some(Count(1))))
+}
+
 fn chain() -> Result {
     let (one, two) = issue_two()?;
     let (first, second) = (FenceChainNode::new()?, FenceChainNode::new()?);
@@ -537,17 +585,17 @@ fn merge_of_signaled() -> Result {
     let stub = DmaFence::stub();
     let merged = DmaFence::merge(&[&stub, &stub])?;
     expect(merged.is_signaled())?;
-    expect(DmaFence::merge(&[])?.is_signaled())
+    expect(DmaFence::merge::<&DmaFence>(&[])?.is_signaled())
 }
 
 fn merge_of_merged() -> Result {
     let (one, two) = issue_two()?;
     let (three, stub) = (issue()?, DmaFence::stub());
     let pair = DmaFence::merge(&[one.as_dma_fence(), two.as_dma_fence()])?;
-    let all = DmaFence::merge(&[&pair, three.as_dma_fence(), &stub, &pair])?;
+    let all = DmaFence::merge(&[&*pair, three.as_dma_fence(), &*stub, &*pair])?;
     expect(all.unwrap().count() == 3)?;
     // One that is still pending is returned as it is.
-    let same = DmaFence::merge(&[&stub, three.as_dma_fence()])?;
+    let same = DmaFence::merge(&[&*stub, three.as_dma_fence()])?;
     expect(same == three.to_dma_fence())
 }
 
@@ -564,8 +612,8 @@ fn wait_any_timeout() -> Result {
     let (one, two) = issue_two()?;
 
     for wait in [
-        DmaFence::wait_any_timeout,
-        DmaFence::wait_any_interruptible_timeout,
+        DmaFence::wait_any_timeout::<&DmaFence>,
+        DmaFence::wait_any_interruptible_timeout::<&DmaFence>,
     ] {
         match wait(&[one.as_dma_fence(), two.as_dma_fence()], 1) {
             Err(ETIMEDOUT) => {}

@@ -7,6 +7,11 @@ use super::{
     test_signaled_flag, //
 };
 use crate::{
+    alloc::{
+        flags::GFP_KERNEL,
+        AllocError,
+        KVec, //
+    },
     bindings,
     error::{
         code::*,
@@ -492,6 +497,8 @@ impl DmaFence {
     /// Waits until any of the fences has signaled, without being interrupted by signals to the
     /// task.
     ///
+    /// They may be references, as in the example, or the elements of a `KVec<ARef<DmaFence>>`.
+    ///
     /// Returns the index of one that has. What was written before that one was signaled is seen by
     /// all that is read after this.
     ///
@@ -525,7 +532,7 @@ impl DmaFence {
     /// # Ok::<(), Error>(())
     /// ```
     #[inline]
-    pub fn wait_any(fences: &[&Self]) -> Result<usize> {
+    pub fn wait_any<F: AsRef<Self>>(fences: &[F]) -> Result<usize> {
         Self::wait_any_raw(fences, false, Jiffies::MAX)
     }
 
@@ -539,7 +546,7 @@ impl DmaFence {
     ///
     /// As [`DmaFence::wait`].
     #[inline]
-    pub fn wait_any_interruptible(fences: &[&Self]) -> Result<usize> {
+    pub fn wait_any_interruptible<F: AsRef<Self>>(fences: &[F]) -> Result<usize> {
         Self::wait_any_raw(fences, true, Jiffies::MAX)
     }
 
@@ -553,7 +560,7 @@ impl DmaFence {
     ///
     /// As [`DmaFence::wait`].
     #[inline]
-    pub fn wait_any_timeout(fences: &[&Self], timeout: Jiffies) -> Result<usize> {
+    pub fn wait_any_timeout<F: AsRef<Self>>(fences: &[F], timeout: Jiffies) -> Result<usize> {
         Self::wait_any_raw(fences, false, timeout)
     }
 
@@ -568,22 +575,30 @@ impl DmaFence {
     ///
     /// As [`DmaFence::wait`].
     #[inline]
-    pub fn wait_any_interruptible_timeout(fences: &[&Self], timeout: Jiffies) -> Result<usize> {
+    pub fn wait_any_interruptible_timeout<F: AsRef<Self>>(
+        fences: &[F],
+        timeout: Jiffies,
+    ) -> Result<usize> {
         Self::wait_any_raw(fences, true, timeout)
     }
 
-    fn wait_any_raw(fences: &[&Self], interruptible: bool, timeout: Jiffies) -> Result<usize> {
+    fn wait_any_raw(
+        fences: &[impl AsRef<Self>],
+        interruptible: bool,
+        timeout: Jiffies,
+    ) -> Result<usize> {
         let count = u32::try_from(fences.len()).map_err(|_| EINVAL)?;
         if count == 0 {
             return Err(EINVAL);
         }
 
+        let mut fences = as_raw_fences(fences)?;
         let mut index = 0;
-        // SAFETY: These are `count` fences, which are valid by the type invariants: a reference to
-        // a `DmaFence`, which is transparent, is a pointer to a fence. They are not written to.
+        // SAFETY: These are `count` pointers to fences, which are valid for as long as this has the
+        // slice of what they come from.
         wait_result(unsafe {
             bindings::dma_fence_wait_any_timeout(
-                fences.as_ptr().cast_mut().cast(),
+                fences.as_mut_ptr(),
                 count,
                 interruptible,
                 c_timeout(timeout),
@@ -679,6 +694,18 @@ impl DmaFence {
         // SAFETY: The fence is valid by the type invariants, and so is the file.
         unsafe { bindings::dma_fence_describe(self.as_raw(), m) };
     }
+}
+
+/// Returns fences as the C functions take them. They are valid for as long as `fences`.
+pub(super) fn as_raw_fences(
+    fences: &[impl AsRef<DmaFence>],
+) -> Result<KVec<*mut bindings::dma_fence>, AllocError> {
+    let mut raw = KVec::with_capacity(fences.len(), GFP_KERNEL)?;
+
+    for fence in fences {
+        raw.push(fence.as_ref().as_raw(), GFP_KERNEL)?;
+    }
+    Ok(raw)
 }
 
 /// Returns a timeout as the C functions take it.

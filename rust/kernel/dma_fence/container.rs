@@ -42,6 +42,20 @@ macro_rules! impl_container {
             }
         }
 
+        impl AsRef<$crate::dma_fence::DmaFence> for $type {
+            #[inline]
+            fn as_ref(&self) -> &$crate::dma_fence::DmaFence {
+                self
+            }
+        }
+
+        impl AsRef<$crate::dma_fence::DmaFence> for $crate::sync::aref::ARef<$type> {
+            #[inline]
+            fn as_ref(&self) -> &$crate::dma_fence::DmaFence {
+                self
+            }
+        }
+
         impl From<&$type> for $crate::sync::aref::ARef<$crate::dma_fence::DmaFence> {
             #[inline]
             fn from(container: &$type) -> Self {

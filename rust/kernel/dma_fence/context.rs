@@ -148,11 +148,12 @@ impl<T: FenceOps> FenceContext<T> {
 
     /// Allocates a fence in this context that carries `payload`.
     ///
-    /// Use a [`FenceAllocation`] where a failure would come too late.
+    /// Use a [`FenceAllocation`] where a failure would come too late. The payload may be what can
+    /// fail, as for [`FenceAllocation::try_init`].
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; then no sequence number is used up.
+    /// [`ENOMEM`], and what `payload` returns; then no sequence number is used up.
     ///
     /// # Context
     ///
@@ -162,12 +163,15 @@ impl<T: FenceOps> FenceContext<T> {
     ///
     /// See [`FenceOps`].
     #[inline]
-    pub fn new_fence(
+    pub fn new_fence<E>(
         &self,
-        payload: impl PinInit<T>,
+        payload: impl PinInit<T, E>,
         flags: kernel::alloc::Flags,
-    ) -> Result<Fence<T>, AllocError> {
-        Ok(FenceAllocation::new(flags)?.init(self, payload))
+    ) -> Result<Fence<T>>
+    where
+        Error: From<E>,
+    {
+        Ok(FenceAllocation::new(flags)?.try_init(self, payload)?)
     }
 
     /// Returns what the context shares with its fences.

@@ -375,27 +375,73 @@ impl<T: FenceOps> FenceAllocation<T> {
     /// Any.
     #[inline]
     pub fn init(self, context: &FenceContext<T>, payload: impl PinInit<T>) -> Fence<T> {
-        let reference = ManuallyDrop::new(context.shared().clone());
-        let (header, live) = self.fill(payload).publish(reference);
+        self.fill(payload).init(context)
+    }
 
-        // SAFETY: It has just been initialized, with a reference to the context of its own.
-        let fence = unsafe { Fence::<T>::from_header(header) };
-        if !live {
-            fence.header().complete(Err(ECANCELED));
-        }
-        fence
+    /// Makes a fence of it like [`FenceAllocation::init`], with a payload that can fail to be made.
+    ///
+    /// # Errors
+    ///
+    /// What `payload` returns. Then the memory is freed, no sequence number has been used up, and
+    /// nobody has seen a fence.
+    ///
+    /// # Context
+    ///
+    /// Any in which the payload can be made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps};
+    /// struct Job {
+    ///     buffer: KVec<u8>,
+    /// }
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    ///
+    /// fn job(size: usize) -> impl PinInit<Job, Error> {
+    ///     try_init!(Job { buffer: KVec::from_elem(0, size, GFP_KERNEL)? }? Error)
+    /// }
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = FenceAllocation::new(GFP_KERNEL)?.try_init(&ring, job(64))?;
+    /// assert_eq!(fence.buffer.len(), 64);
+    ///
+    /// let allocation = FenceAllocation::new(GFP_KERNEL)?;
+    /// assert!(allocation.try_init(&ring, job(usize::MAX)).is_err());
+    /// # fence.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn try_init<E>(
+        self,
+        context: &FenceContext<T>,
+        payload: impl PinInit<T, E>,
+    ) -> Result<Fence<T>, E> {
+        Ok(self.try_fill(payload)?.init(context))
     }
 
     /// Writes the payload. What runs here is up to the driver.
     #[inline]
     pub(super) fn fill(self, payload: impl PinInit<T>) -> FilledAllocation<T> {
-        const { Self::SIZE_IS_BOUNDED };
-        let data = KBox::into_raw(self.data).cast::<FenceData<T>>();
+        let Ok(filled) = self.try_fill(payload);
+        filled
+    }
 
-        // SAFETY: `data` is valid for writes of a `FenceData<T>`, and stays where it is.
-        unsafe { pin_init::raw_init((&raw mut (*data).payload).cast::<T>(), payload) };
+    /// Writes the payload, or frees the memory. What runs here is up to the driver.
+    #[inline]
+    fn try_fill<E>(mut self, payload: impl PinInit<T, E>) -> Result<FilledAllocation<T>, E> {
+        const { Self::SIZE_IS_BOUNDED };
+        let data = self.data.as_mut_ptr();
+
+        // SAFETY: `data` is valid for writes of a `FenceData<T>`, and stays where it is. If this
+        // fails it is freed, and not touched before.
+        unsafe { pin_init::raw_try_init((&raw mut (*data).payload).cast::<T>(), payload)? };
+        let data = KBox::into_raw(self.data).cast::<FenceData<T>>();
         // SAFETY: It comes from a `KBox`.
-        FilledAllocation(unsafe { NonNull::new_unchecked(data) })
+        Ok(FilledAllocation(unsafe { NonNull::new_unchecked(data) }))
     }
 }
 
@@ -405,6 +451,20 @@ impl<T: FenceOps> FenceAllocation<T> {
 pub(super) struct FilledAllocation<T>(NonNull<FenceData<T>>);
 
 impl<T: FenceOps> FilledAllocation<T> {
+    /// Makes a fence of it, with a reference to the context of its own.
+    #[inline]
+    fn init(self, context: &FenceContext<T>) -> Fence<T> {
+        let reference = ManuallyDrop::new(context.shared().clone());
+        let (header, live) = self.publish(reference);
+
+        // SAFETY: It has just been initialized, with a reference to the context of its own.
+        let fence = unsafe { Fence::<T>::from_header(header) };
+        if !live {
+            fence.header().complete(Err(ECANCELED));
+        }
+        fence
+    }
+
     /// Makes a fence of it: the next one of `context`. This runs nothing of the driver.
     ///
     /// The caller gets a reference to the fence, and sees to it that there is one to the context

@@ -203,7 +203,7 @@ impl FenceOps for Plain {
 }
 
 fn plain() -> Result<Fence<Plain>> {
-    Ok(FenceContext::new(c"plain", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+    FenceContext::new(c"plain", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)
 }
 
 fn probe() -> Result<(Fence<Probe>, Arc<Control>)> {
@@ -1207,7 +1207,7 @@ mod suite {
         let consumers = fences.each_ref().map(|fence| fence.to_dma_fence());
         let all = consumers.each_ref().map(|fence| &**fence);
 
-        assert_eq!(DmaFence::wait_any(&[]), Err(EINVAL));
+        assert_eq!(DmaFence::wait_any::<&DmaFence>(&[]), Err(EINVAL));
         for timeout in [0, 1] {
             assert_eq!(DmaFence::wait_any_timeout(&all, timeout), Err(ETIMEDOUT));
             assert_eq!(

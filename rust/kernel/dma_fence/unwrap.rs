@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/dma-fence-unwrap.h`](srctree/include/linux/dma-fence-unwrap.h)
 
-use super::DmaFence;
+use super::{
+    consumer::as_raw_fences,
+    DmaFence, //
+};
 use crate::{
     alloc::AllocError,
     bindings,
@@ -123,6 +126,7 @@ impl DmaFence {
 
     /// Returns one fence that signals when all of these have.
     ///
+    /// They may be references, as in the example, or the elements of a `KVec<ARef<DmaFence>>`.
     /// Containers among them are taken apart. What has signaled is left out, and so are earlier
     /// fences of a context that has a later one. Depending on what remains, the result is a new
     /// array, the one fence that is left, or, if there is none, a new fence which has signaled.
@@ -170,17 +174,17 @@ impl DmaFence {
     /// assert_eq!(merged.status(), Some(Ok(())));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn merge(fences: &[&DmaFence]) -> Result<ARef<DmaFence>, AllocError> {
+    pub fn merge<F: AsRef<Self>>(fences: &[F]) -> Result<ARef<DmaFence>, AllocError> {
+        let mut fences = as_raw_fences(fences)?;
         let mut cursors =
             KVec::<bindings::dma_fence_unwrap>::with_capacity(fences.len(), GFP_KERNEL)?;
 
-        // SAFETY: All fences are valid by the type invariants. As `DmaFence` is transparent, the
-        // references to them are pointers, which are only read. There is a cursor for each, which
-        // is initialized before it is used.
+        // SAFETY: The pointers are to fences that are valid for as long as this has the slice of
+        // what they come from. There is a cursor for each, which is initialized before it is used.
         let merged = unsafe {
             bindings::__dma_fence_unwrap_merge(
                 fences.len(),
-                fences.as_ptr().cast_mut().cast(),
+                fences.as_mut_ptr(),
                 cursors.as_mut_ptr(),
             )
         };

@@ -652,7 +652,7 @@ mod tests {
 
     /// Returns a fence with a context of its own.
     fn plain() -> Result<Fence<Plain>> {
-        Ok(FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+        FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)
     }
 
     fn add_point(syncobj: &SyncObj, fence: &Fence<Plain>, point: u64) -> Result {

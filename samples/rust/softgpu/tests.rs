@@ -63,7 +63,7 @@ impl FenceOps for Foreign {
 
 fn foreign_fence() -> Result<Fence<Foreign>> {
     let context = FenceContext::new(c"test", GFP_KERNEL)?;
-    Ok(context.new_fence(Foreign, GFP_KERNEL)?)
+    context.new_fence(Foreign, GFP_KERNEL)
 }
 
 /// The order in which fences have signaled.

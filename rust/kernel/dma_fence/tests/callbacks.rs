@@ -122,6 +122,27 @@ impl FenceCallback for Keep {
     fn on_signal(&mut self, _fence: &SignaledFence<'_>) {}
 }
 
+/// A payload that can fail to be made.
+struct Fallible(#[allow(dead_code)] Dropped);
+
+#[vtable]
+impl FenceOps for Fallible {
+    const DRIVER_NAME: &'static CStr = c"fallible";
+}
+
+impl Fallible {
+    fn new(drops: &Arc<Atomic<i32>>, result: Result) -> impl PinInit<Self, Error> + '_ {
+        // SAFETY: All fields are initialized, or nothing is.
+        unsafe {
+            pin_init::pin_init_from_closure(move |slot: *mut Self| {
+                result?;
+                slot.write(Self(Dropped(drops.clone())));
+                Ok(())
+            })
+        }
+    }
+}
+
 /// Calls `look` while another CPU has the lock of a fence whose work has just finished.
 ///
 /// Returns whether that has come about.
@@ -174,6 +195,52 @@ mod suite {
         fence.signal(Err(EIO));
         task.done.wait_for_completion();
         assert_eq!(seen.load(Relaxed), EIO.to_errno());
+        Ok(())
+    }
+
+    #[test]
+    fn fence_is_a_reference_that_stays() -> Result {
+        let fences = [plain()?, plain()?];
+        let mut dependencies = KVec::new();
+        for fence in &fences {
+            dependencies.push(fence.to_dma_fence(), GFP_KERNEL)?;
+        }
+
+        let count = Count::new()?;
+        let calls = count.calls.clone();
+        let callback = FenceCallbackRegistration::new(&dependencies[0], count);
+        let _registration = KBox::try_pin_init(callback, GFP_KERNEL)?;
+
+        let merged = DmaFence::merge(&dependencies)?;
+        assert_eq!(merged.unwrap().count(), 2);
+        let [first, second] = fences;
+        second.signal(Ok(()));
+        assert_eq!(DmaFence::wait_any(&dependencies)?, 1);
+        assert_eq!(
+            DmaFence::wait_any_timeout(&dependencies[..1], 0),
+            Err(ETIMEDOUT)
+        );
+        first.signal(Ok(()));
+        assert_eq!(calls.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn payload_that_fails_leaves_no_trace() -> Result {
+        let context = FenceContext::new(c"fallible", GFP_KERNEL)?;
+        let drops = counter()?;
+
+        let failed = context.new_fence(Fallible::new(&drops, Err(ENOSPC)), GFP_KERNEL);
+        assert_eq!(failed.err(), Some(ENOSPC));
+        let allocation = FenceAllocation::new(GFP_KERNEL)?;
+        let failed = allocation.try_init(&context, Fallible::new(&drops, Err(EIO)));
+        assert_eq!(failed.err(), Some(EIO));
+        assert_eq!(drops.load(Relaxed), 0);
+
+        let fence = context.new_fence(Fallible::new(&drops, Ok(())), GFP_KERNEL)?;
+        assert_eq!(fence.as_dma_fence().seqno(), 1);
+        fence.signal(Ok(()));
+        assert_eq!(drops.load(Relaxed), 1);
         Ok(())
     }
 

@@ -879,7 +879,7 @@ mod suite {
 
     #[test]
     fn merge_nothing() -> Result {
-        let merged = DmaFence::merge(&[])?;
+        let merged = DmaFence::merge::<&DmaFence>(&[])?;
 
         assert_eq!(merged.status(), Some(Ok(())));
         assert_eq!(references(&merged), 1);
@@ -896,7 +896,7 @@ mod suite {
         // As itself, in whatever it is wrapped.
         assert!(*DmaFence::merge(&[&consumer])? == *consumer);
         assert!(*DmaFence::merge(&[&chain])? == *consumer);
-        assert!(*DmaFence::merge(&[&consumer, &chain, &consumer])? == *consumer);
+        assert!(*DmaFence::merge(&[&*consumer, &**chain, &*consumer])? == *consumer);
         assert!(*DmaFence::merge(&[&DmaFence::stub(), &consumer])? == *consumer);
         assert_eq!(references(&consumer), 3);
         fence.signal(Ok(()));
@@ -955,7 +955,7 @@ mod suite {
         let (a, b) = (first.to_dma_fence(), second.to_dma_fence());
 
         assert!(*DmaFence::merge(&[&b, &a])? == *b);
-        let merged = DmaFence::merge(&[&a, other.as_dma_fence(), &b, &a])?;
+        let merged = DmaFence::merge(&[&*a, other.as_dma_fence(), &*b, &*a])?;
         assert!(same(merged.unwrap(), &[&b, other.as_dma_fence()]));
 
         drop(merged);
@@ -976,7 +976,7 @@ mod suite {
         let chain = start(&any, 1)?;
         let chain = append(&chain, z, 2)?;
 
-        let merged = DmaFence::merge(&[&chain, &any])?;
+        let merged = DmaFence::merge(&[&**chain, &**any])?;
         assert!(merged.unwrap().all(|leaf| !leaf.is_container()));
         assert!(same(merged.unwrap(), &[x, y, z]));
 

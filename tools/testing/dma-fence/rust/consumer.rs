@@ -108,7 +108,7 @@ fn wait_for_first() {
 }
 
 fn wait_for_none() {
-    promise!(DmaFence::wait_any(&[]) == Err(EINVAL));
+    promise!(DmaFence::wait_any::<&DmaFence>(&[]) == Err(EINVAL));
     promise!(DmaFence::wait_any_timeout(&[WATCH[0].get()], 0) == Err(ETIMEDOUT));
 }
 
