@@ -7,10 +7,13 @@
 //! unsignaled fence and each callback that is yet to be called holds a reference to it. As with an
 //! open file, the module cannot be unloaded as long as somebody may come back to it.
 //!
-//! Whose code it is, is found by its address and not by asking the driver. Generic code of the
-//! kernel crate, or of a library, is compiled into the module that uses it. So the `OwnerModule` of
-//! an implementation, which is the crate that has it, may be the wrong one: for
-//! [`WakeTask`](super::WakeTask) it is the kernel, but what calls it is in the driver.
+//! Whose code it is, is found by the address of the vtable, and not by the `OwnerModule` that
+//! `#[vtable]` gives to an implementation. That is the crate which has the implementation, but the
+//! vtable, and generic code of the kernel crate or of a library, is compiled into the module that
+//! uses it: for a driver whose fences carry the payload of a library, or whose callback is a
+//! [`WakeTask`](super::WakeTask), the library would be held, or the kernel, and the driver could go
+//! with what the core jumps to. The address says where it jumps to, and what that calls by name is
+//! in a module that the loader keeps for as long as this one.
 //!
 //! That is the module of the ops, or of the callback, of a type. Whose code that reaches through a
 //! `dyn` or a function pointer, nobody can tell. A module that puts such a pointer of somebody else

@@ -2,7 +2,7 @@
 
 //! Tests with modules that leak fences: what keeps a module loaded, and what outlives it.
 //!
-//! The module is in `tests/modules/leak.rs`.
+//! The modules are in `tests/modules/`: `leak.rs`, and a driver and a library that it uses.
 
 use crate::ktap::{skip, Failure, Test, TestResult};
 use crate::module;
@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MODULE: &str = "leak";
 /// The same module under another name.
 const OTHER_MODULE: &str = "leak_timeline";
+/// A module whose fences carry what is in another module.
+const USER: &str = "fence_user";
+const LIBRARY: &str = "fence_library";
 
 // What is leaked. The module has the same numbers.
 const NOTHING: u32 = 0;
@@ -45,6 +48,7 @@ pub const TESTS: &[Test] = &tests![
     leak_timeline,
     leak_callback,
     leak_at_exit,
+    leak_of_library,
     leak_fence,
     leak_signaler,
 ];
@@ -223,7 +227,7 @@ fn leak_callback() -> TestResult {
 
     timeline.advance(1)?;
     check_eq!(log.count(CALL)?, 1);
-    unload_soon()?;
+    unload_soon(MODULE)?;
 
     // It has not been called again since.
     timeline.advance(1)?;
@@ -254,12 +258,50 @@ fn leak_at_exit() -> TestResult {
     Ok(())
 }
 
-/// Unloads the module, which may have to get out of its callback first.
-fn unload_soon() -> TestResult {
+/// What the core jumps to is in the driver, and what that calls is in the library. Both stay as
+/// long as the fence is pending, and go then, whoever still has the fence.
+fn leak_of_library() -> TestResult {
+    need_module(LIBRARY)?;
+    need_module(USER)?;
+    let timeline = SwSync::open()?;
+    let foreign = timeline.create_fence(1)?;
+    let mut log = KernelLog::open()?;
+    let fd = foreign.as_fd().as_raw_fd();
+
+    module::load(LIBRARY, "")?;
+    let before = sync_files()?;
+    module::load(USER, &format!("fd={fd}"))?;
+    let fence = new_sync_file(&before)?;
+    drop(foreign);
+
+    for _ in 0..3 {
+        check_errno!(module::unload(USER), libc::EWOULDBLOCK);
+        check_errno!(module::unload(LIBRARY), libc::EWOULDBLOCK);
+        // All of this calls into the one, and from there into the other.
+        check!(!fence.is_signaled()?);
+        let info = fence.info()?;
+        check_eq!(info.fences.len(), 1);
+        check_eq!(info.fences[0].driver(), LIBRARY);
+        check_eq!(info.fences[0].timeline(), USER);
+        fence.set_deadline(0)?;
+    }
+
+    timeline.advance(1)?;
+    check!(fence.wait(PATIENCE)?);
+    unload_soon(USER)?;
+    is_detached(&fence, 1)?;
+    unload_soon(LIBRARY)?;
+    is_detached(&fence, 1)?;
+    check_eq!(log.count("fence_library: 0 polls")?, 0);
+    Ok(())
+}
+
+/// Unloads a module, which may have to get out of its callback first.
+fn unload_soon(name: &str) -> TestResult {
     let start = Instant::now();
 
     loop {
-        match module::unload(MODULE) {
+        match module::unload(name) {
             Err(error)
                 if error.raw_os_error() == Some(libc::EWOULDBLOCK)
                     && start.elapsed() < PATIENCE =>
