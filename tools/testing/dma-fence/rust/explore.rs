@@ -27,6 +27,7 @@ mod world;
 mod callback;
 mod consumer;
 mod container;
+mod detached;
 mod fence;
 mod forward;
 mod layout;
