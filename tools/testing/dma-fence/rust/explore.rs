@@ -31,5 +31,6 @@ mod detached;
 mod fence;
 mod forward;
 mod layout;
+mod sync;
 mod timeline;
 mod xarray;
