@@ -631,8 +631,8 @@ impl<T: FenceOps> FilledAllocation<T> {
 /// ```
 ///
 /// The payload is pinned, the `Fence` is not. So an interrupt handler can take it out of a lock,
-/// whatever it carries. It signals without the lock: with `if let Some(job) = running.lock().take()`
-/// the payload would be dropped under it. A [`FenceSlot`](super::FenceSlot) needs no such care.
+/// whatever it carries. It signals without the lock: with
+/// `if let Some(job) = running.lock().take()` the payload would be dropped under it. A [`FenceSlot`](super::FenceSlot) needs no such care.
 ///
 /// ```
 /// use kernel::{
@@ -688,8 +688,9 @@ impl<T: FenceOps> Fence<T> {
     ///
     /// When this returns, none of the fence's ops is running or will be called again, all of its
     /// callbacks have been called, and the payload has been dropped, by us and without the fence
-    /// lock, unless [`FenceOps::DROP_MAY_SLEEP`] puts that off. If the core has signaled the fence before, because one of its ops has found it done,
-    /// the result from there stands and `result` is ignored.
+    /// lock, unless [`FenceOps::DROP_MAY_SLEEP`] puts that off. If the core has signaled the fence
+    /// before, because one of its ops has found it done, the result from there stands and `result`
+    /// is ignored.
     ///
     /// A callback may drop the last reference that anybody else has to the fence. That of the
     /// issuer is dropped after all of this.

@@ -66,7 +66,7 @@ impl Order {
         if fence.seqno() < latest && !self.reported.xchg(true, Relaxed) {
             let rcu = rcu::read_lock();
             pr_warn!(
-                "{}: fence {}:{} of {} signals after {}, which stands for both: jobs that end in another order need a context each\n",
+                "{}: fence {}:{} of {} signals after {}, which stands for both\n",
                 fence.driver_name(&rcu),
                 fence.context(),
                 fence.seqno(),

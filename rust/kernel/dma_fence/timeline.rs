@@ -568,8 +568,8 @@ impl<T: FenceOps> TimelineSignaler<T> {
     ///
     /// Returns how many fences that were. A number that is not in use any more is no error.
     ///
-    /// A number that is not in use yet signals all fences that there are. Hardware may be ahead: with
-    /// doorbells that userspace rings by itself, a job may be done before it is submitted. If
+    /// A number that is not in use yet signals all fences that there are. Hardware may be ahead:
+    /// with doorbells that userspace rings by itself, a job may be done before it is submitted. If
     /// `result` is a success, and the number is up to 65535 ahead, it is remembered until
     /// [`TimelineSignaler::cancel_all`], and [`Timeline::submit`] signals what it stands for. So
     /// every job signals, whatever comes first. [`u64::MAX`] stands for what there is.
@@ -708,27 +708,27 @@ impl<T: FenceOps> TimelineSignaler<T> {
     ) -> usize {
         let owner = self.shared.context.owner();
         let mut count = 0_usize;
-        let (mut next, mut again) = self.shared.take(seqno, reached);
-        while let Some(header) = NonNull::new(next) {
-            // SAFETY: It was taken from the list, so it is valid and ours.
-            let fence = unsafe { header.as_ref() };
-            next = fence.next.get();
-            self.done = fence.as_dma_fence().seqno();
+        loop {
+            let (mut next, again) = self.shared.take(seqno, reached);
+            while let Some(header) = NonNull::new(next) {
+                // SAFETY: It was taken from the list, so it is valid and ours.
+                let fence = unsafe { header.as_ref() };
+                next = fence.next.get();
+                self.done = fence.as_dma_fence().seqno();
 
-            signal(fence);
-            if next.is_null() {
-                // INVARIANT: It was that one. Who has still found it is waited for by RCU.
-                self.shared.signaling.store(ptr::null_mut(), Relaxed);
+                signal(fence);
+                if next.is_null() {
+                    // INVARIANT: It was that one. Who has still found it is waited for by RCU.
+                    self.shared.signaling.store(ptr::null_mut(), Relaxed);
+                }
+                release(header, owner);
+                // So many fences do not fit into memory that this overflows.
+                count = count.wrapping_add(1);
             }
-            release(header, owner);
-            // So many fences do not fit into memory that this overflows.
-            count = count.wrapping_add(1);
-
-            if next.is_null() && again {
-                (next, again) = self.shared.take(seqno, reached);
+            if !again {
+                return count;
             }
         }
-        count
     }
 
     /// Returns the payload of the oldest pending fence.
@@ -789,7 +789,7 @@ impl<T: FenceOps> TimelineSignaler<T> {
     /// returns to [`TimelineSignaler::signal_up_to`] all the same: what is pending is done.
     ///
     /// Returns [`None`] if it can mean nothing from the last one that was signaled on. It may be
-    /// something old, from before a reset, or the 0 of hardware that has just been reset, or broken.
+    /// something old, from before a reset, the 0 of hardware that has just been reset, or broken.
     /// Then nothing has finished that is not known yet.
     ///
     /// # Context
