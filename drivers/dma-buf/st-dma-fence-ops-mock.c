@@ -207,8 +207,8 @@ const struct dma_fence_ops mock_unlocked_ops = {
 DEFINE_SPINLOCK(mock_extern_lock);
 
 struct mock_fence *mock_fence(struct mock_issuer *issuer,
-				     const struct dma_fence_ops *ops,
-				     spinlock_t *lock)
+			      const struct dma_fence_ops *ops,
+			      spinlock_t *lock)
 {
 	struct mock_fence *mock;
 

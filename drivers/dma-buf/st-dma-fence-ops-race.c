@@ -303,6 +303,7 @@ const void *races_gen(struct kunit *test, const void *prev, char *desc)
 {
 	return races_gen_params(test, prev, desc);
 }
+
 KUNIT_ARRAY_PARAM(legacy_races, legacy_races, race_desc);
 
 void test_race(struct kunit *test)
