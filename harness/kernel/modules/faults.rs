@@ -215,7 +215,7 @@ fn issue_two() -> Result<(Issued<Job>, Issued<Job>)> {
 }
 
 /// Signals a fence.
-fn signal<T>(fence: Issued<T>) {
+fn signal<T: FenceOps>(fence: Issued<T>) {
     fence.dismiss().signal(Ok(()));
 }
 
