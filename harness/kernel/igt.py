@@ -29,6 +29,7 @@ _MEND = "call it with network once; what it downloads is kept in the cache"
 class Driver(NamedTuple):
     """A line of harness/kernel/igt."""
     name: str
+    module: str
     sides: str
     kind: str
     node: str
@@ -42,9 +43,9 @@ def drivers() -> List[Driver]:
         if not words:
             continue
         if len(words) < 5 or words[1] not in ("both", "ours") or words[2] not in kernel.KINDS:
-            raise Fail(f"harness/kernel/igt:{number}: wants DRIVER both|ours KERNEL NODE PROGRAM...")
-        name, sides, kind, node, *programs = words
-        found.append(Driver(name, sides, kind, node, programs))
+            raise Fail(f"harness/kernel/igt:{number}: wants DRIVER[:MODULE] both|ours KERNEL NODE PROGRAM...")
+        name, _, module = words[0].partition(":")
+        found.append(Driver(name, module, *words[1:4], words[4:]))
     return found
 
 
@@ -109,11 +110,15 @@ def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
             files[f"/igt/{program}"] = path
         files[_LOADER] = _HOME / f"usr{_LOADER}"
         files[f"/{_LIBRARIES}/{_UNNAMED}"] = _HOME / _LIBRARIES / _UNNAMED
-        for driver in chosen:
-            for module in sorted(built.build.glob(f"*/**/{driver.name}.ko")):
-                kernel.strip(module, folder / module.name)
-                files[f"/lib/modules/{module.name}"] = folder / module.name
-        lines = [f"{driver.name} {driver.node} {program}\n" for driver in chosen for program in driver.programs]
+        for name in sorted({driver.module for driver in chosen if driver.module}):
+            found = list(built.build.glob(f"*/**/{name}.ko"))
+            if len(found) != 1:
+                raise Fail(f"the kernel for {built.kind} has {len(found)} modules {name}.ko, not one",
+                           "correct harness/kernel/igt")
+            kernel.strip(found[0], folder / found[0].name)
+            files[f"/lib/modules/{name}.ko"] = folder / found[0].name
+        lines = [f"{driver.name} {driver.module or '-'} {driver.node} {program}\n"
+                 for driver in chosen for program in driver.programs]
         (folder / "list").write_text("".join(lines))
         files["/igt/list"] = folder / "list"
         path = guest.pack(built, files, "igt.cpio")
