@@ -19,8 +19,8 @@ from harness.tree import base, series
 NAME = "igt"
 # An overlay plane for tests that want one.
 _ARGUMENTS = ["guest=igt", "kunit.enable=0", "vkms.enable_overlay=1", drivers.ROUTING]
-# For one program, in seconds.
-_PATIENCE = 900
+# For one program, in seconds. The stress tests of sync_test take minutes each on a busy machine.
+_PATIENCE = 1800
 
 
 class Side(NamedTuple):
