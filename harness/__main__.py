@@ -18,6 +18,7 @@ TARGETS = {
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
     "fuzz": "random calls of the sample driver from userspace, in QEMU with KASAN and lockdep",
     "drivers": "fences of the kernel's own drivers and their suites, in QEMU with KASAN and lockdep",
+    "igt": "tests that nobody here wrote, IGT's and the kernel's own, on the base kernel and on ours, with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "audit": "every dma_fence backend of the tree at hand against the list in harness/audit/backends, with coccinelle",
     "mutants": "every lock, re-test and check removed once: the suites must notice each",

@@ -96,6 +96,8 @@ class Archive:
         options = {"Dir::Etc::SourceList": sources, "Dir::Etc::SourceParts": "/dev/null",
                    "Dir::Etc::Preferences": "/dev/null", "Dir::Etc::PreferencesParts": "/dev/null",
                    "Dir::State::Lists": lists, "Dir::Cache": store, "Acquire::Languages": "none",
+                   # Without network, old lists are not taken for today's.
+                   "APT::Update::Error-Mode": "any",
                    **({"APT::Architecture": self.arch, "APT::Architectures": self.arch} if self.arch else {}),
                    # The cache may lie where apt's own user cannot go.
                    **({"APT::Sandbox::User": "root"} if os.geteuid() == 0 else {})}
@@ -133,6 +135,19 @@ class Archive:
         proc.run(["apt-get", *self._apt(suites), "download", f"{package}={version}"], cache.LOG / "apt.log",
                  step, f"downloading {package}", self.mend, append=True, cwd=temp)
         return keep(next(temp.glob("*.deb")))
+
+    def closure(self, package: str, version: str, suites: List[str], step: Step) -> List[Path]:
+        """The same of a package and all that it depends on, as for a system that has nothing yet."""
+        step.note = f"{package} {version} and what it depends on"
+        temp = cache.temporary("debs")
+        (temp / "partial").mkdir()
+        (temp / "status").write_text("")
+        options = {"Dir::State::status": temp / "status", "Dir::Cache::archives": temp, "Debug::NoLocking": "1"}
+        own = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        proc.run(["apt-get", *self._apt(suites), *own, "install", "--download-only", "-y", "--no-install-recommends",
+                  f"{package}={version}"],
+                 cache.LOG / "apt.log", step, f"downloading {package} and what it depends on", self.mend, append=True)
+        return [keep(deb) for deb in sorted(temp.glob("*.deb"))]
 
 
 def _sha256(path: Path) -> str:

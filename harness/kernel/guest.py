@@ -2,7 +2,8 @@
 """What runs inside QEMU and User-mode Linux: the program in harness/guest, the sample drivers' modules, those of the tests,
 the template and busybox, in an initramfs."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Dict
 
 from harness.host import arch, cache, knobs, proc, tools
 from harness.host.ui import Fail, Step
@@ -57,12 +58,18 @@ def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
         for module in ours:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name
-        folders = ("/bin", "/dev", "/proc", "/sys", "/tmp", "/lib", "/lib/modules")
-        spec = [f"dir {name} 0755 0 0" for name in folders] + ["nod /dev/console 0600 0 0 c 5 1"]
-        spec += [f"file {name} {path} 0755 0 0" for name, path in files.items()]
-        (folder / "spec").write_text("\n".join(spec) + "\n")
-        proc.output([built.build / "usr/gen_init_cpio", "-o", folder / "cpio", folder / "spec"], what="making the initramfs")
-        path = built.source.home / "initramfs.cpio"
-        (folder / "cpio").replace(path)
+        path = pack(built, files, "initramfs.cpio")
         step.note = f"{path.stat().st_size >> 10} KiB"
     return path
+
+
+def pack(built: kernel.Kernel, files: Dict[str, object], name: str) -> Path:
+    """Makes an initramfs of that name of files on this machine, with the kernel's own gen_init_cpio."""
+    folder = cache.temporary("initramfs")
+    folders = {str(above) for inside in files for above in PurePosixPath(inside).parents} - {"/"}
+    folders |= {"/dev", "/proc", "/sys", "/tmp"}
+    spec = [f"dir {inside} 0755 0 0" for inside in sorted(folders)] + ["nod /dev/console 0600 0 0 c 5 1"]
+    spec += [f"file {inside} {path} 0755 0 0" for inside, path in files.items()]
+    (folder / "spec").write_text("\n".join(spec) + "\n")
+    proc.output([built.build / "usr/gen_init_cpio", "-o", folder / "cpio", folder / "spec"], what="making the initramfs")
+    return (folder / "cpio").replace(built.source.home / name)

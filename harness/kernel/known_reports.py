@@ -13,8 +13,9 @@ _FILE = Path(__file__).resolve().parent / "known-reports"
 _PREFIX = re.compile(r"^.*?:(?P<number>\d+): (?:\[ *\d+\.\d+\])?(?:\[ *[TC]\d+\])? ?")
 # What is not the same each time: where the kernel was built, addresses, and what was running where.
 _VARYING = re.compile(r"\.\./linux/|\+0x[0-9a-f]+/0x[0-9a-f]+|, CPU#\d+: .*")
-# The suite or the documentation test that is running.
-_RUNNING = re.compile(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?    # (?:Subtest: (\S+)|(rust_doctest_\w+)\.location: )")
+# The suite, the documentation test or the program of IGT that is running.
+_RUNNING = re.compile(r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?"
+                      r"(?:    # (?:Subtest: (\S+)|(rust_doctest_\w+)\.location: )|guest: begins \S+ (\S+))")
 # What a warning says in the lines that follow it.
 _REST, _REST_LINES = "Modules linked in:", 2
 
@@ -38,11 +39,11 @@ def read() -> List[Known]:
 
 
 def _running(lines: List[str]) -> str:
-    """The suite or documentation test that runs at the end of part of a log."""
+    """The suite, documentation test or program that runs at the end of part of a log."""
     for line in reversed(lines):
         match = _RUNNING.match(line)
         if match:
-            return match[1] or match[2]
+            return match[1] or match[2] or match[3]
     return ""
 
 

@@ -21,7 +21,7 @@ BOOTS = {NAME: ["guest=drivers", "kunit.filter_glob=d*", "slab_debug=P,kmalloc-*
          f"{NAME}-ttm": ["guest=suites", "kunit.filter_glob=ttm_*"]}
 # On a slow machine with KASAN, ACPI takes more than 30 s to compute how the interrupt of virtio_gpu is routed, and gives
 # up. The table of this BIOS says so, too. What has addresses is still asked of ACPI, or there is no room for qxl.
-_BIOS, _ROUTING = ["-bios", "bios-256k.bin"], "acpi=noirq"
+MACHINE, ROUTING = ["-bios", "bios-256k.bin", "-device", "virtio-gpu-pci", "-device", "qxl"], "acpi=noirq"
 
 
 def main() -> None:
@@ -36,8 +36,8 @@ def main() -> None:
     for name, arguments in BOOTS.items():
         log, program_log = cache.LOG / f"{name}.log", cache.LOG / f"{name}-program.log"
         with Step(f"boot QEMU ({name})") as step:
-            wrong = boot.qemu(built, initramfs, [*arguments, _ROUTING], log, program_log, step, limit=3600, silence=600,
-                              options=[*_BIOS, "-device", "virtio-gpu-pci", "-device", "qxl"])
+            wrong = boot.qemu(built, initramfs, [*arguments, ROUTING], log, program_log, step, limit=3600, silence=600,
+                              options=MACHINE)
             ours, counts = known_reports.split(name, ktap.read_log(log), ktap.bad_lines(log))
             found = ktap.judge(name, source, log, wrong, ours, program_log)
             found.failed += ktap.missing(name, source.variant, found)

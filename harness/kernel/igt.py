@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0
+"""IGT, the tests of the DRM subsystem, and the kernel's own selftests of sync_file: what make igt boots with, and what
+they say. harness/kernel/igt lists what runs.
+
+IGT comes from Debian as it is, with all the libraries that it needs, the C library among them. Of these the initramfs
+gets what the loader of that C library names.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Set, Tuple
+
+from harness.host import cache, debian, proc, tools
+from harness.host.ui import Fail, Step
+from harness.kernel import guest, kernel
+from harness.tree.series import Source
+
+PACKAGE, VERSION = "igt-gpu-tools-tests", "2.5-1"
+_LIST = Path(__file__).resolve().parent / "igt"
+_HOME = cache.ROOT / "igt"
+_PROGRAMS, _LIBRARIES, _LOADER = "usr/libexec/igt-gpu-tools", "usr/lib/x86_64-linux-gnu", "/lib64/ld-linux-x86-64.so.2"
+# What the C library loads by itself, to end a thread.
+_UNNAMED = "libgcc_s.so.1"
+_SELFTEST = "sync_test"
+_MEND = "call it with network once; what it downloads is kept in the cache"
+
+
+class Driver(NamedTuple):
+    """A line of harness/kernel/igt."""
+    name: str
+    sides: str
+    kind: str
+    node: str
+    programs: List[str]
+
+
+def drivers() -> List[Driver]:
+    found = []
+    for number, line in enumerate(_LIST.read_text().splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if len(words) < 5 or words[1] not in ("both", "ours") or words[2] not in kernel.KINDS:
+            raise Fail(f"harness/kernel/igt:{number}: wants DRIVER both|ours KERNEL NODE PROGRAM...")
+        name, sides, kind, node, *programs = words
+        found.append(Driver(name, sides, kind, node, programs))
+    return found
+
+
+def _debs(step: Step) -> List[Path]:
+    """IGT's package and all that it depends on, from the cache or from Debian's archive."""
+    note = cache.DOWNLOADS / f"{PACKAGE}_{VERSION}.closure"
+    names = cache.read(note).split()
+    debs = [deb for name in names for deb in debian.cached(name)]
+    if names and len(debs) == len(names):
+        return debs
+    archive = debian.Archive(f"{PACKAGE} {VERSION}", _MEND)
+    version, suites = archive.find(PACKAGE, re.escape(VERSION) + "$", step)
+    if not version:
+        there = archive.versions(PACKAGE, debian.SUITES[-1], step)
+        raise Fail(f"Debian's archive has {PACKAGE} {', '.join(sorted(set(there))) or 'no more'}, and not {VERSION}",
+                   "set VERSION in harness/kernel/igt.py to one that is there, and see what is new in it")
+    debs = archive.closure(PACKAGE, version, suites, step)
+    cache.write(note, "\n".join(deb.name for deb in debs) + "\n")
+    return debs
+
+
+def fetch(step: Step) -> None:
+    """Unpacks IGT into the cache, if that is not done yet."""
+    debs, done = _debs(step), _HOME / ".debs"
+    wanted = "\n".join(deb.name for deb in debs)
+    if cache.read(done) != wanted:
+        fresh = cache.temporary("igt")
+        for deb in debs:
+            step.note = f"unpacking {deb.name}"
+            proc.output(["dpkg", "-x", deb, fresh], what=step.note)
+        cache.write(fresh / done.name, wanted)
+        shutil.rmtree(_HOME, ignore_errors=True)
+        fresh.rename(_HOME)
+    step.note = f"{VERSION}, {len(debs)} packages"
+
+
+def _selftest(source: Source, step: Step) -> Path:
+    """Builds the kernel's own selftests of sync_file, by their Makefile."""
+    folder = source.home / "selftests-sync"
+    folder.mkdir(exist_ok=True)
+    where = source.path / "tools/testing/selftests/sync"
+    proc.run(["make", "-C", where, f"OUTPUT={folder}", "LDFLAGS=-static -pthread"],
+             cache.LOG / f"build-{source.home.name}-selftests.log", step, "building the selftests of sync_file")
+    return folder / _SELFTEST
+
+
+def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
+    """Makes an initramfs with what these drivers are tested with."""
+    with Step("IGT and initramfs") as step:
+        folder, files = cache.temporary("igt"), {"/init": guest.INIT, "/bin/busybox": tools.busybox()}
+        for program in sorted({program for driver in chosen for program in driver.programs}):
+            path = _HOME / _PROGRAMS / program
+            if program == _SELFTEST:
+                path = _selftest(built.source, step)
+            else:
+                if not path.is_file():
+                    raise Fail(f"{PACKAGE} {VERSION} has no program {program}", "correct harness/kernel/igt")
+                said = proc.output([f"{_HOME}/usr{_LOADER}", "--inhibit-cache", "--library-path", _HOME / _LIBRARIES,
+                                    "--list", path], what=f"looking for the libraries of {program}")
+                for library in re.findall(rf"=> {_HOME}/(\S+)", said):
+                    files[f"/{library}"] = _HOME / library
+            files[f"/igt/{program}"] = path
+        files[_LOADER] = _HOME / f"usr{_LOADER}"
+        files[f"/{_LIBRARIES}/{_UNNAMED}"] = _HOME / _LIBRARIES / _UNNAMED
+        for driver in chosen:
+            for module in sorted(built.build.glob(f"*/**/{driver.name}.ko")):
+                kernel.strip(module, folder / module.name)
+                files[f"/lib/modules/{module.name}"] = folder / module.name
+        lines = [f"{driver.name} {driver.node} {program}\n" for driver in chosen for program in driver.programs]
+        (folder / "list").write_text("".join(lines))
+        files["/igt/list"] = folder / "list"
+        path = guest.pack(built, files, "igt.cpio")
+        step.note = f"{len(files)} files, {path.stat().st_size >> 20} MiB"
+    return path
+
+
+class Run(NamedTuple):
+    """What came of a program: its subtests, and how long they took."""
+    passed: Set[str]
+    failed: Dict[str, str]  # with what was said
+    skipped: Dict[str, str]  # with the reason
+    seconds: float
+
+
+Runs = Dict[Tuple[str, str], Run]  # by driver and program
+
+_ITSELF = "the program itself"
+_BEGIN, _END = re.compile(r"guest: begins (\S+) (\S+)$"), re.compile(r"guest: ended with (\d+)$")
+_SUBTEST = re.compile(r"(?:(Dynamic s|S)ubtest (\S+): )?(SUCCESS|FAIL|SKIP|CRASH|TIMEOUT) \((\d+\.\d+)s\)$")
+_GOOD = ("SUCCESS", "SKIP")
+# What says why something is skipped, or fails: the condition, and mostly a sentence, among these.
+_CONDITION = re.compile(r"(Test requirement|Failed assertion): (.*)")
+_OTHER = re.compile(r"Test requirement not met in function |Last errno: |(Starting )?(dynamic )?subtest\b|$", re.I)
+# All is well, a subtest has failed, all were skipped, and the selftests' 1 and 4.
+_EXITS = (0, 98, 77, 1, 4)
+_TAP = re.compile(r"(not )?ok \d+ (?:\[RUN\]\s*)?(.*?)(?: # SKIP ?(.*))?$")
+
+
+def _reason(lines: List[str]) -> str:
+    """Why a subtest is skipped or fails, of what was said before that."""
+    for number, line in reversed(list(enumerate(lines))):
+        condition = _CONDITION.match(line)
+        if condition:
+            said = [more for more in lines[number + 1:] if not _OTHER.match(more)]
+            return said[0] if said and condition[1] == "Test requirement" else condition[2]
+    return ""
+
+
+def _igt(lines: List[str], program: str) -> Run:
+    """What a program of IGT says. Of a subtest with dynamic ones, these count."""
+    run, reason, took = Run(set(), {}, {}, 0.0), "", 0.0
+    begin, inner = 0, []  # type: int, List[Tuple[str, str, str]]  # of the subtest that is running
+
+    def count(case: str, verdict: str, why: str) -> None:
+        if verdict == "SUCCESS":
+            run.passed.add(case)
+        elif verdict == "SKIP":
+            run.skipped[case] = why or "nothing here has what it is about"
+        else:
+            run.failed[case] = f"{verdict}: {why}" if why else verdict
+
+    for number, line in enumerate(lines):
+        subtest = _SUBTEST.match(line)
+        if line.startswith("Starting "):
+            begin = number
+        elif subtest:
+            dynamic, name, verdict, seconds = subtest.groups()
+            why = _reason(lines[begin:number])
+            if verdict == "SKIP":  # for what, is said once for all
+                why = reason = why or reason
+            if dynamic == "Dynamic s":
+                inner.append((name, verdict, why))
+                continue
+            took += float(seconds)
+            for part, *rest in inner:
+                count(f"{name}@{part}", *rest)
+            # One that fails, though none of its dynamic ones does, fails by itself.
+            if not inner or verdict not in _GOOD and all(part[1] in _GOOD for part in inner):
+                count(name or program, verdict, why)
+            inner = []
+    return run._replace(seconds=took)
+
+
+def _tap(lines: List[str]) -> Run:
+    """What a selftest says."""
+    run = Run(set(), {}, {}, 0.0)
+    for result in filter(None, map(_TAP.match, lines)):
+        if result[3] is not None:
+            run.skipped[result[2]] = result[3]
+        elif result[1]:
+            run.failed[result[2]] = "FAIL"
+        else:
+            run.passed.add(result[2])
+    return run
+
+
+def parse(lines: List[str]) -> Runs:
+    """All runs of a boot. A program that does not end well, or says nothing, has failed, whatever it said before."""
+    runs: Runs = {}
+    begin, what = 0, None
+    for number, line in enumerate([*lines, "guest: ended with 255"]):
+        begins, ends = _BEGIN.match(line), _END.match(line)
+        if begins:
+            begin, what = number + 1, (begins[1], begins[2])
+        elif ends and what:
+            said, code = lines[begin:number], int(ends[1])
+            run = _tap(said) if what[1] == _SELFTEST else _igt(said, what[1])
+            if number == len(lines):
+                run.failed[_ITSELF] = "did not end"
+            elif code not in _EXITS or not (run.failed or run.skipped) and (code or not run.passed):
+                run.failed[_ITSELF] = f"ended with exit code {code}"
+            runs[what], what = run, None
+    return runs
