@@ -18,7 +18,7 @@ INIT = Path(__file__).resolve().parent / "init"
 def _crate() -> Path:
     crate = cache.TOP / "harness/guest"
     if not (crate / "Cargo.toml").exists():
-        raise Fail(f"there is no harness/guest/Cargo.toml")
+        raise Fail("there is no harness/guest/Cargo.toml")
     return crate
 
 
