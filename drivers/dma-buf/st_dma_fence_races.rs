@@ -2,8 +2,8 @@
 
 //! KUnit tests that race a Rust driver's ops with each way to signal its fences.
 //!
-//! They do to Rust what `st-dma-fence-ops-race.c` does to C, and do so as an ordinary driver: with the
-//! safe API and nothing else. What the ops use belongs to the payload, and is gone when
+//! They do to Rust what `st-dma-fence-ops-race.c` does to C, and do so as an ordinary driver: with
+//! the safe API and nothing else. What the ops use belongs to the payload, and is gone when
 //! `Fence::signal()` has returned, so no op may be running then or be called any more.
 //!
 //! The names of a fence never come from its payload. They may be read for a grace period, no matter

@@ -14,8 +14,8 @@
 //!    copy with [`DmaResv::fences`].
 //! 4. Once the work has a fence, add it with [`DmaResvSlots::add`].
 //!
-//! The lock is taken without an acquire context, so a task can only hold one of them at a time. With
-//! several buffers, take the locks of all of them with [`DmaResvSet`].
+//! The lock is taken without an acquire context, so a task can only hold one of them at a time.
+//! With several buffers, take the locks of all of them with [`DmaResvSet`].
 //!
 //! # Examples
 //!

@@ -632,7 +632,8 @@ impl<T: FenceOps> FilledAllocation<T> {
 ///
 /// The payload is pinned, the `Fence` is not. So an interrupt handler can take it out of a lock,
 /// whatever it carries. It signals without the lock: with
-/// `if let Some(job) = running.lock().take()` the payload would be dropped under it. A [`FenceSlot`](super::FenceSlot) needs no such care.
+/// `if let Some(job) = running.lock().take()` the payload would be dropped under it. A
+/// [`FenceSlot`](super::FenceSlot) needs no such care.
 ///
 /// ```
 /// use kernel::{

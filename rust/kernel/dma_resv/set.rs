@@ -109,10 +109,10 @@ impl PinnedDrop for Context {
 
 /// The locks of several reservation objects, which are held until this is dropped.
 ///
-/// A submission that uses several buffers needs all of their locks at once, and another one may want
-/// the same in another order. So these are wait/wound locks: of two tasks that would wait for each
-/// other, the younger one releases what it has, waits for the older one, and starts again. That is
-/// done in here.
+/// A submission that uses several buffers needs all of their locks at once, and another one may
+/// want the same in another order. So these are wait/wound locks: of two tasks that would wait for
+/// each other, the younger one releases what it has, waits for the older one, and starts again.
+/// That is done in here.
 ///
 /// The same object may be there several times. Those of several GEM objects may be the same.
 ///

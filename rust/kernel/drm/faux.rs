@@ -38,7 +38,7 @@ use core::ptr;
 /// # impl drm::gem::DriverObject for ExampleObject {
 /// #     type Driver = Example;
 /// #     type Args = ();
-/// #     fn new(_dev: &drm::Device<Example>, _size: usize, _args: ()) -> impl PinInit<Self, Error> {
+/// #     fn new(_: &drm::Device<Example>, _size: usize, _args: ()) -> impl PinInit<Self, Error> {
 /// #         try_pin_init!(Self {})
 /// #     }
 /// # }

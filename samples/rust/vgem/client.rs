@@ -7,8 +7,8 @@
 //!
 //! # Trust
 //!
-//! Fences must signal in bounded time, and userspace cannot be trusted to see to that. So each is an
-//! [`ExpiringFence`], and all are signaled when the client goes.
+//! Fences must signal in bounded time, and userspace cannot be trusted to see to that. So each is
+//! an [`ExpiringFence`], and all are signaled when the client goes.
 //!
 //! # Order
 //!
@@ -89,7 +89,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// - [`EBUSY`] if there is somebody to wait for: anybody at all for who writes, or else a writer.
+    /// - [`EBUSY`] if there is somebody to wait for: anybody for who writes, or else a writer.
     /// - [`ENOSPC`] if all ids have been given.
     /// - [`ENOMEM`].
     pub(crate) fn attach(&self, resv: &DmaResv, write: bool) -> Result<u32> {

@@ -62,8 +62,8 @@ impl gem::DriverObject for Buffer {
     type Driver = Vgem;
     type Args = ();
 
-    // No ioctl says when the CPU begins and ends to access a buffer. So the memory must be coherent,
-    // or sharing does not work.
+    // No ioctl says when the CPU begins and ends to access a buffer. So the memory must be
+    // coherent, or sharing does not work.
     const CORE_OBJECTS: Option<gem::CoreObjects<Self>> = Some(gem::CoreObjects {
         args: |_, _| (),
         map_wc: true,
