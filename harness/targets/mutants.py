@@ -10,6 +10,7 @@ mutant is kept in the cache by the content of the tree, so that a run that was i
 import hashlib
 import json
 import queue
+import re
 import sys
 import threading
 import time
@@ -147,7 +148,7 @@ class _Explored:
 
 
 def _compiler(err: Fail) -> str:
-    said = [line.strip() for line in err.lines if "error" in line.lower()] or [err.what]
+    said = [line.strip() for line in err.lines if re.match(r"(\S+: )?error\b", line)] or [err.what]
     return f"the compiler: {said[0]}"
 
 
