@@ -5,7 +5,7 @@
 use crate::ioctl;
 use crate::module;
 use crate::sync_file::SyncFile;
-use crate::uapi::{self, Query, Reset, Submit};
+use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -95,6 +95,36 @@ impl Channel {
         let mut query = Query::default();
         ioctl::call(self.as_fd(), uapi::QUERY, &mut query)?;
         Ok(query)
+    }
+
+    /// Rings the doorbell of the user queue: `count` jobs that take `duration` each.
+    pub fn ring(&self, count: u32, duration: Duration) -> io::Result<()> {
+        self.ring_raw(&mut Ring {
+            flags: 0,
+            count,
+            duration_ns: duration.as_nanos() as u64,
+        })
+    }
+
+    /// Rings the doorbell of the user queue with any arguments.
+    pub fn ring_raw(&self, args: &mut Ring) -> io::Result<()> {
+        ioctl::call(self.as_fd(), uapi::RING, args)
+    }
+
+    /// Asks for the fence of the next job of the user queue, which expires after `timeout`.
+    pub fn ask(&self, timeout: Duration) -> io::Result<SyncFile> {
+        self.ask_raw(&mut UserFence {
+            timeout_ns: timeout.as_nanos() as u64,
+            ..Default::default()
+        })
+    }
+
+    /// Asks for the fence of the next job of the user queue with any arguments.
+    pub fn ask_raw(&self, args: &mut UserFence) -> io::Result<SyncFile> {
+        ioctl::call(self.as_fd(), uapi::FENCE, args)?;
+        // SAFETY: The driver has just created the descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) };
+        Ok(SyncFile::from(fd))
     }
 
     /// Cancels all pending jobs.

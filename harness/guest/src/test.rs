@@ -8,7 +8,7 @@ use crate::ktap::{self, skip, Case, Test, TestResult};
 use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
-use crate::uapi::{self, Query, Reset, Submit};
+use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
 use crate::{check, check_eq, check_errno, ioctl, leak, module, stream, sync_file, tests};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -46,6 +46,9 @@ const TESTS: &[Test] = &tests![
     deadline,
     reset_cancels_pending_jobs,
     reset_while_finishing,
+    user_queue_jobs,
+    user_queue_reset,
+    user_queue_bad_arguments,
     close_cancels_pending_jobs,
     killed_client,
     many_pollers,
@@ -602,6 +605,174 @@ fn reset_while_finishing() -> TestResult {
     }
     let query = channel.query()?;
     check_eq!((query.submitted, query.signaled), (800, 800));
+    Ok(())
+}
+
+fn user_queue_jobs() -> TestResult {
+    let channel = Channel::open()?;
+
+    // The doorbell comes first, and nobody asks before the jobs are done.
+    channel.ring(3, SHORT)?;
+    thread::sleep(Duration::from_millis(200));
+    for _ in 0..3 {
+        let fence = channel.ask(LONG)?;
+        check!(fence.is_signaled()?);
+        check_eq!(fence.info()?.status, 1);
+    }
+
+    // They are asked for while the first of them runs, or before the doorbell.
+    channel.ring(2, Duration::from_millis(50))?;
+    let mut fences = Vec::new();
+    for _ in 0..6 {
+        fences.push(channel.ask(LONG)?);
+    }
+    check_eq!(fences[1].status(PATIENCE)?, 1);
+    check!(fences[0].is_signaled()?);
+    check!(!fences[2].is_signaled()?);
+    check_eq!(fences[2].info()?.fences[0].driver(), "softgpu");
+    channel.ring(4, SHORT)?;
+    check_eq!(fences[5].status(PATIENCE)?, 1);
+    let mut last = 0;
+    for fence in &fences {
+        let info = fence.info()?;
+        check_eq!(info.status, 1);
+        check!(info.timestamp_ns() >= last);
+        last = info.timestamp_ns();
+    }
+
+    // The doorbell does not come in time.
+    let expired = channel.ask(Duration::from_millis(1))?;
+    let next = channel.ask(LONG)?;
+    check_eq!(expired.status(PATIENCE)?, -libc::ETIMEDOUT);
+    check!(!next.is_signaled()?);
+    channel.ring(2, SHORT)?;
+    check_eq!(next.status(PATIENCE)?, 1);
+    check_eq!(expired.info()?.status, -libc::ETIMEDOUT);
+    // All of this is not the channel's.
+    check_eq!(channel.query()?.submitted, 0);
+    Ok(())
+}
+
+fn user_queue_reset() -> TestResult {
+    let channel = Channel::open()?;
+    let other = Channel::open()?;
+
+    channel.ring(2, LONG)?;
+    let fences = [channel.ask(LONG)?, channel.ask(LONG)?, channel.ask(LONG)?];
+    let others = other.ask(LONG)?;
+    channel.reset()?;
+    for fence in &fences {
+        check_eq!(fence.info()?.status, -libc::ECANCELED);
+    }
+    check!(!others.is_signaled()?);
+
+    // It can be used as before: the next job is the next one that is asked for.
+    let next = channel.ask(LONG)?;
+    check!(!next.is_signaled()?);
+    channel.ring(1, SHORT)?;
+    check_eq!(next.status(PATIENCE)?, 1);
+
+    // Closing it is the same.
+    channel.ring(1, LONG)?;
+    let last = channel.ask(LONG)?;
+    drop(channel);
+    check_eq!(last.info()?.status, -libc::ECANCELED);
+    drop(other);
+    check_eq!(others.info()?.status, -libc::ECANCELED);
+    Ok(())
+}
+
+fn user_queue_bad_arguments() -> TestResult {
+    let channel = Channel::open()?;
+    let files = open_files()?;
+
+    let good = Ring {
+        flags: 0,
+        count: 1,
+        duration_ns: 0,
+    };
+    let bad = [
+        Ring { flags: 1, ..good },
+        Ring { count: 0, ..good },
+        Ring {
+            count: uapi::MAX_PENDING + 1,
+            ..good
+        },
+        Ring {
+            count: u32::MAX,
+            ..good
+        },
+        Ring {
+            duration_ns: uapi::MAX_DURATION_NS + 1,
+            ..good
+        },
+        Ring {
+            duration_ns: u64::MAX,
+            ..good
+        },
+    ];
+    for mut args in bad {
+        check_errno!(channel.ring_raw(&mut args), libc::EINVAL);
+    }
+
+    let good = UserFence {
+        flags: 0,
+        out_fence_fd: -1,
+        timeout_ns: uapi::MAX_DURATION_NS,
+    };
+    for mut args in [
+        UserFence { flags: 1, ..good },
+        UserFence {
+            timeout_ns: 0,
+            ..good
+        },
+        UserFence {
+            timeout_ns: uapi::MAX_DURATION_NS + 1,
+            ..good
+        },
+        UserFence {
+            timeout_ns: u64::MAX,
+            ..good
+        },
+    ] {
+        check_errno!(channel.ask_raw(&mut args), libc::EINVAL);
+    }
+    for cmd in [uapi::RING, uapi::FENCE] {
+        for arg in NOWHERE {
+            check_errno!(ioctl::call_raw(channel.as_fd(), cmd, arg), libc::EFAULT);
+        }
+    }
+    let limit = limit_descriptors(1)?;
+    let result = channel.ask(LONG);
+    limit_descriptors(limit)?;
+    check_errno!(result, libc::EMFILE);
+
+    // So far nothing has happened: the next one is for the first job.
+    check_eq!(open_files()?, files);
+    let first = channel.ask(LONG)?;
+    channel.ring(1, SHORT)?;
+    check_eq!(first.status(PATIENCE)?, 1);
+
+    // Too many jobs, too many fences, and too many jobs without one.
+    channel.ring(uapi::MAX_PENDING, LONG)?;
+    check_errno!(channel.ring(1, LONG), libc::EBUSY);
+    for _ in 0..uapi::MAX_PENDING {
+        channel.ask(LONG)?;
+    }
+    check_errno!(channel.ask(LONG), libc::EBUSY);
+    channel.reset()?;
+    let mut rung = 0;
+    loop {
+        match channel.ring(1, Duration::ZERO) {
+            Ok(()) => rung += 1,
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => thread::yield_now(),
+            Err(error) => {
+                check_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+                break;
+            }
+        }
+    }
+    check_eq!(rung, uapi::MAX_AHEAD);
     Ok(())
 }
 

@@ -8,7 +8,11 @@ use crate::{
         Submission, //
     },
     job::JobDesc,
-    uapi, //
+    uapi,
+    user_queue::{
+        Request,
+        UserQueue, //
+    },
 };
 use core::ops::Deref;
 use kernel::{
@@ -38,22 +42,25 @@ use kernel::{
         },
         Arc, //
     },
+    time::Delta,
     uaccess::{
         UserSlice,
         UserSliceReader, //
     },
 };
 
-/// An open file, with a channel of its own. When the file is closed, or its last owner is killed,
-/// the channel is closed.
+/// An open file, with a channel and a user queue of its own. When the file is closed, or its last
+/// owner is killed, both are closed.
 pub(crate) struct Client {
     channel: Arc<Channel>,
+    pub(crate) user_queue: Arc<UserQueue>,
 }
 
 impl Client {
     /// Opens a channel.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
+            user_queue: UserQueue::new()?,
             channel: Channel::open()?,
         })
     }
@@ -128,7 +135,54 @@ impl Client {
         }
 
         self.channel.reset();
+        self.user_queue.reset();
         Ok(())
+    }
+
+    /// Checks the arguments of [`uapi::RING`] and does it.
+    pub(crate) fn ring_checked(&self, args: &uapi::Ring) -> Result {
+        if args.flags != 0
+            || !(1..=uapi::MAX_PENDING).contains(&args.count)
+            || args.duration_ns > uapi::MAX_DURATION_NS
+        {
+            return Err(EINVAL);
+        }
+
+        // CAST: This is checked above to be small enough.
+        let duration = Delta::from_nanos(args.duration_ns as i64);
+        self.user_queue.ring(args.count, duration)
+    }
+
+    /// Handles [`uapi::FENCE`].
+    fn fence(&self, user: UserSlice) -> Result {
+        let (mut reader, mut writer) = user.reader_writer();
+        let mut args: uapi::UserFence = read(&mut reader)?;
+
+        // Do first what may fail. Dropping it undoes it.
+        let request = Request::try_from(&args)?;
+        let sync_file = SyncFile::new(request.fence())?;
+        let reservation = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+
+        // CAST: File descriptors are small.
+        args.out_fence_fd = reservation.reserved_fd() as i32;
+        writer.write_slice(args.as_bytes())?;
+
+        self.user_queue.ask(request)?;
+        sync_file.install(reservation);
+        Ok(())
+    }
+}
+
+impl TryFrom<&uapi::UserFence> for Request {
+    type Error = Error;
+
+    fn try_from(args: &uapi::UserFence) -> Result<Self> {
+        if args.flags != 0 || !(1..=uapi::MAX_DURATION_NS).contains(&args.timeout_ns) {
+            return Err(EINVAL);
+        }
+
+        // CAST: This is checked above to be small enough.
+        Self::new(Delta::from_nanos(args.timeout_ns as i64))
     }
 }
 
@@ -143,6 +197,7 @@ impl Deref for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.channel.close();
+        self.user_queue.reset();
     }
 }
 
@@ -161,6 +216,8 @@ impl MiscDevice for Client {
             uapi::SUBMIT => client.submit(user)?,
             uapi::QUERY => client.query(user)?,
             uapi::RESET => client.reset(user)?,
+            uapi::RING => client.ring_checked(&read(&mut user.reader())?)?,
+            uapi::FENCE => client.fence(user)?,
             _ => return Err(ENOTTY),
         }
 

@@ -13,6 +13,7 @@
 //! - [`client`]: the file operations, from untrusted arguments to a submission that cannot fail.
 //! - [`channel`]: submission, in-fences, reset.
 //! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals fences.
+//! - [`user_queue`]: the other kind of queue, where userspace rings the doorbell by itself.
 //! - [`job`]: what a fence carries, and its ops.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
 //! - [`deferred`]: what drivers had to do so far, to compare with. It is off.
@@ -39,6 +40,7 @@ mod stats;
 #[cfg(CONFIG_SAMPLE_RUST_SOFTGPU_KUNIT_TEST)]
 mod tests;
 mod uapi;
+mod user_queue;
 
 module! {
     type: SoftGpu,

@@ -8,7 +8,8 @@ use crate::{
     deferred,
     job::JobDesc,
     stats::Stats,
-    uapi, //
+    uapi,
+    user_queue::Request, //
 };
 use kernel::{
     dma_fence::{
@@ -76,10 +77,7 @@ struct LogSignal(Arc<Log>);
 
 impl FenceCallback for LogSignal {
     fn on_signal(&mut self, fence: &SignaledFence<'_>) {
-        let i = self.0.len.fetch_add(1, Relaxed);
-        if let Some(seqno) = self.0.seqnos.get(i) {
-            seqno.store(fence.seqno(), Relaxed);
-        }
+        self.0.note(fence.seqno());
     }
 }
 
@@ -92,6 +90,13 @@ impl Log {
             seqnos: [const { Atomic::new(0) }; 16],
         };
         Ok(Arc::new(log, GFP_KERNEL)?)
+    }
+
+    fn note(&self, seqno: u64) {
+        let i = self.len.fetch_add(1, Relaxed);
+        if let Some(noted) = self.seqnos.get(i) {
+            noted.store(seqno, Relaxed);
+        }
     }
 
     fn add(log: &Arc<Self>, fence: &ARef<DmaFence>) -> Result<LogRegistration> {
@@ -217,6 +222,34 @@ fn payloads_after_signal(client: &Client) -> Result<u64> {
         core::hint::spin_loop();
     }
     Ok(payloads(client))
+}
+
+/// Rings the doorbell of the user queue.
+fn ring(client: &Client, count: u32, duration: Delta) -> Result {
+    client.ring_checked(&uapi::Ring {
+        flags: 0,
+        count,
+        // CAST: No test wants a negative one.
+        duration_ns: duration.as_nanos() as u64,
+    })
+}
+
+/// Asks for the fence of the next job of the user queue, and checks which one that is.
+fn ask(client: &Client, number: u64, timeout: Delta) -> Result<ARef<DmaFence>> {
+    let request = Request::new(timeout)?;
+    let fence = request.fence().into();
+
+    match client.user_queue.ask(request)? {
+        asked if asked == number => Ok(fence),
+        _ => Err(ERANGE),
+    }
+}
+
+/// Waits until the jobs of the user queue are done, whoever has asked for them.
+fn wait_for_user_queue(client: &Client) {
+    while client.user_queue.pending() > 0 {
+        fsleep(Delta::from_millis(1));
+    }
 }
 
 #[kunit_tests(rust_softgpu)]
@@ -636,6 +669,186 @@ mod cases {
     }
 
     #[test]
+    fn user_queue_is_ahead() -> Result {
+        let client = Client::new()?;
+
+        // The jobs are done before anybody asks.
+        ring(&client, 3, Delta::from_micros(10))?;
+        wait_for_user_queue(&client);
+        for number in 1..=3 {
+            let fence = ask(&client, number, FOREVER)?;
+            assert!(fence.is_signaled());
+            assert_eq!(fence.status(), Some(Ok(())));
+        }
+        // But no job more than that.
+        let next = ask(&client, 4, FOREVER)?;
+        assert!(stays_pending(&next));
+
+        // One pending, and more that nobody has asked for.
+        ring(&client, 3, Delta::ZERO)?;
+        assert_eq!(wait(&next), Some(Ok(())));
+        wait_for_user_queue(&client);
+        for number in 5..=6 {
+            let fence = ask(&client, number, FOREVER)?;
+            assert_eq!(fence.status(), Some(Ok(())));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn user_queue_finishes_in_order() -> Result {
+        let client = Client::new()?;
+        let log = Log::new()?;
+        let mut fences = KVec::new();
+        let mut registrations = KVec::new();
+
+        ring(&client, 2, Delta::from_millis(100))?;
+        for number in 1..=6 {
+            let fence = ask(&client, number, FOREVER)?;
+            // Each has a context of its own, so this is for the order of the calls.
+            let log = log.clone();
+            let callback = move |_: &SignaledFence<'_>| log.note(number);
+            let callback = FenceCallbackRegistration::new(fence.clone(), callback);
+            registrations.push(KBox::pin_init(callback, GFP_KERNEL)?, GFP_KERNEL)?;
+            fences.push(fence, GFP_KERNEL)?;
+        }
+        assert_eq!(wait(&fences[1]), Some(Ok(())));
+        assert!(fences[0].is_signaled());
+        assert!(stays_pending(&fences[2]));
+
+        ring(&client, 3, Delta::from_micros(10))?;
+        ring(&client, 1, Delta::ZERO)?;
+        assert_eq!(wait(&fences[5]), Some(Ok(())));
+        drop(registrations);
+        assert!(log.is_in_order(6));
+        Ok(())
+    }
+
+    #[test]
+    fn user_queue_expires() -> Result {
+        let client = Client::new()?;
+
+        // Nobody rings.
+        let first = ask(&client, 1, Delta::from_millis(1))?;
+        let second = ask(&client, 2, FOREVER)?;
+        assert_eq!(wait(&first), Some(Err(ETIMEDOUT)));
+        assert_eq!(second.status(), None);
+
+        // The number is still that of the next job.
+        ring(&client, 1, Delta::ZERO)?;
+        wait_for_user_queue(&client);
+        assert_eq!(first.status(), Some(Err(ETIMEDOUT)));
+        assert!(stays_pending(&second));
+        ring(&client, 1, Delta::ZERO)?;
+        assert_eq!(wait(&second), Some(Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn user_queue_reset() -> Result {
+        let client = Client::new()?;
+        let reset = uapi::Reset::default();
+
+        let running = ask(&client, 1, FOREVER)?;
+        let queued = ask(&client, 2, FOREVER)?;
+        let early = ask(&client, 3, FOREVER)?;
+        ring(&client, 2, FOREVER)?;
+        client.reset_checked(&reset)?;
+        for fence in [&running, &queued, &early] {
+            assert_eq!(fence.status(), Some(Err(ECANCELED)));
+        }
+
+        // Jobs that were done, and not asked for, are forgotten.
+        ring(&client, 2, Delta::ZERO)?;
+        wait_for_user_queue(&client);
+        client.reset_checked(&reset)?;
+        let next = ask(&client, 4, FOREVER)?;
+        assert!(stays_pending(&next));
+        ring(&client, 1, Delta::ZERO)?;
+        assert_eq!(wait(&next), Some(Ok(())));
+
+        let last = ask(&client, 5, FOREVER)?;
+        drop(client);
+        assert_eq!(last.status(), Some(Err(ECANCELED)));
+        Ok(())
+    }
+
+    #[test]
+    fn user_queue_limits() -> Result {
+        let client = Client::new()?;
+        let jobs = uapi::MAX_PENDING;
+
+        ring(&client, jobs, FOREVER)?;
+        assert_eq!(ring(&client, 1, FOREVER), Err(EBUSY));
+        client.user_queue.reset();
+
+        // Nobody asks.
+        for _ in 0..uapi::MAX_AHEAD / jobs {
+            ring(&client, jobs, Delta::ZERO)?;
+            wait_for_user_queue(&client);
+        }
+        assert_eq!(ring(&client, 1, Delta::ZERO), Err(ENOSPC));
+        ask(&client, 1, FOREVER)?;
+        ring(&client, 1, Delta::ZERO)?;
+        client.user_queue.reset();
+
+        // Nobody rings. That the fences have expired does not help.
+        for i in 0..u64::from(jobs) {
+            ask(&client, 2 + i, Delta::from_micros(1))?;
+        }
+        assert!(matches!(ask(&client, 0, FOREVER), Err(EBUSY)));
+        ring(&client, 1, Delta::ZERO)?;
+        wait_for_user_queue(&client);
+        ask(&client, 2 + u64::from(jobs), FOREVER)?;
+        Ok(())
+    }
+
+    #[test]
+    fn user_queue_arguments() -> Result {
+        let client = Client::new()?;
+        let good = uapi::Ring {
+            flags: 0,
+            count: 1,
+            duration_ns: uapi::MAX_DURATION_NS,
+        };
+        let bad = [
+            uapi::Ring { flags: 1, ..good },
+            uapi::Ring { count: 0, ..good },
+            uapi::Ring {
+                count: uapi::MAX_PENDING + 1,
+                ..good
+            },
+            uapi::Ring {
+                count: u32::MAX,
+                ..good
+            },
+            uapi::Ring {
+                duration_ns: uapi::MAX_DURATION_NS + 1,
+                ..good
+            },
+        ];
+        for args in &bad {
+            assert_eq!(client.ring_checked(args), Err(EINVAL));
+        }
+        assert_eq!(client.user_queue.pending(), 0);
+        assert_eq!(client.ring_checked(&good), Ok(()));
+
+        let good = uapi::UserFence {
+            flags: 0,
+            // This is only written.
+            out_fence_fd: -1,
+            timeout_ns: uapi::MAX_DURATION_NS,
+        };
+        let is_ok = |args: uapi::UserFence| Request::try_from(&args).is_ok();
+        assert!(is_ok(good));
+        assert!(!is_ok(uapi::UserFence { flags: 1, ..good }));
+        for timeout_ns in [0, uapi::MAX_DURATION_NS + 1, u64::MAX] {
+            assert!(!is_ok(uapi::UserFence { timeout_ns, ..good }));
+        }
+        Ok(())
+    }
+
+    #[test]
     fn submit_arguments() {
         let good = uapi::Submit {
             duration_ns: uapi::MAX_DURATION_NS,
@@ -727,5 +940,7 @@ mod cases {
         assert_eq!(size_of::<uapi::Submit>(), 32);
         assert_eq!(size_of::<uapi::Query>(), 56);
         assert_eq!(size_of::<uapi::Reset>(), 8);
+        assert_eq!(size_of::<uapi::Ring>(), 16);
+        assert_eq!(size_of::<uapi::UserFence>(), 16);
     }
 }

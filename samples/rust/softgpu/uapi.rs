@@ -53,7 +53,8 @@ pub(crate) const SUBMIT: u32 = _IOWR::<Submit>(MAGIC, 0xb0);
 /// - `EINVAL`: unknown flags, or a field that must be zero is not.
 pub(crate) const QUERY: u32 = _IOWR::<Query>(MAGIC, 0xb1);
 
-/// Resets the channel: all of its jobs that have not finished fail with `ECANCELED`, in order.
+/// Resets the channel: all of its jobs that have not finished fail with `ECANCELED`, in order. So
+/// do those of its user queue that have a fence, the others are forgotten.
 ///
 /// No other channel is touched, except for jobs there that wait for one of the canceled jobs: they
 /// fail with its error.
@@ -64,8 +65,44 @@ pub(crate) const QUERY: u32 = _IOWR::<Query>(MAGIC, 0xb1);
 /// - `EINVAL`: unknown flags, or a field that must be zero is not.
 pub(crate) const RESET: u32 = _IOW::<Reset>(MAGIC, 0xb2);
 
-/// The most jobs of a channel that have not finished.
+/// Rings the doorbell of the user queue: some jobs are in the ring.
+///
+/// Besides its channel, each open file has a *user queue*. It stands for one whose ring and
+/// doorbell userspace has mapped, where this needs no ioctl: its jobs run one after another, and
+/// have the numbers 1, 2 and so on, whether the kernel has a fence for them or not.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read.
+/// - `EINVAL`: unknown flags, no jobs or more than [`MAX_PENDING`], or a duration that is out of
+///   range.
+/// - `EBUSY`: there would be more than [`MAX_PENDING`] jobs that have not finished.
+/// - `ENOSPC`: there would be more than [`MAX_AHEAD`] jobs that nobody has asked for a fence of.
+///
+/// If it fails, there are no new jobs.
+pub(crate) const RING: u32 = _IOW::<Ring>(MAGIC, 0xb3);
+
+/// Asks for the fence of the next job of the user queue that has none, as a sync_file.
+///
+/// The job may be done, then the fence has signaled. It may not be in the ring yet, and nobody
+/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. [`RESET`] cancels it if the
+/// job is not done. The next job then gets the next number that has no fence.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read or written.
+/// - `EINVAL`: unknown flags, or a timeout that is out of range.
+/// - `EBUSY`: [`MAX_PENDING`] jobs that have a fence are not done, even if the fences have expired.
+/// - `EMFILE`, `ENFILE`, `ENOMEM`: no more file descriptors, files or memory.
+///
+/// If it fails, the next one is for the same job, and there is no new file descriptor.
+pub(crate) const FENCE: u32 = _IOWR::<UserFence>(MAGIC, 0xb4);
+
+/// The most jobs of a channel, or of a user queue, that have not finished.
 pub(crate) const MAX_PENDING: u32 = 64;
+
+/// The most jobs of a user queue that have no fence.
+pub(crate) const MAX_AHEAD: u32 = 256;
 
 /// The longest duration of a job: ten seconds.
 pub(crate) const MAX_DURATION_NS: u64 = 10_000_000_000;
@@ -139,4 +176,36 @@ pub(crate) struct Reset {
     pub(crate) flags: u32,
     /// In: must be zero.
     pub(crate) pad: u32,
+}
+
+/// The argument of [`RING`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct Ring {
+    /// In: must be zero.
+    pub(crate) flags: u32,
+    /// In: how many jobs, from 1 to [`MAX_PENDING`].
+    pub(crate) count: u32,
+    /// In: for how long each of them runs, up to [`MAX_DURATION_NS`].
+    pub(crate) duration_ns: u64,
+}
+
+/// The argument of [`FENCE`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct UserFence {
+    /// In: must be zero.
+    pub(crate) flags: u32,
+    /// Out: a new sync_file for the fence. Only valid if the ioctl succeeds.
+    pub(crate) out_fence_fd: i32,
+    /// In: for how long the fence may be pending, from 1 to [`MAX_DURATION_NS`].
+    pub(crate) timeout_ns: u64,
 }

@@ -14,7 +14,7 @@ use crate::sync_file::{
     errno_name, now_ns, poll, Deadline, FenceInfo, FileInfo, MergeData, SyncFile, FILE_INFO, MERGE,
     SET_DEADLINE,
 };
-use crate::uapi::{self, Query, Reset, Submit};
+use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::thread;
@@ -41,6 +41,8 @@ const CALLS: &[Weighted] = &[
     (24, |actor, random| actor.submit(random)),
     (6, |actor, random| actor.query(random)),
     (2, |actor, random| actor.reset(random)),
+    (4, |actor, random| actor.ring(random)),
+    (6, |actor, random| actor.ask(random)),
     (1, |actor, random| actor.open_timeline(random)),
     (6, |actor, random| actor.create_fence(random)),
     (6, |actor, random| actor.advance(random)),
@@ -271,6 +273,79 @@ impl Actor<'_> {
         self.judge(Call::Reset, &wrong, &[], run).map(drop)
     }
 
+    fn ring(&self, random: &mut Random) -> Checked {
+        let Some(channel) = self.files.channels.get(random) else {
+            return self.open(random);
+        };
+        let mut args = Ring {
+            flags: 0,
+            count: 1 + random.below(4) as u32,
+            duration_ns: match random.below(40) {
+                0 => random.below(uapi::MAX_DURATION_NS),
+                _ => random.below(100_000),
+            },
+        };
+        let mut nowhere = None;
+        let mut wrong = Vec::new();
+        match random.below(30) {
+            0 => {
+                nowhere = Some(*random.pick(&NOWHERE));
+                wrong.push(libc::EFAULT);
+            }
+            1 => {
+                args.flags = 1 << random.below(32);
+                wrong.push(libc::EINVAL);
+            }
+            2 => {
+                let most = u64::from(uapi::MAX_PENDING);
+                args.count = above(random, most).min(u32::MAX.into()) as u32;
+                wrong.push(libc::EINVAL);
+            }
+            3 => {
+                args.duration_ns = above(random, uapi::MAX_DURATION_NS);
+                wrong.push(libc::EINVAL);
+            }
+            _ => {}
+        }
+        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
+        let run = || ioctl::call_raw(channel.as_fd(), uapi::RING, arg);
+        self.judge(Call::Ring, &wrong, &[libc::EBUSY, libc::ENOSPC], run)
+            .map(drop)
+    }
+
+    fn ask(&self, random: &mut Random) -> Checked {
+        let Some(channel) = self.files.channels.get(random) else {
+            return self.open(random);
+        };
+        if random.percent(4) {
+            let (arg, fd) = (*random.pick(&NOWHERE), channel.as_fd());
+            let run = || ioctl::call_raw(fd, uapi::FENCE, arg);
+            return self.judge(Call::Ask, &[libc::EFAULT], &[], run).map(drop);
+        }
+        let mut args = UserFence {
+            flags: 0,
+            out_fence_fd: random.next() as i32,
+            timeout_ns: 1 + random.below(10_000_000),
+        };
+        let mut wrong = Vec::new();
+        if random.percent(8) {
+            match random.below(3) {
+                0 => args.flags = 1 << random.below(32),
+                1 => args.timeout_ns = 0,
+                _ => args.timeout_ns = above(random, uapi::MAX_DURATION_NS),
+            }
+            wrong.push(libc::EINVAL);
+        }
+
+        let fence = self.judge(Call::Ask, &wrong, &[libc::EBUSY], || {
+            channel.ask_raw(&mut args)
+        })?;
+        if let Some(fence) = fence {
+            self.keep_fence(random, fence);
+        }
+        Ok(())
+    }
+
     fn open_timeline(&self, random: &mut Random) -> Checked {
         if !SwSync::is_there() {
             return Ok(());
@@ -437,10 +512,12 @@ impl Actor<'_> {
 
     /// An ioctl that the file does not have.
     fn unknown(&self, random: &mut Random) -> Checked {
-        const KNOWN: [(u32, Kind); 8] = [
+        const KNOWN: [(u32, Kind); 10] = [
             (uapi::SUBMIT, Kind::Channel),
             (uapi::QUERY, Kind::Channel),
             (uapi::RESET, Kind::Channel),
+            (uapi::RING, Kind::Channel),
+            (uapi::FENCE, Kind::Channel),
             (MERGE, Kind::Fence),
             (FILE_INFO, Kind::Fence),
             (SET_DEADLINE, Kind::Fence),
@@ -633,7 +710,11 @@ fn check_info(info: &FenceInfo) -> Checked {
         // It has signaled before it was asked for its status.
         "detached-driver" => timeline == "signaled-timeline" && info.status != 0,
         // The second one if it has signaled in between.
-        "softgpu" => timeline.starts_with("softgpu-chan") || timeline == "signaled-timeline",
+        "softgpu" => {
+            timeline.starts_with("softgpu-chan")
+                || timeline == "softgpu-user"
+                || timeline == "signaled-timeline"
+        }
         // This is named after the process.
         "sw_sync" => timeline.starts_with("softgpu") || timeline == "signaled-timeline",
         _ => false,
@@ -748,6 +829,7 @@ mod tests {
 
         assert!(check("softgpu", "softgpu-chan7", 0, 0));
         assert!(check("softgpu", "softgpu-chan7", -libc::EIO, 3));
+        assert!(check("softgpu", "softgpu-user", 0, 0));
         assert!(check("detached-driver", "signaled-timeline", 1, 3));
         assert!(!check("detached-driver", "signaled-timeline", 0, 0));
         assert!(!check("detached-driver", "softgpu-chan7", 1, 3));

@@ -32,6 +32,8 @@ calls! {
     Submit: "SUBMIT",
     Query: "QUERY",
     Reset: "RESET",
+    Ring: "RING",
+    Ask: "FENCE",
     OpenTimeline: "open sw_sync",
     CreateFence: "SW_SYNC_IOC_CREATE_FENCE",
     Advance: "SW_SYNC_IOC_INC",
