@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Set, Tuple
 
-from harness.host import cache, debian, proc, tools
+from harness.host import cache, debian, knobs, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import guest, kernel
+from harness.tree.base import our_release
 from harness.tree.series import Source
 
 PACKAGE, VERSION = "igt-gpu-tools-tests", "2.5-1"
@@ -42,10 +43,12 @@ def drivers() -> List[Driver]:
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) < 5 or words[1] not in ("both", "ours") or words[2] not in kernel.KINDS:
-            raise Fail(f"harness/kernel/igt:{number}: wants DRIVER[:MODULE] both|ours KERNEL NODE PROGRAM...")
+        sides, _, release = words[1].partition(":") if len(words) > 4 else ("", "", "")
+        if sides not in ("both", "ours") or release not in ("", *knobs.RELEASES) or words[2] not in kernel.KINDS:
+            raise Fail(f"harness/kernel/igt:{number}: wants DRIVER[:MODULE] both|ours[:RELEASE] KERNEL NODE PROGRAM...")
         name, _, module = words[0].partition(":")
-        found.append(Driver(name, module, *words[1:4], words[4:]))
+        if release in ("", our_release()):
+            found.append(Driver(name, module, sides, *words[2:4], words[4:]))
     return found
 
 

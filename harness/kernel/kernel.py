@@ -11,6 +11,7 @@ from typing import Dict, List, NamedTuple
 from harness.host import arch, cache, git, knobs, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import options
+from harness.tree.base import our_release
 from harness.tree.series import Source, lineage
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -73,8 +74,10 @@ class Kernel(NamedTuple):
 
 
 def plain_fragments(source: Source, kind: str) -> List[Path]:
-    """The kunitconfig files, with those that only a variant or this variant under this configuration has."""
-    names = KINDS[kind].fragments + [name for variant in lineage(source.variant) for name in (f"{kind}-{variant}", variant)]
+    """The kunitconfig files, with what of them only this release has, and with those that only a variant or this variant
+    under this configuration has."""
+    names = [name for common in KINDS[kind].fragments for name in (common, f"{common}-{our_release()}")]
+    names += [name for variant in lineage(source.variant) for name in (f"{kind}-{variant}", variant)]
     paths = [CONFIGS / f"{name}.config" for name in names]
     return [path for path in paths if path.exists()]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from harness.host import cache, proc
+from harness.host import cache, knobs, proc
 from harness.host.ui import Fail
+from harness.tree.base import our_release
 from harness.tree.series import Source, lineage
 
 SUITES = Path(__file__).resolve().parent / "suites"
@@ -151,7 +152,7 @@ def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
 class Suite(NamedTuple):
     """A line of harness/kernel/suites."""
     name: str
-    legs: List[str]
+    legs: List[str]  # none for another release
     variants: List[str]
     least: int
 
@@ -162,9 +163,10 @@ def _suites() -> List[Suite]:
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) != 4 or not words[3].isdigit():
-            raise Fail(f"harness/kernel/suites:{number}: wants SUITE LEGS VARIANTS CASES")
-        found.append(Suite(words[0], words[1].split(","), words[2].split(","), int(words[3])))
+        if len(words) not in (4, 5) or not words[3].isdigit() or set(words[4:]) - set(knobs.RELEASES):
+            raise Fail(f"harness/kernel/suites:{number}: wants SUITE LEGS VARIANTS CASES [RELEASE]")
+        legs = words[1].split(",") if our_release() in (words[4:] or [our_release()]) else []
+        found.append(Suite(words[0], legs, words[2].split(","), int(words[3])))
     return found
 
 

@@ -27,6 +27,7 @@ ABOUT = {
     "patches/rust/": "the crate and what is built on it",
     "patches/drivers/": "every backend in the tree (SERIES=full)",
     "patches/7.2/": "what Linux 7.2 lacks or needs otherwise",
+    "patches/7.3/": "what only Linux 7.3 can have",
     "template/": "a driver to copy, built outside of the kernel tree",
     "harness/": "the workshop, which is not sent: what `make` calls. Each room uses those below it only",
     "harness/guest/": "The program in Rust that runs inside, and calls the sample driver.",

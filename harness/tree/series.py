@@ -13,7 +13,7 @@ These are no branches of git: four variants for two releases would be eight bran
 on files as they are in the end. A Rust file that several commits name is written by each, without those of its modules that
 are not there yet.
 
-What another release than the newest needs is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
+What only one release needs or can have is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
 only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.
 """
 
