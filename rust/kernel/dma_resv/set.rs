@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn plain() -> Result<Fence<Plain>> {
-        Ok(FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)?)
+        FenceContext::new(c"ring", GFP_KERNEL)?.new_fence(Plain, GFP_KERNEL)
     }
 
     fn resv() -> Result<Arc<DmaResv>> {
