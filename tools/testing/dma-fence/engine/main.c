@@ -93,9 +93,9 @@ static void crashed(int sig, siginfo_t *info, void *context)
 	(void)info;
 	signal(SIGSEGV, SIG_DFL);
 	signal(SIGBUS, SIG_DFL);
-	/* The linker leaves what is not there at 0. */
+	/* The linker leaves at 0 what shim/ does not have. */
 	if (!at->uc_mcontext.gregs[REG_RIP])
-		explore_fail("a call of a function that the shim does not have");
+		explore_fail("a call of NULL: an op, or a function that is not there");
 	explore_fail("access to memory that is not there");
 }
 
