@@ -72,6 +72,7 @@ def _debs(step: Step) -> List[Path]:
 
 def fetch(step: Step) -> None:
     """Unpacks IGT into the cache, if that is not done yet."""
+    tools.want([("/sbin/depmod", "kmod")], step)
     debs, done = _debs(step), _HOME / ".debs"
     wanted = "\n".join(deb.name for deb in debs)
     if cache.read(done) != wanted:
@@ -113,13 +114,20 @@ def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
             files[f"/igt/{program}"] = path
         files[_LOADER] = _HOME / f"usr{_LOADER}"
         files[f"/{_LIBRARIES}/{_UNNAMED}"] = _HOME / _LIBRARIES / _UNNAMED
+        release = (built.build / "include/config/kernel.release").read_text().strip()
         for name in sorted({driver.module for driver in chosen if driver.module}):
             found = list(built.build.glob(f"*/**/{name}.ko"))
             if len(found) != 1:
                 raise Fail(f"the kernel for {built.kind} has {len(found)} modules {name}.ko, not one",
                            "correct harness/kernel/igt")
-            kernel.strip(found[0], folder / found[0].name)
-            files[f"/lib/modules/{name}.ko"] = folder / found[0].name
+            inside = f"lib/modules/{release}/{name}.ko"
+            (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+            kernel.strip(found[0], folder / inside)
+            files.update({f"/{inside}": folder / inside, f"/lib/modules/{name}.ko": folder / inside})
+        # For programs that unload and load it by its name.
+        if any(driver.module for driver in chosen):
+            proc.output(["/sbin/depmod", "-b", folder, release], what="depmod")
+            files.update({f"/{path.relative_to(folder)}": path for path in folder.glob("lib/modules/*/modules.*.bin")})
         lines = [f"{driver.name} {driver.module or '-'} {driver.node} {program}\n"
                  for driver in chosen for program in driver.programs]
         (folder / "list").write_text("".join(lines))
