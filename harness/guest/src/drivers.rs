@@ -10,7 +10,6 @@ use crate::screen::Screen;
 use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, now_ns, SyncFile};
 use crate::{check, check_eq, check_errno, lifetime, tests};
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +19,6 @@ use std::time::{Duration, Instant};
 /// Nothing takes as long, however slow the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const MS: u64 = 1_000_000;
-
-/// Trace events take names of fences, in each state that a fence has.
-const EVENTS: &str = "/sys/kernel/tracing/events/dma_fence/enable";
 
 /// The name of the suite.
 const SUITE: &str = "fence-drivers";
@@ -55,10 +51,7 @@ pub fn run(names: &[String]) -> io::Result<bool> {
     let chosen =
         tests.filter(|test| names.is_empty() || names.iter().any(|name| test.name.contains(name)));
 
-    fs::write(EVENTS, "1")?;
-    let passed = ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect());
-    fs::write(EVENTS, "0")?;
-    Ok(passed)
+    Ok(ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect()))
 }
 
 /// Does all to a fence that anybody can who has it.

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 /// The tests.
 pub const TESTS: &[Test] = &tests![
     syncobj_import_without_memory,
+    vmwgfx_execbuf_without_memory,
     syncobj_transfer_interrupted,
     vkms_fence_outlives_its_device,
     vkms_writeback_fence_outlives_its_device,
@@ -57,6 +58,22 @@ fn syncobj_import_without_memory() -> TestResult {
     )?;
     check_eq!(sw_sync::pending(LEAKED..value + 1)?, 0);
     Ok(())
+}
+
+fn vmwgfx_execbuf_without_memory() -> TestResult {
+    let _settings = Failslab::set_up()?;
+    let device = Device::open("vmwgfx")?;
+
+    // It tells by an error beside the descriptor that it has no fence, and has waited instead.
+    faults::fail_all(
+        Memory::NotNeeded,
+        || Ok(()),
+        |()| device.vmw_execbuf(),
+        |file| match file.flatten() {
+            Some(file) => Ok(look(&file)?),
+            None => Ok(()),
+        },
+    )
 }
 
 extern "C" fn ignore(_signal: libc::c_int) {}

@@ -31,6 +31,7 @@ mod detached;
 mod fence;
 mod forward;
 mod layout;
+mod slot;
 mod sync;
 mod timeline;
 mod xarray;
