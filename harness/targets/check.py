@@ -10,7 +10,7 @@ from typing import Callable, Iterable, List, Optional, Tuple
 
 from harness.host import cache, knobs, proc, tools, ui
 from harness.host.ui import Fail, Step
-from harness.kernel import kernel, options
+from harness.kernel import kernel, ktap, options
 from harness.mutants import mutants
 from harness.targets import bench, evidence, explore, rooms
 from harness.tree import base, mails, series
@@ -317,8 +317,26 @@ def readme(ctx: Context, step: Step) -> Findings:
     return found
 
 
+def bugs(ctx: Context, step: Step) -> Findings:
+    """Each case that the page about bug reports names is there. That they pass is for the targets that run them."""
+    path, found = f"{GUIDE}/bugs.rst", []
+    suites = {line.split()[0] for line in ktap.SUITES.read_text().splitlines() if line and not line.startswith("#")}
+    sources = "\n".join((cache.TOP / name).read_text() for name in ctx.files
+                        if name.startswith(("rust/", "drivers/", "samples/", "tools/", "harness/guest/", "harness/mutants/")))
+    files = {"compile-fail": "harness/kernel/compile-fail/{}.rs", "litmus": "Documentation/litmus-tests/dma-fence/{}.litmus"}
+    for number, line in enumerate((cache.TOP / path).read_text().splitlines(), 1):
+        for suite, case in re.findall(r"``([\w-]+)\.([\w/-]+)``", line):
+            name = re.escape(case[5:] if case.startswith("rust/") else case)
+            there = (files[suite].format(case) in ctx.files if suite in files else suite in {*suites, "mutants"}
+                     and re.search(rf'(?m)\b(fn|void) {name}\(|"{name}"|^{name}( \(|: )', sources))
+            if not there:
+                found.append(f"{path}:{number}: there is no case {suite}.{case}")
+    return found
+
+
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
     ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("rooms", house), ("Kconfig", kconfig), ("evidence", page),
+    ("bug reports", bugs),
     ("race on the base", race),
     ("no unsafe in drivers", no_unsafe), ("mutants", mutants_apply), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
     ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),

@@ -10,7 +10,7 @@ from harness.tree import series
 
 # As in the kernel's .rustfmt.toml.
 RUSTFMT = ["rustfmt", "--edition", "2021", "--config", "newline_style=Unix"]
-QUICK = {"files of the series", "SPDX", "README", "rooms", "no unsafe in drivers", "Python", "shell"}
+QUICK = {"files of the series", "SPDX", "README", "rooms", "bug reports", "no unsafe in drivers", "Python", "shell"}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, now_ns, SyncFile};
 use crate::{check, check_eq, check_errno, lifetime, tests};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ const TESTS: &[Test] = &tests![
     vkms_flips_are_polled,
     syncobj_wait,
     syncobj_eventfd,
+    syncobj_eventfd_of_signaled,
     syncobj_timeline,
     syncobj_timeline_deadline,
     syncobj_storm,
@@ -448,6 +449,43 @@ fn syncobj_eventfd() -> TestResult {
     for event in [&early, &late] {
         let polled = sync_file::poll(&[event.as_fd()], Instant::now() + PATIENCE)?;
         check!(polled[0], "no event");
+    }
+    Ok(())
+}
+
+fn syncobj_eventfd_of_signaled() -> TestResult {
+    const ROUNDS: u32 = 200;
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let (syncobj, single) = (device.syncobj()?, device.syncobj()?);
+    let is_readable = |event: OwnedFd, until| -> TestResult<bool> {
+        Ok(sync_file::poll(&[event.as_fd()], until)?[0])
+    };
+
+    // The last point is pending. Of those before it, which have signaled, nothing need be there.
+    for value in 1..=3 {
+        syncobj.import(value.into(), &timeline.create_fence(value)?)?;
+    }
+    timeline.advance(2)?;
+    for point in 1..=3 {
+        let readable = is_readable(syncobj.eventfd(point)?, Instant::now())?;
+        check_eq!(readable, point < 3);
+    }
+    let signaled = timeline.create_fence(2)?;
+    single.import(0, &signaled)?;
+    check!(is_readable(single.eventfd(0)?, Instant::now())?);
+
+    // It signals just when it is asked for.
+    timeline.advance(1)?;
+    for value in 4..4 + ROUNDS {
+        single.import(0, &timeline.create_fence(value)?)?;
+        let event = thread::scope(|scope| {
+            let thread = scope.spawn(|| timeline.advance(1));
+            let event = single.eventfd(0);
+            thread.join().expect("it does not panic")?;
+            event
+        })?;
+        check!(is_readable(event, Instant::now() + PATIENCE)?, "no event");
     }
     Ok(())
 }

@@ -973,6 +973,12 @@ impl Syncobj<'_> {
         }
         // SAFETY: The kernel has just created the descriptor for us.
         let event = unsafe { OwnedFd::from_raw_fd(fd) };
+        self.notify(point, fd)?;
+        Ok(event)
+    }
+
+    /// Has the kernel make a descriptor readable when a point has signaled.
+    pub fn notify(&self, point: u64, fd: i32) -> io::Result<()> {
         let mut args = SyncobjEventfd {
             handle: self.handle,
             flags: 0,
@@ -980,8 +986,7 @@ impl Syncobj<'_> {
             fd,
             pad: 0,
         };
-        self.device.call(0xcf, &mut args)?;
-        Ok(event)
+        self.device.call(0xcf, &mut args)
     }
 }
 

@@ -13,10 +13,10 @@ use crate::screen::Screen;
 use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, SyncFile};
 use crate::vkms::Vkms;
-use crate::{check, check_eq, tests};
+use crate::{check, check_eq, check_errno, tests};
 use std::hint;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -25,13 +25,15 @@ use std::time::{Duration, Instant};
 /// The tests.
 pub const TESTS: &[Test] = &tests![
     syncobj_import_without_memory,
-    vmwgfx_execbuf_without_memory,
+    syncobj_eventfd_without_memory,
     syncobj_transfer_interrupted,
+    sw_sync_deadline_that_fails,
     vkms_fence_outlives_its_device,
     vkms_writeback_fence_outlives_its_device,
     vkms_names_of_flips,
     virtio_gpu_cursor,
     qxl_cursor,
+    vmwgfx_execbuf_without_memory,
     sw_sync_closed_while_it_advances,
     sw_sync_last_reference_of_an_eventfd,
     sw_sync_last_reference_of_a_buffer,
@@ -74,6 +76,34 @@ fn vmwgfx_execbuf_without_memory() -> TestResult {
             None => Ok(()),
         },
     )
+}
+
+fn syncobj_eventfd_without_memory() -> TestResult {
+    let _settings = Failslab::set_up()?;
+    let timeline = SwSync::open()?;
+    let device = syncobj_device()?;
+    let mut value = LEAKED;
+
+    faults::fail_all(
+        Memory::Needed,
+        || {
+            value += 1;
+            let syncobj = device.syncobj()?;
+            syncobj.import(1, &timeline.create_fence(value)?)?;
+            check_errno!(syncobj.notify(2, -1), libc::EBADF);
+            check_errno!(
+                syncobj.notify(2, timeline.as_fd().as_raw_fd()),
+                libc::EINVAL
+            );
+            // Of a point that does not come, so that all of it goes with the sync object.
+            let event = syncobj.eventfd(2)?;
+            Ok((syncobj, event))
+        },
+        |(syncobj, event)| syncobj.notify(2, event.as_raw_fd()),
+        |_| Ok(()),
+    )?;
+    check_eq!(sw_sync::pending(LEAKED..value + 1)?, 0);
+    Ok(())
 }
 
 extern "C" fn ignore(_signal: libc::c_int) {}
@@ -145,6 +175,21 @@ fn syncobj_transfer_interrupted() -> TestResult {
     println!("    # {interrupted} of {ROUNDS} calls interrupted");
     *pair.lock().unwrap() = Arc::new((device.syncobj()?, device.syncobj()?));
     check_eq!(sw_sync::pending(LEAKED..LEAKED + ROUNDS + 1)?, 0);
+    Ok(())
+}
+
+fn sw_sync_deadline_that_fails() -> TestResult {
+    let timelines = [SwSync::open()?, SwSync::open()?];
+    let other = timelines[1].create_fence(LEAKED)?;
+    let merged = timelines[0].create_fence(LEAKED)?.merge(&other)?;
+
+    // It has got a reference when it finds that there was no deadline, or no fence of sw_sync.
+    check_errno!(timelines[1].deadline(&other), libc::ENOENT);
+    check_errno!(timelines[0].deadline(&merged), libc::EINVAL);
+    drop(other);
+    check_eq!(sw_sync::pending(LEAKED..LEAKED + 1)?, 2);
+    drop(merged);
+    check_eq!(sw_sync::pending(LEAKED..LEAKED + 1)?, 0);
     Ok(())
 }
 

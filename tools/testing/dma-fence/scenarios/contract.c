@@ -406,6 +406,38 @@ static void setup_signals_in_callback(void)
 	dma_fence_add_callback(&job->fence, &cb, signal_in_callback);
 }
 
+/*
+ * On another fence: "There must be nobody by whom they nest the other way round." With one lock
+ * for both fences, one of the two is enough.
+ */
+static struct dma_fence_cb nests[2], nested[2];
+
+static void add_to_the_other(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	bool first = fence == &job->fence;
+
+	dma_fence_add_callback(first ? &other->fence : &job->fence, &nested[first], count);
+}
+
+static void setup_nests(void)
+{
+	setup();
+	other = scenario_arg() & EXTERNAL ? job_new_sharing(LOCKED, job) : job_new(LOCKED);
+	dma_fence_add_callback(&job->fence, &nests[0], add_to_the_other);
+	dma_fence_add_callback(&other->fence, &nests[1], add_to_the_other);
+}
+
+static void issuer_of_other(void)
+{
+	job_finish(other);
+}
+
+static void check_nests(void)
+{
+	job_put(other);
+	job_put(job);
+}
+
 static void issuer_with_timestamp(void)
 {
 	dma_fence_signal_timestamp(&job->fence, SIGNALED_AT);
@@ -517,6 +549,12 @@ SCENARIOS(contract) = {
 	  { issuer_with_timestamp }, check, .arg = RELEASE },
 	{ "contract/callback_signals", RST "dma_fence_signal() in a callback: no",
 	  setup_signals_in_callback, { issuer }, check, .ours = "deadlock", .base = "deadlock" },
+	{ "contract/callbacks_nest",
+	  RST "There must be nobody by whom they nest the other way round.", setup_nests,
+	  { issuer, issuer_of_other }, check_nests, .ours = "deadlock", .base = "deadlock" },
+	{ "contract/callbacks_nest/external",
+	  RST "There must be nobody by whom they nest the other way round.", setup_nests,
+	  { issuer }, check_nests, .arg = EXTERNAL, .ours = "deadlock", .base = "deadlock" },
 	{ "contract/after_signaling",
 	  RST "after signaling: as the caller may, yes, destroy what the ops use", setup,
 	  { all_after_signal }, check },

@@ -145,6 +145,21 @@ static void setup_inline(void)
 	job = job_new(BACKEND);
 }
 
+/*
+ * The lock is one of the driver's, which holds it with interrupts enabled, as its own handler is
+ * a thread. But a fence may be signaled in any interrupt, and so may one that it waits for.
+ */
+static void use_as_lock_of_driver(void)
+{
+	spin_lock(job->lock);
+	spin_unlock(job->lock);
+}
+
+static void interrupt(void)
+{
+	job_finish(job);
+}
+
 /* The unmodified core takes the lock of a fence that may have signaled a long time ago. */
 #define TAKES_IT_ALWAYS .base = "use after free"
 
@@ -195,6 +210,9 @@ SCENARIOS(external) = {
 	  TAKES_IT_ALWAYS },
 	{ "external/check_and_signal", PROMISE, setup, { issuer, check_and_signal }, check,
 	  TAKES_IT_ALWAYS },
+	{ "external/lock_of_driver", "that lock must protect fences and what belongs to them", setup,
+	  { use_as_lock_of_driver, interrupt }, check, .arg = ARG(LOCKED, 0), .irq = true,
+	  .ours = "deadlock: A was interrupted", .base = "deadlock: A was interrupted", .rt = "" },
 	{ "external/on_the_stack", "who signals touches nothing but the lock afterwards", setup,
 	  { signaler, waiter }, check_lock },
 	{ "external/on_the_stack/inline", "a wait takes the lock after the bit", setup_inline,
