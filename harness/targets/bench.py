@@ -19,7 +19,7 @@ from harness.bench import hot_paths, job_stream
 from harness.bench.claims import Run
 from harness.bench.measurements import Boot, Boots, percentile
 from harness.bench.report import write
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, kernel, ktap
 from harness.tree import base, series
@@ -60,10 +60,8 @@ def _machine() -> str:
 
 
 def main() -> None:
-    begin = time.monotonic()
     if knobs.SERIES != "core":
         raise Fail(f"SERIES={knobs.SERIES}: the benchmark compares the core of our series with the unpatched one")
-    cache.forget_result("bench")
     boots = QUICK_BOOTS if knobs.QUICK else BOOTS
     ui.plan(9 + 2 * boots)
     tools.prepare(qemu=False)
@@ -86,14 +84,12 @@ def main() -> None:
     page, claims, plots = write(run, counted, streams, FOLDER)
     destroyed = {name: percentile(run.ours.histogram("destroyed", "single", side), 0.5)
                  for name, side in (("at_once", "rust"), ("call_rcu", "deferred"))}
-    cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
-                 quick=knobs.QUICK, boots=boots, machine=run.machine, load=run.load,
-                 destroyed_ns=destroyed, targets=[claim._asdict() for claim in claims], figures=run.figures(),
-                 streams=[stream.figures() for stream in streams])
     if knobs.PAGE:
         cache.write(PAGE, page.restructured())
         for plot in plots:
             shutil.copy(plot, PAGE.parent / plot.name)
     for claim in claims:
         print(f"      {claim.verdict:14} {claim.what}: {claim.measured} (target: {claim.target})")
-    print("bench: out/bench/report.md", flush=True)
+    outcome.end("bench", "bench: out/bench/report.md", series=knobs.SERIES, base=found.version, quick=knobs.QUICK, boots=boots,
+                machine=run.machine, load=run.load, destroyed_ns=destroyed, targets=[claim._asdict() for claim in claims],
+                figures=run.figures(), streams=[stream.figures() for stream in streams])

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from typing import Callable, Iterable, List, Optional, Tuple
 
-from harness.host import cache, knobs, proc, tools, ui
+from harness.host import cache, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, options
 from harness.mutants import mutants
@@ -327,7 +327,6 @@ CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
 
 
 def main() -> None:
-    cache.forget_result("check")
     ui.plan(4 + len(CHECKS))
     tools.prepare(qemu=False)
     with Step("linters") as step:
@@ -341,6 +340,4 @@ def main() -> None:
         for finding in found[name]:
             print("  " + finding, flush=True)
     total = sum(map(len, found.values()))
-    cache.result("check", ok=not total, series=knobs.SERIES, findings=found)
-    print(f"check: {total} findings", flush=True)
-    sys.exit(1 if total else 0)
+    outcome.end("check", f"check: {total} findings", ok=not total, series=knobs.SERIES, findings=found)

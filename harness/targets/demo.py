@@ -5,12 +5,10 @@ The first takes a second, and what it prints is what was found. The second is tw
 that make races builds, with one race of the suite dma-fence-ops.
 """
 
-import sys
-import time
 from typing import List
 
 from harness.explore import explorer
-from harness.host import cache, tools, ui
+from harness.host import cache, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, kernel, ktap
 from harness.targets import explore, races
@@ -72,8 +70,6 @@ def _tell(cells: List[explore.Cell], late: List[races.Score]) -> None:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("demo")
     ui.plan(11)
     tools.prepare(qemu=False)
     found = base.get()
@@ -89,11 +85,7 @@ def main() -> None:
         (late[1].late, f"ours: late {late[1]}"),
         (not late[0].late, "the base core was never late, so this shows nothing"),
     ) if wrong]
-    cache.result("demo", ok=not problems, base=found.version, seconds=round(time.monotonic() - begin), problems=problems,
-                 late={name: score._asdict() for name, score in zip(("base", "ours"), late)},
-                 explored={cell.side: cell.row for cell in cells})
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"demo: violated in schedule {theirs.row['executions']} on base, in none of {ours.row['executions']} on ours; "
-          f"late {late[0]} on base, {late[1]} on ours", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("demo", f"demo: violated in schedule {theirs.row['executions']} on base, in none of {ours.row['executions']} "
+                f"on ours; late {late[0]} on base, {late[1]} on ours", problems, base=found.version,
+                late={name: score._asdict() for name, score in zip(("base", "ours"), late)},
+                explored={cell.side: cell.row for cell in cells})

@@ -8,11 +8,10 @@ of make evidence, lie beside the others while they are rendered.
 import html
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import List, NamedTuple
 
-from harness.host import cache, knobs, proc, tools, ui
+from harness.host import cache, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel
 from harness.targets import explore
@@ -120,7 +119,6 @@ li {{ margin: .8em 0; }} figure {{ margin: 1em 0; }} pre {{ overflow: auto; font
 
 
 def main() -> None:
-    cache.forget_result("docs")
     ui.plan(6)
     tools.prepare(qemu=False)
     with Step("Sphinx") as step:
@@ -154,9 +152,5 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))
     folder.chmod(0o755)
-    cache.result("docs", ok=not problems, series=source.variant, base=source.base.version, problems=problems,
-                 pages=[page._asdict() for page in pages])
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"docs: {(folder / 'index.html').relative_to(cache.TOP)}", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("docs", f"docs: {(folder / 'index.html').relative_to(cache.TOP)}", problems, series=source.variant,
+                base=source.base.version, pages=[page._asdict() for page in pages])

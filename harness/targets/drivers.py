@@ -6,10 +6,7 @@ vgem, vkms and qxl, and sync objects of virtio_gpu. Nothing of that is in Rust, 
 with SERIES=rust, where the C core is unmodified and no driver is mended, it tells what is not ours, up to a panic.
 """
 
-import sys
-import time
-
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, guest, kernel, known_reports, ktap
 from harness.tree import base, series
@@ -25,8 +22,6 @@ MACHINE, ROUTING = ["-bios", "bios-256k.bin", "-device", "virtio-gpu-pci", "-dev
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result(NAME)
     ui.plan(5 + len(BOOTS))
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
@@ -46,7 +41,5 @@ def main() -> None:
         results.add(found)
         reports += ours
         accepted.update(counts)
-    cache.result(NAME, ok=not results.failed, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), reports=reports, known=accepted, **results.json())
-    print(f"drivers: {results.line()}, {len(reports)} reports", flush=True)
-    sys.exit(1 if results.failed else 0)
+    outcome.end(NAME, f"drivers: {results.line()}, {len(reports)} reports", ok=not results.failed, series=knobs.SERIES,
+                base=source.base.version, tree=source.tree, reports=reports, known=accepted, **results.json())

@@ -11,12 +11,11 @@ import fnmatch
 import re
 import sys
 import textwrap
-import time
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from harness.explore import explorer
 from harness.explore.explorer import Explorer, Json, Limits
-from harness.host import cache, knobs, proc, tools, ui
+from harness.host import cache, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, ktap
 from harness.tree import base, series
@@ -323,7 +322,7 @@ def _replay() -> None:
     sys.exit(child.returncode)
 
 
-def _report(found: Cells, built: Sequence[Explorer], version: str, begin: float) -> None:
+def _report(found: Cells, built: Sequence[Explorer], version: str) -> None:
     """Writes the result, and ends with what came of it."""
     wrong, ours = problems(found), any(side.ours for side in built)
     counted = [cell for cells in found.values() for cell in cells.values() if cell.ours or not ours]
@@ -336,11 +335,6 @@ def _report(found: Cells, built: Sequence[Explorer], version: str, begin: float)
     for cells in found.values():
         for side, cell in cells.items():
             sides.setdefault(side, []).append(cell.row)
-    seconds = round(time.monotonic() - begin)
-    cache.result("explore", ok=not wrong, series=knobs.get("SERIES", "all"), base=version, only=knobs.ONLY, seconds=seconds,
-                 scenarios=len(found), executions=executions, violated=len(violated), base_violated=len(late),
-                 as_said=len(locked - violated),
-                 problems=wrong, sides=sides)
     print()
     for note in notes(found):
         print(f"      {note}")
@@ -349,11 +343,10 @@ def _report(found: Cells, built: Sequence[Explorer], version: str, begin: float)
         print(text)
     if shown[_SHOW:]:
         print(f"      counterexamples of {len(shown) - _SHOW} more scenarios are in out/explore.json\n")
-    for problem in wrong:
-        print("FAIL " + problem)
-    print(f"explore: {len(found)} scenarios, {executions} executions, {len(violated)} violations; "
-          f"base: {len(late)} of {len(found)}", flush=True)
-    sys.exit(1 if wrong else 0)
+    outcome.end("explore", f"explore: {len(found)} scenarios, {executions} executions, {len(violated)} violations; "
+                f"base: {len(late)} of {len(found)}", wrong, series=knobs.get("SERIES", "all"), base=version, only=knobs.ONLY,
+                scenarios=len(found), executions=executions, violated=len(violated), base_violated=len(late),
+                as_said=len(locked - violated), sides=sides)
 
 
 def quick(variant: str, theirs: base.Base) -> ktap.Results:
@@ -379,8 +372,6 @@ def quick(variant: str, theirs: base.Base) -> ktap.Results:
 def main() -> None:
     if knobs.REPLAY:
         _replay()
-    begin = time.monotonic()
-    cache.forget_result("explore")
     crates = [variant for variant in CRATES if variant in _variants() and any(map(_may_be_rust, _patterns()))]
     ui.plan(5 + (3 + 2 * len(crates) if crates else 0))
     explorer.prepare()
@@ -411,4 +402,4 @@ def main() -> None:
     race = found.get(RACE, {}).get("base")
     if race and knobs.PAGE:
         _write_picture(picture(race.row, theirs.version))
-    _report(found, built, theirs.version, begin)
+    _report(found, built, theirs.version)

@@ -8,12 +8,11 @@ as in the kernel's other litmus tests.
 
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List
 
-from harness.host import cache, herd7, knobs, proc, tools, ui
+from harness.host import cache, herd7, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.tree import base, series
 
@@ -54,7 +53,6 @@ def _alone(wanted: Dict[str, str]) -> List[str]:
 
 
 def main() -> None:
-    cache.forget_result("litmus")
     ui.plan(5)
     tools.prepare_source()
     source = series.checkout(knobs.SERIES, base.get())
@@ -73,9 +71,5 @@ def main() -> None:
     width = max(map(len, wanted), default=0)
     for name in wanted:
         print(f"      {name:{width}}  {observed[name]}")
-    cache.result("litmus", ok=not problems, base=source.base.version, problems=problems,
-                 tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"litmus: {good} of {len(paths)} as expected", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("litmus", f"litmus: {good} of {len(paths)} as expected", problems, base=source.base.version,
+                tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])

@@ -11,7 +11,6 @@ import hashlib
 import json
 import queue
 import re
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from harness.explore import explorer
 from harness.explore.explorer import Silent
-from harness.host import cache, git, knobs, proc, tools, ui
+from harness.host import cache, git, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, kernel, ktap
 from harness.mutants import mutants
@@ -335,8 +334,6 @@ def _boot_all(chosen: List[Mutant], found: base.Base) -> Dict[str, Verdict]:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("mutants")
     chosen = mutants.chosen(knobs.ONLY)
     ui.plan(9)
     tools.prepare(qemu=False)
@@ -353,11 +350,9 @@ def main() -> None:
     _table(chosen, verdicts)
     killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())
     how = Counter(verdict.how() for verdict in verdicts.values() if verdict.verdict == KILLED)
-    cache.result("mutants", ok=killed == len(chosen), base=found.version, killed=killed, how=how,
-                 seconds=round(time.monotonic() - begin),
-                 mutants=[{"name": mutant.name, "what": mutant.what, "files": sorted({hunk.file for hunk in mutant.hunks}),
-                           "how": verdicts[mutant.name].how(),
-                           **verdicts[mutant.name]._asdict()} for mutant in chosen])
     print("      " + ", ".join(f"{count} by {name}" for name, count in how.most_common()))
-    print(f"mutants: {killed} killed of {len(chosen)}", flush=True)
-    sys.exit(0 if killed == len(chosen) else 1)
+    outcome.end("mutants", f"mutants: {killed} killed of {len(chosen)}", ok=killed == len(chosen), base=found.version,
+                killed=killed, how=how,
+                mutants=[{"name": mutant.name, "what": mutant.what, "files": sorted({hunk.file for hunk in mutant.hunks}),
+                          "how": verdicts[mutant.name].how(),
+                          **verdicts[mutant.name]._asdict()} for mutant in chosen])

@@ -9,11 +9,9 @@ not been changed, and whose fences share a lock. The suites print a line for eac
 """
 
 import re
-import sys
-import time
 from typing import Dict, List, NamedTuple
 
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, kernel, ktap
 from harness.tree import base, series
@@ -115,8 +113,6 @@ def _problems(theirs: Races, ours: Races, rounds: int) -> List[str]:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("races")
     ui.plan(8)
     tools.prepare(qemu=False)
     found, rounds = base.get(), int(knobs.ROUNDS or ROUNDS)
@@ -127,12 +123,7 @@ def main() -> None:
     _table(theirs, ours)
     problems = _problems(theirs, ours, rounds)
     totals = [Score(*(sum(column) for column in zip(*side.values()))) for side in (theirs, ours)]
-    cache.result("races", ok=not problems, series=knobs.SERIES, base=found.version,
-                 seconds=round(time.monotonic() - begin), problems=problems,
-                 total={"base": totals[0]._asdict(), "ours": totals[1]._asdict()},
-                 races=[{**race._asdict(), "base": theirs[race]._asdict() if race in theirs else None,
-                         "ours": ours[race]._asdict() if race in ours else None} for race in wanted()])
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"races: base {totals[0]}, ours {totals[1]}", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("races", f"races: base {totals[0]}, ours {totals[1]}", problems, series=knobs.SERIES, base=found.version,
+                total={"base": totals[0]._asdict(), "ours": totals[1]._asdict()},
+                races=[{**race._asdict(), "base": theirs[race]._asdict() if race in theirs else None,
+                        "ours": ours[race]._asdict() if race in ours else None} for race in wanted()])

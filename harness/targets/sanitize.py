@@ -5,12 +5,11 @@ Before that, the checks are checked: KASAN must see the use after free that the 
 """
 
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, guest, kernel, known_reports, ktap
 from harness.targets import use_after_free
@@ -88,24 +87,15 @@ def _run(name: str, source: series.Source) -> Run:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("sanitize")
     names = _chosen()
     ui.plan(9 + 3 * len(names))
     tools.prepare()
     found = base.get()
     seen, problems = use_after_free.show(found)
     print("      KASAN on the base core: " + ", ".join(f"{op} {count} times" for op, count in seen["base"].items()))
-    for problem in problems:
-        print(f"      FAIL {problem}")
     source = series.checkout(knobs.SERIES, found)
     runs = [_run(name, source) for name in names]
     problems += [failure for run in runs for failure in run.results.failed]
     reports = sum(len(run.reports) for run in runs)
-    cache.result("sanitize", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), use_after_free=seen, configurations=[run.json() for run in runs],
-                 problems=problems)
-    if problems:
-        print(f"FAIL {len(problems)} problems, see above")
-    print(f"sanitize: {len(runs)} configurations, {reports} reports", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {reports} reports", problems, series=knobs.SERIES,
+                base=source.base.version, tree=source.tree, use_after_free=seen, configurations=[run.json() for run in runs])

@@ -5,13 +5,11 @@ runs in QEMU.
 """
 
 import re
-import sys
-import time
 from pathlib import Path
 from typing import Dict, List, Sequence
 
 from harness.bench import hot_paths
-from harness.host import arch, cache, knobs, tools, ui
+from harness.host import arch, cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, compile_fail, guest, kernel, ktap
 from harness.targets import explore
@@ -72,25 +70,20 @@ def _hot_paths(source: series.Source, found: base.Base) -> ktap.Results:
     return results
 
 
-def _end(name: str, begin: float, found: base.Base, legs: Dict[str, ktap.Results], tree: str = "",
+def _end(name: str, found: base.Base, legs: Dict[str, ktap.Results], tree: str = "",
          more: Sequence[str] = ()) -> None:
-    """Writes the result, and ends if something has failed, in a leg or of what is said of all."""
+    """Ends with what came of all legs, and what is said of all."""
     total = ktap.Results(failed=list(more))
     for results in legs.values():
         total.add(results)
-    cache.result(name, ok=not total.failed, series=knobs.SERIES, base=found.version, tree=tree,
-                 seconds=round(time.monotonic() - begin), passed=total.passed, failed=len(total.failed),
-                 skipped=total.skipped, legs={leg: results.json() for leg, results in legs.items()})
-    print(total.line(), flush=True)
-    if total.failed:
-        sys.exit(1)
+    outcome.end(name, total.line(), ok=not total.failed, series=knobs.SERIES, base=found.version, tree=tree,
+                passed=total.passed, failed=len(total.failed), skipped=total.skipped,
+                legs={leg: results.json() for leg, results in legs.items()})
 
 
 def main() -> None:
-    begin = time.monotonic()
     name, whole = knobs.with_arch("test"), knobs.ARCH == arch.DEFAULT
     counted = whole and knobs.SERIES == "core" and base.our_release() == knobs.RELEASES[-1]
-    cache.forget_result(name)
     ui.plan(14 if counted else 12 if whole else 6)
     tools.prepare()
     found = base.get()
@@ -98,7 +91,7 @@ def main() -> None:
     if whole:
         legs[explore.NAME] = explore.quick(knobs.SERIES, found)
         if legs[explore.NAME].failed:
-            _end(name, begin, found, legs)
+            _end(name, found, legs)
     source = series.checkout(knobs.SERIES, found)
     if whole:
         um = kernel.build(source, "um")
@@ -111,4 +104,4 @@ def main() -> None:
     more = ktap.unshown(legs)
     for failure in more:
         print(f"      FAIL {failure}")
-    _end(name, begin, found, legs, source.tree, more)
+    _end(name, found, legs, source.tree, more)
