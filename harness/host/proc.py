@@ -5,13 +5,17 @@ import os
 import re
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, TypeVar
 
 from harness.host import knobs
 from harness.host.ui import Fail, Step
 
 _running: List[subprocess.Popen] = []
+_ending = False
+
+Result = TypeVar("Result")
 
 # What make, git and cargo would pick up from whoever started us.
 _DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|ARCH|"
@@ -28,6 +32,7 @@ def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:
 
 def start(cmd: List, **kwargs) -> subprocess.Popen:
     """Popen in an own process group, which kill() and an interrupt end as a whole."""
+    unless_ending()
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     try:
         child = subprocess.Popen([str(c) for c in cmd], start_new_session=True, **kwargs)
@@ -39,10 +44,10 @@ def start(cmd: List, **kwargs) -> subprocess.Popen:
 
 def kill(child: subprocess.Popen) -> None:
     """Ends a child and everything it started; make gets the time to delete half-made targets."""
-    for sig, wait in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for sig, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         try:
             os.killpg(child.pid, sig)
-            child.wait(wait)
+            child.wait(patience)
         except ProcessLookupError:
             break
         except subprocess.TimeoutExpired:
@@ -52,8 +57,32 @@ def kill(child: subprocess.Popen) -> None:
 
 
 def kill_all() -> None:
+    global _ending
+    _ending = True
     for child in list(_running):
         kill(child)
+
+
+def unless_ending() -> None:
+    """For workers: once kill_all() was called, nothing more is started, and what a program has said is not kept."""
+    if _ending:
+        raise KeyboardInterrupt
+
+
+def beside(calls: Sequence[Callable[[], Result]], step: Step, workers: int = 0) -> Iterator[Result]:
+    """What each call returns, in their order, as soon as it is there. They run beside each other, JOBS= or `workers` at a time."""
+    with ThreadPoolExecutor(workers or int(knobs.JOBS)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in futures:
+                while not future.done():
+                    wait([future], 0.5)
+                    step.tick()
+                yield future.result()
+        finally:
+            if not all(future.done() for future in futures):  # interrupted, or one has failed
+                pool.shutdown(wait=False, cancel_futures=True)
+                kill_all()
 
 
 def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:

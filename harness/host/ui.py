@@ -99,3 +99,10 @@ class Step:
             _open_line = False
         else:
             end_progress()
+
+
+class Silent(Step):
+    """The step of a worker: the main thread shows the progress of all."""
+
+    def tick(self) -> None:
+        pass

@@ -22,11 +22,10 @@ A file of the same name in harness/kernel/compile-fail/RELEASE/ is taken instead
 import json
 import re
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from harness.host import cache, knobs, proc
+from harness.host import cache, proc
 from harness.host.ui import Fail, Step
 from harness.kernel import ktap
 from harness.kernel.kernel import Kernel
@@ -134,10 +133,10 @@ def run(built: Kernel, log: Path, step: Step) -> ktap.Results:
     """Compiles all cases."""
     command, folder, results = _command(built), cache.temporary(NAME), ktap.Results()
     paths = [other if (other := CASES / our_release() / path.name).exists() else path for path in sorted(CASES.glob("*.rs"))]
-    with ThreadPoolExecutor(int(knobs.JOBS)) as pool, open(log, "w") as sink:
+    calls = [lambda path=path: _judge(command, path, folder, built.build) for path in paths]
+    with open(log, "w") as sink:
         sink.write("$ " + shlex.join(command) + "\n")
-        for path, (wrong, said) in zip(paths, pool.map(lambda path: _judge(command, path, folder, built.build), paths)):
-            step.tick()
+        for path, (wrong, said) in zip(paths, proc.beside(calls, step)):
             sink.write(f"\n{path.name}: {wrong or 'ok'}\n{said}\n")
             if wrong:
                 results.failed.append("\n      | ".join([f"{NAME}: {path.name} {wrong}", *said.splitlines()]))

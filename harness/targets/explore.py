@@ -156,7 +156,7 @@ def explore(plan: Plan, limits: Limits, step: Step) -> Iterator[Tuple[str, Cells
             work += [(part, side, here[i:i + _AT_ONCE]) for i in range(0, len(here), _AT_ONCE)]
     calls = [lambda side=side, names=names: _run(side, names, limits) for _, side, names in work]
     found: Cells = {}
-    for (part, side, _), follows, rows in zip(work, [part for part, _, _ in work[1:]] + [""], explorer.beside(calls, step)):
+    for (part, side, _), follows, rows in zip(work, [part for part, _, _ in work[1:]] + [""], proc.beside(calls, step)):
         for row in rows:
             found.setdefault(row["name"], {})[side.name] = Cell(side.name, side.ours, row)
         if follows != part:
@@ -289,7 +289,7 @@ def stale(text: str) -> List[str]:
 def race_on_base(found: base.Base) -> str:
     """The picture, from a run of its own."""
     tree = explorer.place("base", explorer.index("base", found), explorer.HOME / "base")
-    plain = next(side for side in explorer.build([tree], explorer.Silent("build")) if not side.rt)
+    plain = next(side for side in explorer.build([tree], ui.Silent("build")) if not side.rt)
     return picture(explorer.run(plain, [RACE], LIMITS)[0], found.version)
 
 

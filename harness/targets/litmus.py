@@ -8,7 +8,6 @@ as in the kernel's other litmus tests.
 
 import re
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List
 
@@ -60,9 +59,10 @@ def main() -> None:
         command = herd7.command(step)
     paths = sorted(TESTS.glob("*.litmus"), key=lambda path: path.stem)
     wanted = {path.stem: _wanted(path) for path in paths}
-    with Step("litmus tests") as step, ThreadPoolExecutor(int(knobs.JOBS)) as pool:
+    with Step("litmus tests") as step:
         model = source.path / "tools/memory-model"
-        observed = dict(zip(wanted, pool.map(lambda path: _observed(command, model, path), paths)))
+        calls = [lambda path=path: _observed(command, model, path) for path in paths]
+        observed = dict(zip(wanted, proc.beside(calls, step)))
         step.note = f"{len(paths)} tests"
     problems = [f"{name}: wants {wanted[name]}, herd7 says {observed[name]}" for name in wanted
                 if observed[name] != wanted[name]]
