@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from harness.bench import hot_paths, job_stream
+from harness.bench import hot_paths, job_stream, page
 from harness.bench.claims import Run
 from harness.bench.measurements import Boot, Boots, percentile
 from harness.bench.report import write
@@ -81,11 +81,11 @@ def main() -> None:
               command=command, machine=_machine(), version=found.version, load=max(load),
               rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"], same_code=counted.same_code())
     shutil.rmtree(FOLDER, ignore_errors=True)
-    page, claims, plots = write(run, counted, streams, FOLDER)
+    text, claims, plots = write(run, counted, streams, FOLDER)
     destroyed = {name: percentile(run.ours.histogram("destroyed", "single", side), 0.5)
                  for name, side in (("at_once", "rust"), ("call_rcu", "deferred"))}
     if knobs.PAGE:
-        cache.write(PAGE, page.restructured())
+        cache.write(PAGE, page.restructured(text))
         for plot in plots:
             shutil.copy(plot, PAGE.parent / plot.name)
     for claim in claims:
