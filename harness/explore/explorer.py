@@ -199,22 +199,12 @@ def scenarios(explorer: Explorer) -> List[str]:
     return [line.split()[0] for line in proc.output([*explorer.command, "--list"]).splitlines()]
 
 
-def _start(explorer: Explorer, limits: Limits, *more: str) -> subprocess.Popen:
-    return proc.start([*explorer.command, *limits.arguments(), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                      text=True, errors="replace", env=proc.environment())
-
-
 def run(explorer: Explorer, names: Sequence[str], limits: Limits) -> List[Json]:
     """Explores scenarios, one after the other. What is known of each, as --json= has it."""
     result = cache.temporary("explore") / "result.json"
-    child = _start(explorer, limits, "--quiet", f"--only={','.join(names)}", f"--json={result}")
-    seconds = 60 + 2 * limits.seconds * len(names)
-    try:
-        text = child.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
-        text = f"does not end within {seconds} s"
-    proc.kill(child)
-    if child.returncode not in (0, 1) or not cache.read(result):
+    code, text = proc.said([*explorer.command, *limits.arguments(), "--quiet", f"--only={','.join(names)}", f"--json={result}"],
+                           60 + 2 * limits.seconds * len(names))
+    if code not in (0, 1) or not cache.read(result):
         raise Fail(f"{explorer.program} on {explorer}: exploring {names[0]} and others fails", lines=text.splitlines()[-15:])
     return json.loads(result.read_text())
 
@@ -230,7 +220,8 @@ def first(explorer: Explorer, limits: Limits) -> str:
     should be; else nothing."""
     # One that hangs in the code under test is not the engine's to end.
     seconds = 60 + 2 * limits.seconds * len(scenarios(explorer))
-    child = _start(explorer, limits, "--quiet")
+    child = proc.start([*explorer.command, *limits.arguments(), "--quiet"], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, errors="replace", env=proc.environment())
     timer = threading.Timer(seconds, proc.kill, [child])
     timer.daemon = True
     timer.start()

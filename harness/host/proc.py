@@ -7,7 +7,7 @@ import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, TypeVar
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from harness.host import knobs
 from harness.host.ui import Fail, Step
@@ -100,15 +100,24 @@ def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:
     return out
 
 
+def said(cmd: List, seconds: Optional[int] = None, env: Optional[Dict[str, str]] = None, **kwargs) -> Tuple[int, str]:
+    """A program's exit code, and all that it says. It may be ended after some time, and that is said then."""
+    child = start(cmd, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                  **kwargs)
+    try:
+        text = child.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        text = f"{cmd[0]} takes more than {seconds} s"
+    kill(child)
+    return child.returncode, text
+
+
 def ok(cmd: List, **kwargs) -> bool:
     """Does this short program succeed?"""
     try:
-        child = start(cmd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kwargs)
+        return said(cmd, **kwargs)[0] == 0
     except Fail:
         return False
-    child.wait()
-    _running.remove(child)
-    return child.returncode == 0
 
 
 _OBJECT = re.compile(rb"^  [A-Z][A-Z0-9]+ (?:\[M\]|   ) *\S|^  [A-Z]+ [A-Z] +\S", re.M)

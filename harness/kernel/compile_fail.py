@@ -80,18 +80,15 @@ def _text(message: Dict) -> str:
 
 def _compile(command: List[str], path: Path, folder: Path, cwd: Path, emit: str) -> Tuple[List[Error], str]:
     """The errors in a file, and all that rustc says to its author."""
-    child = proc.start([*command, f"--emit={emit}", "--out-dir", folder, path], cwd=cwd, env=proc.environment(),
-                       text=True, errors="replace", stdout=proc.subprocess.DEVNULL,
-                       stderr=proc.subprocess.PIPE)
-    lines = child.communicate()[1].splitlines()
-    proc.kill(child)
+    code, text = proc.said([*command, f"--emit={emit}", "--out-dir", folder, path], cwd=cwd)
+    lines = text.splitlines()
     messages = [json.loads(line) for line in lines if line.startswith("{")]
     said = "\n".join([line for line in lines if not line.startswith("{")] + [m["rendered"].rstrip() for m in messages])
     notes = [_line(m, path) for m in messages if m["level"] == "note"]
     errors = [Error(_line(m, path) or max(notes, default=0), (m["code"] or {}).get("code", ""), _text(m)) for m in messages
               if m["level"].startswith("error") and not m["message"].startswith("aborting due to ")]
-    if bool(errors) != bool(child.returncode):
-        errors.append(Error(0, "", f"rustc ends with exit code {child.returncode}"))
+    if bool(errors) != bool(code):
+        errors.append(Error(0, "", f"rustc ends with exit code {code}"))
     return sorted(errors), said
 
 

@@ -7,7 +7,6 @@ as in the kernel's other litmus tests.
 """
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Dict, List
 
@@ -21,13 +20,7 @@ _SECONDS = 120  # for one test; they take less than one
 
 def _observed(command: List[str], model: Path, path: Path) -> str:
     """Never, Sometimes or Always, and what the model flags; else what went wrong."""
-    child = proc.start([*command, "-conf", "linux-kernel.cfg", path], cwd=model, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, env=proc.environment())
-    try:
-        text = child.communicate(timeout=_SECONDS)[0]
-    except subprocess.TimeoutExpired:
-        text = f"herd7 takes more than {_SECONDS} s"
-    proc.kill(child)
+    _, text = proc.said([*command, "-conf", "linux-kernel.cfg", path], _SECONDS, cwd=model)
     match = re.search(r"(?m)^Observation \S+ (\w+)", text)
     if not match:
         return (text.strip().splitlines() or ["herd7 says nothing"])[0]
