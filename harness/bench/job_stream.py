@@ -54,7 +54,7 @@ def run(built: kernel.Kernel) -> List[Stream]:
     rounds = QUICK_ROUNDS if knobs.QUICK else ROUNDS
     arguments = ["guest=stream", *(f"{name}={value}" for name, value in rounds.items())]
     with Step("boot UML (stream of jobs)") as step:
-        wrong = boot.uml_guest(built, initramfs, arguments, log, program_log, step)
+        wrong = boot.uml(built, arguments, log, step, guest=(initramfs, program_log))
         lines = ktap.read_log(program_log)
         found = [json.loads(line[len("stream: "):]) for line in lines if line.startswith("stream: ")]
         if wrong or ktap.bad_lines(log) or "guest: exit 0" not in lines or not found:

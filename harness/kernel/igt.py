@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Set, Tuple
 
-from harness.host import cache, debian, knobs, proc, tools
+from harness.host import cache, debian, knobs, lists, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import guest, kernel
 from harness.tree.base import our_release
@@ -39,10 +39,7 @@ class Driver(NamedTuple):
 
 def drivers() -> List[Driver]:
     found = []
-    for number, line in enumerate(_LIST.read_text().splitlines(), 1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
+    for number, words in lists.words(_LIST):
         sides, _, release = words[1].partition(":") if len(words) > 4 else ("", "", "")
         if sides not in ("both", "ours") or release not in ("", *knobs.RELEASES) or words[2] not in kernel.KINDS:
             raise Fail(f"harness/kernel/igt:{number}: wants DRIVER[:MODULE] both|ours[:RELEASE] KERNEL NODE PROGRAM...")

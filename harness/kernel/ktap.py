@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from harness.host import cache, knobs, proc
+from harness.host import cache, knobs, lists, proc
 from harness.host.ui import Fail
 from harness.tree.base import our_release
 from harness.tree.series import Source, lineage
@@ -149,6 +149,20 @@ def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
     return found
 
 
+def demand(variant: str, log: Path, wrong: str, found: object, nothing: str) -> None:
+    """Refuses a boot that tells nothing: one that ended badly or with a report of the kernel, or that found nothing."""
+    bad = bad_lines(log)
+    if wrong or bad or not found:
+        raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else nothing)}", log=log,
+                   lines=bad or read_log(log)[-10:])
+
+
+def ended(log: Path, wrong: str, said: List[str]) -> List[str]:
+    """What is wrong with a boot whose program has said this, and runs no cases."""
+    return ([f"the kernel {wrong}"] if wrong else []) + bad_lines(log) + (
+        [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:])
+
+
 class Suite(NamedTuple):
     """A line of harness/kernel/suites."""
     name: str
@@ -159,10 +173,7 @@ class Suite(NamedTuple):
 
 def _suites() -> List[Suite]:
     found = []
-    for number, line in enumerate(SUITES.read_text().splitlines(), 1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
+    for number, words in lists.words(SUITES):
         if len(words) not in (4, 5) or not words[3].isdigit() or set(words[4:]) - set(knobs.RELEASES):
             raise Fail(f"harness/kernel/suites:{number}: wants SUITE LEGS VARIANTS CASES [RELEASE]")
         legs = words[1].split(",") if our_release() in (words[4:] or [our_release()]) else []

@@ -42,11 +42,8 @@ def _boot(built: kernel.Kernel, number: int, total: int) -> Boot:
                  *(f"dma_fence_bench.{name}={value}" for name, value in rounds.items())]
     with Step(f"boot UML ({variant}, {number} of {total})") as step:
         wrong = boot.uml(built, arguments, log, step, limit=3600, silence=300)
-        lines = ktap.read_log(log)
-        bad, found = ktap.bad_lines(log), Boot(lines)
-        if wrong or bad or not found.samples:
-            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else 'printed no samples')}",
-                       log=log, lines=bad or lines[-10:])
+        found = Boot(ktap.read_log(log))
+        ktap.demand(variant, log, wrong, found.samples, "printed no samples")
         step.note = f"{sum(map(len, found.samples.values()))} samples"
     return found
 

@@ -9,7 +9,7 @@ from typing import List
 
 from harness.explore import explorer
 from harness.host import cache, outcome, tools, ui
-from harness.host.ui import Fail, Step
+from harness.host.ui import Step
 from harness.kernel import boot, kernel, ktap
 from harness.targets import explore, races
 from harness.tree import base, series
@@ -34,11 +34,8 @@ def _boot(built: kernel.Kernel) -> races.Score:
     arguments = races.arguments(ROUNDS, free_at_once=variant != "base", cases="dma-fence-ops.test_race")
     with Step(f"boot UML ({variant})") as step:
         wrong = boot.uml(built, arguments, log, step)
-        lines = ktap.read_log(log)
-        late, bad = races.parse(lines), ktap.bad_lines(log)
-        if wrong or bad or OP not in late:
-            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else f'did not run the race of {OP.op}')}",
-                       log=log, lines=bad or lines[-10:])
+        late = races.parse(ktap.read_log(log))
+        ktap.demand(variant, log, wrong, OP in late, f"did not run the race of {OP.op}")
     return late[OP]
 
 

@@ -107,9 +107,9 @@ def _here(side: Explorer) -> List[str]:
     return [name for name in explorer.scenarios(side) if any(fnmatch.fnmatchcase(name, word) for word in _patterns())]
 
 
-def _unknown(plan: Plan, more: Callable[[str], bool]) -> None:
+def _unknown(sides: Sequence[Explorer], more: Callable[[str], bool]) -> None:
     """Refuses what is no scenario, and may not be one of those that are `more`."""
-    names = list(dict.fromkeys(name for side, _ in plan for name in explorer.scenarios(side)))
+    names = list(dict.fromkeys(name for side in sides for name in explorer.scenarios(side)))
     for pattern in _patterns():
         if not more(pattern) and not fnmatch.filter(names, pattern):
             families = ", ".join(dict.fromkeys([*(f"{name.partition('/')[0]}/*" for name in names), f"{RUST}/*"]))
@@ -305,18 +305,18 @@ def _replay() -> None:
     variant, _, rt = side.partition("-")
     if variant not in series.VARIANTS or rt not in ("", "rt") or not re.fullmatch("([A-L][0-9]+)+", schedule):
         raise Fail(f"REPLAY={knobs.REPLAY}: it is a side and a schedule, as counterexamples end with", "REPLAY=base:A12B8A27")
-    ui.plan(7 if knobs.ONLY.startswith(f"{RUST}/") else 4)
+    rust = knobs.ONLY.startswith(f"{RUST}/")
+    ui.plan(7 if rust else 4)
     explorer.prepare()
     theirs = base.get()
-    rust = knobs.ONLY.startswith(f"{RUST}/")
     if rust:
         _crates([variant], theirs)
     built = build(place([variant], theirs), (explorer.crate if rust else explorer.core,))
-    names = {one.program: _here(one) for one in built if one.name == side}
-    if sum(map(len, names.values())) != 1:
+    found = [(one, name) for one in built if one.name == side for name in _here(one)]
+    if len(found) != 1:
         raise Fail(f"ONLY={knobs.ONLY} must name the one scenario to replay")
-    one = next(one for one in built if names.get(one.program) and one.name == side)
-    child = proc.start([*one.command, f"--only={names[one.program][0]}", f"--replay={schedule}"], env=proc.environment())
+    (one, name), = found
+    child = proc.start([*one.command, f"--only={name}", f"--replay={schedule}"], env=proc.environment())
     child.wait()
     proc.kill(child)
     sys.exit(child.returncode)
@@ -369,6 +369,15 @@ def quick(variant: str, theirs: base.Base) -> ktap.Results:
     return results
 
 
+def _fill(found: Cells, table: Table, plan: Plan, what: str) -> None:
+    """Explores, and shows what is found as it comes."""
+    with Step(what) as step:
+        for part, cells in explore(plan, _limits(), step):
+            found.update(cells)
+            table.rows(part, cells)
+            step.note = f"{len(found)} scenarios"
+
+
 def main() -> None:
     if knobs.REPLAY:
         _replay()
@@ -379,26 +388,17 @@ def main() -> None:
     trees = place(_variants(), theirs)
     built = build(trees)
     plan = [(side, _here(side)) for side in built]
-    _unknown(plan, more=lambda pattern: bool(crates) and _may_be_rust(pattern))
+    _unknown(built, more=lambda pattern: bool(crates) and _may_be_rust(pattern))
     table, found = Table(plan, crates, whole=knobs.VERBOSE or bool(knobs.ONLY)), {}
     print()
     table.head()
-    with Step("explore") as step:
-        for part, cells in explore(plan, _limits(), step):
-            found.update(cells)
-            table.rows(part, cells)
-            step.note = f"{len(found)} scenarios"
+    _fill(found, table, plan, "explore")
     if crates:
         _crates(crates, theirs)
         more = build(trees, (explorer.crate,))
-        plan = [(side, _here(side)) for side in more]
         built += more
-        _unknown([(side, []) for side in built], more=lambda pattern: False)
-        with Step("explore the crate") as step:
-            for part, cells in explore(plan, _limits(), step):
-                found.update(cells)
-                table.rows(part, cells)
-                step.note = f"{len(found)} scenarios"
+        _unknown(built, more=lambda pattern: False)
+        _fill(found, table, [(side, _here(side)) for side in more], "explore the crate")
     race = found.get(RACE, {}).get("base")
     if race and knobs.PAGE:
         _write_picture(picture(race.row, theirs.version))

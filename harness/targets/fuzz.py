@@ -26,9 +26,7 @@ def main() -> None:
                           limit=seconds + 900, show=True, hold=("fuzz: ", "guest: "))
     said = ktap.read_log(program_log)
     last = next((match for match in map(_LAST.match, reversed(said)) if match), None)
-    reports = ktap.bad_lines(log)
-    problems = ([f"the kernel {wrong}"] if wrong else []) + reports
-    problems += [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:]
+    problems, reports = ktap.ended(log, wrong, said), ktap.bad_lines(log)
     calls, failures = map(int, last.groups()) if last else (0, 0)
     if not last:
         problems.append("the guest program did not get to its last line `fuzz: ...`")

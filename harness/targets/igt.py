@@ -103,20 +103,14 @@ def _failures(theirs: Side, ours: Side) -> Tuple[List[str], List[str]]:
     return failed, beside
 
 
-class Skip(NamedTuple):
-    """Cases of a program that are skipped for the same reason."""
-    driver: str
-    program: str
-    reason: str
-    cases: List[str]
-
-
-def _skips(runs: igt.Runs) -> List[Skip]:
+def _skips(runs: igt.Runs) -> List[Dict[str, object]]:
+    """The cases of each program that are skipped for the same reason."""
     found: Dict[Tuple[str, str, str], List[str]] = {}
     for (driver, program), run in runs.items():
         for case, reason in run.skipped.items():
             found.setdefault((driver, program, reason), []).append(case)
-    return [Skip(*what, cases) for what, cases in found.items()]
+    return [{"driver": driver, "program": program, "reason": reason, "cases": cases}
+            for (driver, program, reason), cases in found.items()]
 
 
 def _json(run: igt.Run) -> Dict[str, object]:
@@ -140,7 +134,7 @@ def main() -> None:
     failed, beside = _failures(theirs, ours)
     skips = _skips(ours.runs)
     for skip in skips:
-        print(f"skipped: {skip.driver}, {skip.program}, {', '.join(skip.cases)}: {skip.reason}")
+        print(f"skipped: {skip['driver']}, {skip['program']}, {', '.join(skip['cases'])}: {skip['reason']}")
     for line in beside:
         print(f"base: {line}")
     known_reports.show(ours.known)
@@ -149,7 +143,7 @@ def main() -> None:
     outcome.end(NAME, f"igt: {passed} passed, {len(failed)} failed, {skipped} skipped, {len(names)} drivers", failed,
                 series=knobs.SERIES, base=found.version, igt=igt.VERSION, passed=passed, failed=len(failed), skipped=skipped,
                 drivers=names, base_problems=beside, reports=ours.reports, known=ours.known,
-                skips=[skip._asdict() for skip in skips],
+                skips=skips,
                 programs=[{"driver": what[0], "program": what[1], "ours": _json(run),
                            "base": _json(theirs.runs[what]) if what in theirs.runs else None}
                           for what, run in ours.runs.items()])

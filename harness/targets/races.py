@@ -12,7 +12,7 @@ import re
 from typing import Dict, List, NamedTuple
 
 from harness.host import cache, knobs, outcome, tools, ui
-from harness.host.ui import Fail, Step
+from harness.host.ui import Step
 from harness.kernel import boot, kernel, ktap
 from harness.tree import base, series
 
@@ -76,12 +76,8 @@ def _boot(built: kernel.Kernel, rounds: int) -> Races:
         # Where ops are late, what they use is kept for them.
         wrong = boot.uml(built, arguments(rounds, free_at_once=variant != "base"), log, step,
                          limit=1800 + rounds // 25, silence=600 + rounds // 250)
-        lines = ktap.read_log(log)
-        found = parse(lines)
-        bad = ktap.bad_lines(log)
-        if wrong or bad or not found:
-            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else 'printed no races')}",
-                       log=log, lines=bad or lines[-10:])
+        found = parse(ktap.read_log(log))
+        ktap.demand(variant, log, wrong, found, "printed no races")
         step.note = f"{len(found)} races"
     return found
 

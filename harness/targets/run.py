@@ -24,8 +24,7 @@ def main() -> None:
                           limit=600, show=True, hold=("run: ", "guest: "))
     said = ktap.read_log(program_log)
     last = next((line for line in reversed(said) if _LAST.match(line)), "")
-    problems = ([f"the kernel {wrong}"] if wrong else []) + ktap.bad_lines(log)
-    problems += [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:]
+    problems = ktap.ended(log, wrong, said)
     if not last:
         raise Fail("the guest program did not get to its last line `run: ...`", log=f"{log} and {program_log}",
                    lines=problems or said[-5:])
