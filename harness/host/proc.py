@@ -17,11 +17,10 @@ _ending = False
 
 Result = TypeVar("Result")
 
-# What make, git and cargo would pick up from whoever started us.
-_DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|ARCH|"
-                   r"SUBARCH|CROSS_COMPILE|LLVM|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
-                   r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|"
-                   r"BASE|KDIR|JOBS|SERIES|CACHE|ROUNDS|ONLY|BOUND|REPLAY|SECONDS|SEED|QUICK|PAGE|BUILD|GCC|O|C|V|W")
+# What make, git and cargo would pick up from whoever started us, our knobs among it.
+_DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|"
+                   r"SUBARCH|CROSS_COMPILE|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
+                   r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|O|C|W|" + "|".join(knobs.HELP))
 
 
 def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:

@@ -109,7 +109,8 @@ _RESULT = re.compile(r"( *)(not )?ok \d+ (.*)")
 
 
 def failing(lines: List[str]) -> List[str]:
-    """The cases that have failed, of output that may end anywhere. Inner ones come before those that they are part of."""
+    """The cases that have failed, of output that may end anywhere, for which kunit.py says that the kernel has crashed.
+    Inner ones come before those that they are part of."""
     path: List[str] = []
     found = []
     for line in lines:

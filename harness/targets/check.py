@@ -232,21 +232,23 @@ def listed(ctx: Context, step: Step) -> Findings:
                     if re.fullmatch(r"patches/.*\.patch", name) and name[8:] not in patches]
 
 
-def _covers(pattern: str, name: str) -> bool:
-    """As scripts/get_maintainer.pl has it: only with a slash at its end does a pattern cover what is below."""
-    regex = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return bool(re.match(regex, name)) and (pattern.endswith("/") or pattern.count("/") == name.count("/"))
+def _covered(pattern: str) -> str:
+    """What a pattern covers, as scripts/get_maintainer.pl has it: only with a slash at its end, what is below. It would look
+    for each file anew, which takes a second each time."""
+    regex = re.escape(pattern)
+    if pattern.endswith("/"):
+        return regex.replace(r"\*", ".*").replace(r"\?", ".")
+    return regex.replace(r"\*", "[^/]*").replace(r"\?", "[^/]") + "[^/]*$"
 
 
 def maintainers(ctx: Context, step: Step) -> Findings:
     """Every new file has an entry in MAINTAINERS, beside those for a whole language or everything."""
-    found, sections = [], re.split(r"\n\n+", (ctx.source.path / "MAINTAINERS").read_text())
-    patterns = [pattern for section in sections if section.split("\n")[0] not in ("RUST", "DOCUMENTATION", "THE REST")
-                for pattern in re.findall(r"(?m)^F:\s+(\S+)$", section)]
-    for entry in series.of(ctx.source.variant):
-        found += [f"{name}:1: not in MAINTAINERS (patches/{entry.name})" for name in entry.files
-                  if not any(_covers(pattern, name) for pattern in patterns)]
-    return found
+    sections = re.split(r"\n\n+", (ctx.source.path / "MAINTAINERS").read_text())
+    covered = re.compile("|".join(
+        _covered(pattern) for section in sections if section.split("\n")[0] not in ("RUST", "DOCUMENTATION", "THE REST")
+        for pattern in re.findall(r"(?m)^F:\s+(\S+)$", section)))
+    return [f"{name}:1: not in MAINTAINERS (patches/{entry.name})" for entry in series.of(ctx.source.variant)
+            for name in entry.files if not covered.match(name)]
 
 
 def page(ctx: Context, step: Step) -> Findings:
