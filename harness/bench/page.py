@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Pages from templates: what is filled in, and Markdown turned into reStructuredText.
 
-jinja2 could fill in, but says at most one thing that is wrong with a template; and pandoc, which the kernel does not use,
-would turn a page into one that nobody has written.
+jinja2 could fill in, but says at most one thing that is wrong with a template; and pandoc, which the kernel does not
+use, would turn a page into one that nobody has written.
 """
 
 import re

@@ -22,6 +22,7 @@ CASES = {
     "poll-no-op": "is_signaled(), no op", "poll": "is_signaled(), op says no", "driver-name": "driver_name()",
     "set-deadline": "set_deadline()", "callbacks": "callbacks + signal", "timeline": "timeline, for each fence",
 }
+POLLED = ("out", "in", "rust")
 UNITS = {"callbacks": "callbacks", "timeline": "pending", "poll": "CPUs"}
 
 # A header and rows.
@@ -62,15 +63,17 @@ def _costs(found: Measured, irqs: str) -> Table:
 
 
 def _destroyed(found: Measured) -> Table:
-    parts = {"1 %": 0.01, "median": 0.5, "99 %": 0.99, "longest": 1.0}
-    return ["", *parts], [[SIDES[side], *(nanoseconds(percentile(found.run.ours.histogram("destroyed", "single", side), part))
-                                          for part in parts.values())] for side in ("in", "rust", "deferred", "synchronize")]
+    parts, rows = {"1 %": 0.01, "median": 0.5, "99 %": 0.99, "longest": 1.0}, []
+    for side in ("in", "rust", "deferred", "synchronize"):
+        histogram = found.run.ours.histogram("destroyed", "single", side)
+        rows.append([SIDES[side], *(nanoseconds(percentile(histogram, part)) for part in parts.values())])
+    return ["", *parts], rows
 
 
 def _by_pollers(found: Measured, case: str) -> Table:
     cpus = found.run.cpus()
     return ([f"{count} CPU{'s' * (count > 1)}" for count in cpus],
-            [[SIDES[side], *(_cell(found.run.ours, Key(case, side, count)) for count in cpus)] for side in ("out", "in", "rust")])
+            [[SIDES[side], *(_cell(found.run.ours, Key(case, side, count)) for count in cpus)] for side in POLLED])
 
 
 def _polling(found: Measured) -> Table:
@@ -81,7 +84,7 @@ def _polling(found: Measured) -> Table:
 def _signaling(found: Measured) -> Table:
     heads, rows = _by_pollers(found, "signal-polled")
     most = found.run.cpus()[-1]
-    longest = [nanoseconds(max(found.run.ours.longest(Key("signal-polled", side, most)))) for side in ("out", "in", "rust")]
+    longest = [nanoseconds(max(found.run.ours.longest(Key("signal-polled", side, most)))) for side in POLLED]
     return ["ns for each signal", *heads, f"longest, {most} CPUs"], [[*row, last] for row, last in zip(rows, longest)]
 
 
@@ -89,7 +92,8 @@ def _interrupts(found: Measured) -> Table:
     ours = found.run.ours
     return (["steps of the op", "the op, ns", "poll, opted out", "poll, opted in", "more than the op"],
             [[count, *(_cell(ours, Key("poll-slow", side, count)) for side in ("op", "out", "in")),
-              _ns(ours.difference(Key("poll-slow", "in", count), Key("poll-slow", "op", count)).median)] for count in SPINS])
+              _ns(ours.difference(Key("poll-slow", "in", count), Key("poll-slow", "op", count)).median)]
+             for count in SPINS])
 
 
 def _memory(found: Measured) -> Table:
@@ -112,8 +116,8 @@ def _stream(found: Measured) -> Table:
         for side in ("deferred", "in", "rust"):
             streams = ours.streams(mode, side)
             seconds = sum(stream.ns for stream in streams) / 1e9
-            latencies = [" / ".join(nanoseconds(percentile(ours.histogram(what, mode, side), part)) for part in (0.5, 0.99))
-                         for what in ("destroyed", "signal", "woken")]
+            latencies = [" / ".join(nanoseconds(percentile(ours.histogram(what, mode, side), part))
+                                    for part in (0.5, 0.99)) for what in ("destroyed", "signal", "woken")]
             rows.append([f"{name}, {SIDES[side]}", *(f"{sum(getattr(stream, what) for stream in streams) / seconds:.0f}"
                                                      for what in ("jobs", "polls", "waits")),
                          max(stream.buffers for stream in streams), *latencies])
@@ -170,8 +174,8 @@ def _kinds(found: Measured) -> Dict[str, Callable[[str], str]]:
     facts = {
         "run": {**run._asdict(), "cpus": cpus[-1], "load": f"{run.load:.1f}", "rounds": run.rounds - 1,
                 "boots": len(ours.boots), "tolerance": f"{TOLERANCE:.0%}", "resolution": RESOLUTION,
-                "itself": interval(ratios(run)[0][1], "{:.3f}".format), "signals": 64 * (run.rounds - 1) * len(ours.boots),
-                "dma_fence": dma_fence_size(run)},
+                "itself": interval(ratios(run)[0][1], "{:.3f}".format), "dma_fence": dma_fence_size(run),
+                "signals": 64 * (run.rounds - 1) * len(ours.boots)},
         "counted": {"compilers": counted.compilers, "functions": len(counted.as_in_base), "same": len(same),
                     "others": ", ".join(sorted(set(counted.as_in_base) - set(same))),
                     "listing": "    " + listing(counted.code, ["rust_is_signaled"]).strip().replace("\n", "\n    ")},
@@ -214,7 +218,8 @@ def _plots(run: Run) -> Dict[str, str]:
     }
 
 
-def write(run: Run, counted: Report, streams: List[job_stream.Stream], folder: Path) -> Tuple[str, List[Claim], List[Path]]:
+def write(run: Run, counted: Report, streams: List[job_stream.Stream],
+          folder: Path) -> Tuple[str, List[Claim], List[Path]]:
     """Writes report.md and the plots. Returns the page in Markdown, the targets, and the plots' files."""
     folder.mkdir(parents=True)
     plots = {folder / f"dma-fence-bench-{name}.svg": text for name, text in _plots(run).items()}

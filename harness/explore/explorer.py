@@ -202,8 +202,8 @@ def scenarios(explorer: Explorer) -> List[str]:
 def run(explorer: Explorer, names: Sequence[str], limits: Limits) -> List[Json]:
     """Explores scenarios, one after the other. What is known of each, as --json= has it."""
     result = cache.temporary("explore") / "result.json"
-    code, text = proc.said([*explorer.command, *limits.arguments(), "--quiet", f"--only={','.join(names)}", f"--json={result}"],
-                           60 + 2 * limits.seconds * len(names))
+    what = ["--quiet", f"--only={','.join(names)}", f"--json={result}"]
+    code, text = proc.said([*explorer.command, *limits.arguments(), *what], 60 + 2 * limits.seconds * len(names))
     if code not in (0, 1) or not cache.read(result):
         raise Fail(f"{explorer.program} on {explorer}: exploring {names[0]} and others fails", lines=text.splitlines()[-15:])
     return json.loads(result.read_text())

@@ -187,8 +187,8 @@ def unpack(deb: Path) -> Path:
 
 
 def unpack_all(package: str, version: str, home: Path, mend: str, step: Step) -> None:
-    """Unpacks a package, of the newest version if none is given, and all that it depends on into a folder of the cache, if
-    that is not done yet."""
+    """Unpacks a package, of the newest version if none is given, and all that it depends on into a folder of the cache,
+    if that is not done yet."""
     note, done = cache.DOWNLOADS / f"{package}_{version or 'any'}.closure", home / ".debs"
     names = cache.read(note).split()
     debs = [deb for name in names for deb in cached(name)]
@@ -197,7 +197,8 @@ def unpack_all(package: str, version: str, home: Path, mend: str, step: Step) ->
         found, suites = archive.find(package, f"{re.escape(version)}$" if version else "", step)
         if not found:
             there = ", ".join(sorted(set(archive.versions(package, SUITES[-1], step))))
-            raise Fail(f"Debian's archive has {package} {there or 'no more'}" + (f", and not {version}" if version else ""), mend)
+            raise Fail(f"Debian's archive has {package} {there or 'no more'}"
+                       + (f", and not {version}" if version else ""), mend)
         debs = archive.closure(package, found, suites, step)
         cache.write(note, "\n".join(deb.name for deb in debs) + "\n")
     wanted = "\n".join(deb.name for deb in debs)

@@ -20,7 +20,8 @@ Result = TypeVar("Result")
 # What make, git and cargo would pick up from whoever started us, our knobs among it.
 _DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|"
                    r"SUBARCH|CROSS_COMPILE|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
-                   r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|O|C|W|" + "|".join(knobs.HELP))
+                   r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|"
+                   r"O|C|W|" + "|".join(knobs.HELP))
 
 
 def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:
@@ -69,7 +70,7 @@ def unless_ending() -> None:
 
 
 def beside(calls: Sequence[Callable[[], Result]], step: Step, workers: int = 0) -> Iterator[Result]:
-    """What each call returns, in their order, as soon as it is there. They run beside each other, JOBS= or `workers` at a time."""
+    """What each call returns, in their order, as soon as it is there. JOBS= of them, or `workers`, run at a time."""
     with ThreadPoolExecutor(workers or int(knobs.JOBS)) as pool:
         futures = [pool.submit(call) for call in calls]
         try:
@@ -101,8 +102,8 @@ def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:
 
 def said(cmd: List, seconds: Optional[int] = None, env: Optional[Dict[str, str]] = None, **kwargs) -> Tuple[int, str]:
     """A program's exit code, and all that it says. It may be ended after some time, and that is said then."""
-    child = start(cmd, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                  **kwargs)
+    child = start(cmd, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                  errors="replace", **kwargs)
     try:
         text = child.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:

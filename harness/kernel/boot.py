@@ -81,8 +81,8 @@ def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int 
         enough: Callable[[], bool] = bool, guest: Optional[Tuple[Path, Path]] = None) -> str:
     """Boots User-mode Linux with two CPUs. Returns what is wrong with how it ended, or nothing.
 
-    With a guest, an initramfs and the log of its program, that runs in place of the suites. It writes to a serial line, as
-    on QEMU.
+    With a guest, an initramfs and the log of its program, that runs in place of the suites. It writes to a serial line,
+    as on QEMU.
     """
     folder, initramfs, program_log = _memory_folder(1 << 30), *(guest or ("", os.devnull))
     with open(log, "wb") as sink, open(program_log, "wb") as line:

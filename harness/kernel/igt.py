@@ -23,8 +23,8 @@ _PROGRAMS, _LIBRARIES, _LOADER = "usr/libexec/igt-gpu-tools", "usr/lib/x86_64-li
 # What the C library loads by itself, to end a thread.
 _UNNAMED = "libgcc_s.so.1"
 _SELFTEST = "sync_test"
-_MEND = ("call it with network once; what it downloads is kept in the cache. If there is another version, set VERSION in "
-         "harness/kernel/igt.py to that, and see what is new in it")
+_MEND = ("call it with network once; what it downloads is kept in the cache. If there is another version, set VERSION "
+         "in harness/kernel/igt.py to that, and see what is new in it")
 
 
 class Driver(NamedTuple):

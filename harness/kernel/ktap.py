@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set
 
 from harness.host import cache, knobs, lists, proc
 from harness.host.ui import Fail
@@ -150,9 +150,8 @@ def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
     return found
 
 
-def demand(variant: str, log: Path, wrong: str, found: object, nothing: str) -> None:
-    """Refuses a boot that tells nothing: one that ended badly or with a report of the kernel, or that found nothing."""
-    bad = bad_lines(log)
+def demand(variant: str, log: Path, wrong: str, bad: List[str], found: object, nothing: str) -> None:
+    """Refuses a boot that tells nothing: one that ended badly or with bad lines in its log, or that found nothing."""
     if wrong or bad or not found:
         raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else nothing)}", log=log,
                    lines=bad or read_log(log)[-10:])
@@ -205,8 +204,10 @@ def judge(leg: str, source: Source, log: Path, wrong: str, bad: List[str], progr
     return results
 
 
-def report(leg: str, results: Results, log: Path) -> None:
-    """Says what came of one boot."""
+def report(leg: str, variant: str, results: Results, log: Path, suites_of: Sequence[str] = ()) -> None:
+    """Says what came of one leg, with the suites that it should have run in full, or other legs, whose work it does."""
+    for name in suites_of or [leg]:
+        results.failed += missing(name, variant, results)
     print(f"      {leg}: {results.line()}")
     for failure in results.failed[:40]:
         print(f"      FAIL {failure}")

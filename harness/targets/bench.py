@@ -43,7 +43,7 @@ def _boot(built: kernel.Kernel, number: int, total: int) -> Boot:
     with Step(f"boot UML ({variant}, {number} of {total})") as step:
         wrong = boot.uml(built, arguments, log, step, limit=3600, silence=300)
         found = Boot(ktap.read_log(log))
-        ktap.demand(variant, log, wrong, found.samples, "printed no samples")
+        ktap.demand(variant, log, wrong, ktap.bad_lines(log), found.samples, "printed no samples")
         step.note = f"{sum(map(len, found.samples.values()))} samples"
     return found
 
@@ -87,6 +87,7 @@ def main() -> None:
             shutil.copy(plot, PAGE.parent / plot.name)
     for claim in claims:
         print(f"      {claim.verdict:14} {claim.what}: {claim.measured} (target: {claim.target})")
-    outcome.end("bench", "bench: out/bench/report.md", series=knobs.SERIES, base=found.version, quick=knobs.QUICK, boots=boots,
-                machine=run.machine, load=run.load, destroyed_ns=destroyed, targets=[claim._asdict() for claim in claims],
-                figures=run.figures(), streams=[stream.figures() for stream in streams])
+    outcome.end("bench", "bench: out/bench/report.md", series=knobs.SERIES, base=found.version, quick=knobs.QUICK,
+                boots=boots, machine=run.machine, load=run.load, destroyed_ns=destroyed,
+                targets=[claim._asdict() for claim in claims], figures=run.figures(),
+                streams=[stream.figures() for stream in streams])

@@ -233,8 +233,8 @@ def listed(ctx: Context, step: Step) -> Findings:
 
 
 def _covered(pattern: str) -> str:
-    """What a pattern covers, as scripts/get_maintainer.pl has it: only with a slash at its end, what is below. It would look
-    for each file anew, which takes a second each time."""
+    """What a pattern covers, as scripts/get_maintainer.pl has it: only with a slash at its end, what is below. That
+    would read all patterns anew for each file, which takes a second each time."""
     regex = re.escape(pattern)
     if pattern.endswith("/"):
         return regex.replace(r"\*", ".*").replace(r"\?", ".")

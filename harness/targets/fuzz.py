@@ -36,5 +36,5 @@ def main() -> None:
         problems.append(f"{failures} failures, see above")
     outcome.end("fuzz", f"fuzz: {calls} calls, seed {seed}, {len(reports)} reports", problems,
                 see=f"log: {log} and {program_log}\nto repeat: make fuzz SEED={seed} SECONDS={seconds}",
-                series=knobs.SERIES, base=source.base.version, tree=source.tree, seed=int(seed), fuzzed=seconds, calls=calls,
-                failures=failures, reports=len(reports))
+                series=knobs.SERIES, base=source.base.version, tree=source.tree, seed=int(seed), fuzzed=seconds,
+                calls=calls, failures=failures, reports=len(reports))

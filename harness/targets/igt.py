@@ -141,9 +141,9 @@ def main() -> None:
     passed, _, skipped = _counts(*ours.runs.values())
     names = list(dict.fromkeys(driver for driver, _ in ours.runs))
     outcome.end(NAME, f"igt: {passed} passed, {len(failed)} failed, {skipped} skipped, {len(names)} drivers", failed,
-                series=knobs.SERIES, base=found.version, igt=igt.VERSION, passed=passed, failed=len(failed), skipped=skipped,
-                drivers=names, base_problems=beside, reports=ours.reports, known=ours.known,
-                skips=skips,
+                series=knobs.SERIES, base=found.version, igt=igt.VERSION, passed=passed, failed=len(failed),
+                skipped=skipped, drivers=names, failures=failed, base_failures=beside, reports=ours.reports,
+                known=ours.known, skips=skips,
                 programs=[{"driver": what[0], "program": what[1], "ours": _json(run),
                            "base": _json(theirs.runs[what]) if what in theirs.runs else None}
                           for what, run in ours.runs.items()])

@@ -214,7 +214,8 @@ class _Booted:
                 return json.loads(cache.read(key))
             found, results = _boot(kernel.build_in(self.source, KIND, step), log, step)
             # They are not built: they are a third of the time that it takes.
-            found += [line for line in ktap.missing("um", self.source.variant, results) if "rust_doctests_kernel" not in line]
+            found += [line for line in ktap.missing("um", self.source.variant, results)
+                      if "rust_doctests_kernel" not in line]
             if found:
                 raise Fail("the suites fail without any mutant", log=log, lines=found)
             _keep(key, results.suites)
@@ -243,7 +244,8 @@ class _Booted:
         for name, text in self.files[mutant.name].items():
             (source.path / name).write_text(text)
         try:
-            built = kernel.build_in(source._replace(tree=identity), KIND, step, str(max(1, int(knobs.JOBS) // _WORKERS)))
+            jobs = max(1, int(knobs.JOBS) // _WORKERS)
+            built = kernel.build_in(source._replace(tree=identity), KIND, step, str(jobs))
         except Fail as err:
             return verdict(KILLED if mutant.compiler else BROKEN, [_compiler(err)])
         log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
@@ -305,6 +307,6 @@ def main() -> None:
     print("      " + ", ".join(f"{count} by {name}" for name, count in how.most_common()))
     outcome.end("mutants", f"mutants: {killed} killed of {len(chosen)}", ok=killed == len(chosen), base=found.version,
                 killed=killed, how=how,
-                mutants=[{"name": mutant.name, "what": mutant.what, "files": sorted({hunk.file for hunk in mutant.hunks}),
-                          "how": verdicts[mutant.name].how(),
+                mutants=[{"name": mutant.name, "what": mutant.what,
+                          "files": sorted({hunk.file for hunk in mutant.hunks}), "how": verdicts[mutant.name].how(),
                           **verdicts[mutant.name]._asdict()} for mutant in chosen])

@@ -30,5 +30,6 @@ def main() -> None:
                    lines=problems or said[-5:])
     jobs, signaled, errors, late = map(int, _LAST.match(last).groups())
     problems += [f"{late} ops ran after signal() had returned"] if late else []
-    outcome.end(name, last, problems, see=f"log: {log} and {program_log}", series=knobs.SERIES, base=source.base.version,
-                tree=source.tree, jobs=jobs, signaled=signaled, errors=errors, ops_after_signal=late)
+    outcome.end(name, last, problems, see=f"log: {log} and {program_log}", series=knobs.SERIES,
+                base=source.base.version, tree=source.tree, jobs=jobs, signaled=signaled, errors=errors,
+                ops_after_signal=late)

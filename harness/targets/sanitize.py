@@ -79,9 +79,7 @@ def _run(name: str, source: series.Source) -> Run:
         bad = ktap.bad_lines(log, ktap.MARK, CONFIGURATIONS[name].report)
         reports, accepted = known_reports.split(name, ktap.read_log(log), bad)
         results = ktap.judge(name, source, log, wrong, reports + _unnoticed(name, log), program_log)
-        for leg in ("qemu", name):
-            results.failed += ktap.missing(leg, source.variant, results)
-    ktap.report(name, results, log)
+    ktap.report(name, source.variant, results, log, suites_of=("qemu", name))
     known_reports.show(accepted)
     return Run(name, results, reports, accepted, round(time.monotonic() - begin))
 
@@ -93,9 +91,12 @@ def main() -> None:
     found = base.get()
     seen, problems = use_after_free.show(found)
     print("      KASAN on the base core: " + ", ".join(f"{op} {count} times" for op, count in seen["base"].items()))
+    for problem in problems:
+        print(f"      FAIL {problem}")
     source = series.checkout(knobs.SERIES, found)
     runs = [_run(name, source) for name in names]
     problems += [failure for run in runs for failure in run.results.failed]
     reports = sum(len(run.reports) for run in runs)
-    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {reports} reports", problems, series=knobs.SERIES,
-                base=source.base.version, tree=source.tree, use_after_free=seen, configurations=[run.json() for run in runs])
+    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {reports} reports", problems, shown=True,
+                series=knobs.SERIES, base=source.base.version, tree=source.tree, use_after_free=seen,
+                configurations=[run.json() for run in runs])

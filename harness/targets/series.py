@@ -60,5 +60,6 @@ def main() -> None:
     folder = cache.OUT / "series"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))
-    outcome.end("series", f"series: {len(patches)} patches, applies to {found.version}", series=variant, base=found.version,
-                patches=[path.name for path in patches], built=(knobs.GCC or "clang") if knobs.BUILD else "")
+    outcome.end("series", f"series: {len(patches)} patches, applies to {found.version}", series=variant,
+                base=found.version, patches=[path.name for path in patches],
+                built=(knobs.GCC or "clang") if knobs.BUILD else "")
