@@ -6,7 +6,7 @@ import importlib
 import signal
 import sys
 
-from harness.host import arch, cache, knobs, proc, ui
+from harness.host import arch, cache, knobs, outcome, proc, ui
 
 # The order is the order of `make help`.
 TARGETS = {
@@ -83,6 +83,8 @@ def main(argv: list) -> int:
                 raise ui.Fail(f"make {name} knows no ARCH={knobs.ARCH}; {', '.join(WITH_ARCH)} do")
             cache.lock()
             announce(name)
+            if not knobs.REPLAY:  # which comes to none
+                outcome.forget(knobs.with_arch(name))
         importlib.import_module("harness.targets." + name.replace("-", "_")).main()
         return 0
     except ui.Fail as err:

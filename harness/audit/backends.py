@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 from harness.audit.coccinelle import Table
-from harness.host import reasons
+from harness.host import lists
 from harness.host.ui import Fail
 
 _FILE = Path(__file__).resolve().parent / "backends"
@@ -36,7 +36,7 @@ class Backend(NamedTuple):
 def read() -> Dict[Tuple[str, str], Backend]:
     """The list, in its order."""
     found: List[Backend] = []
-    for number, line, reason in reasons.read(_FILE):
+    for number, line, reason in lists.reasoned(_FILE):
         words = line.split()
         if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES
                 or not re.fullmatch(r"(found(:\S+)?)?", "".join(words[7:]))):

@@ -7,11 +7,10 @@ with fences, in any tree, and the tables that no report names.
 
 import re
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from harness.host import cache, knobs, proc
+from harness.host import cache, proc
 from harness.host.ui import Fail, Step
 
 NEEDS = [("spatch", "coccinelle")]
@@ -49,16 +48,10 @@ def _spatch(rules: Path, top: Path, file: str) -> str:
 
 
 def _all(rules: Path, top: Path, files: List[str], step: Step) -> List[Tuple[str, str]]:
-    with ThreadPoolExecutor(int(knobs.JOBS)) as pool:
-        texts = []
-        try:
-            for text in pool.map(lambda file: _spatch(rules, top, file), files):
-                texts.append(text)
-                step.note = f"{len(texts)} of {len(files)} files"
-                step.tick()
-        except BaseException:
-            proc.kill_all()  # or leaving this waits for them
-            raise
+    texts = []
+    for text in proc.beside([lambda file=file: _spatch(rules, top, file) for file in files], step):
+        texts.append(text)
+        step.note = f"{len(texts)} of {len(files)} files"
     return list(zip(files, texts))
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 from harness.bench.disassembly import POINTER, Count, Function, beneath, together
-from harness.host import cache, proc, tools
+from harness.host import cache, outcome, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, ktap
 from harness.tree import series
@@ -211,7 +211,7 @@ def run(theirs: series.Source, ours: series.Source, log: Path) -> Report:
                                 "\nOURS", listing(core, sorted({*costs, *compared})),
                                 "\nBASE", listing(unpatched, list(compared)), ""]))
     report = Report(results, made_by, costs, {name: verdict for name, (verdict, _) in compared.items()}, core)
-    cache.result(NAME, ok=not results.failed, compilers=made_by, judged_instructions=exact, tree=ours.tree, failures=results.failed,
-                 functions={name: {**cost.count._asdict(), "beneath": cost.beneath} for name, cost in costs.items()},
-                 as_in_base=report.as_in_base)
+    outcome.write(NAME, not results.failed, compilers=made_by, judged_instructions=exact, tree=ours.tree,
+                  failures=results.failed, as_in_base=report.as_in_base,
+                  functions={name: {**cost.count._asdict(), "beneath": cost.beneath} for name, cost in costs.items()})
     return report

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Plots as SVG: what a benchmark needs, and no more. They bring their own background, light or dark."""
+"""Plots as SVG: what a benchmark needs, and no more. They bring their own background, light or dark.
+
+matplotlib knows no such backgrounds, and is for the python3 of Debian, with numpy and some sixty other packages.
+"""
 
 import math
 from html import escape

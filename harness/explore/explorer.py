@@ -11,13 +11,12 @@ import re
 import shutil
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Set, TypeVar
+from typing import Callable, Dict, List, NamedTuple, Sequence, Set
 
-from harness.host import cache, git, knobs, proc, tools
-from harness.host.ui import Fail, Step
+from harness.host import cache, git, proc, tools
+from harness.host.ui import Fail, Silent, Step
 from harness.tree import series
 from harness.tree.base import Base
 
@@ -33,30 +32,6 @@ SOURCES = ("drivers/dma-buf", "drivers/gpu/drm/scheduler", "drivers/gpu/drm/vgem
 EXPECT = {"base": ["--base"], "rust": ["--fixes"]}
 
 Json = Dict
-Result = TypeVar("Result")
-
-
-class Silent(Step):
-    """The step of a worker: the main thread shows the progress of all."""
-
-    def tick(self) -> None:
-        pass
-
-
-def beside(calls: Sequence[Callable[[], Result]], step: Step, workers: int = int(knobs.JOBS)) -> Iterator[Result]:
-    """What each call returns, in their order, as soon as it is there. They run beside each other."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        futures = [pool.submit(call) for call in calls]
-        try:
-            for future in futures:
-                while not future.done():
-                    wait([future], 0.5)
-                    step.tick()
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            proc.kill_all()
-            raise
 
 
 def prepare() -> None:
@@ -195,7 +170,7 @@ Program = Callable[[Tree, Path, Step], List[Explorer]]
 def build(trees: Sequence[Tree], step: Step, programs: Sequence[Program] = (core, crate)) -> List[Explorer]:
     calls = [lambda program=program, tree=tree: program(tree, tree.path.parent, Silent("build"))
              for program in programs for tree in trees]
-    return [explorer for found in beside(calls, step) for explorer in found]
+    return [explorer for found in proc.beside(calls, step) for explorer in found]
 
 
 def compiled(explorer: Explorer) -> Set[str]:
@@ -224,22 +199,12 @@ def scenarios(explorer: Explorer) -> List[str]:
     return [line.split()[0] for line in proc.output([*explorer.command, "--list"]).splitlines()]
 
 
-def _start(explorer: Explorer, limits: Limits, *more: str) -> subprocess.Popen:
-    return proc.start([*explorer.command, *limits.arguments(), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                      text=True, errors="replace", env=proc.environment())
-
-
 def run(explorer: Explorer, names: Sequence[str], limits: Limits) -> List[Json]:
     """Explores scenarios, one after the other. What is known of each, as --json= has it."""
     result = cache.temporary("explore") / "result.json"
-    child = _start(explorer, limits, "--quiet", f"--only={','.join(names)}", f"--json={result}")
-    seconds = 60 + 2 * limits.seconds * len(names)
-    try:
-        text = child.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
-        text = f"does not end within {seconds} s"
-    proc.kill(child)
-    if child.returncode not in (0, 1) or not cache.read(result):
+    what = ["--quiet", f"--only={','.join(names)}", f"--json={result}"]
+    code, text = proc.said([*explorer.command, *limits.arguments(), *what], 60 + 2 * limits.seconds * len(names))
+    if code not in (0, 1) or not cache.read(result):
         raise Fail(f"{explorer.program} on {explorer}: exploring {names[0]} and others fails", lines=text.splitlines()[-15:])
     return json.loads(result.read_text())
 
@@ -255,7 +220,8 @@ def first(explorer: Explorer, limits: Limits) -> str:
     should be; else nothing."""
     # One that hangs in the code under test is not the engine's to end.
     seconds = 60 + 2 * limits.seconds * len(scenarios(explorer))
-    child = _start(explorer, limits, "--quiet")
+    child = proc.start([*explorer.command, *limits.arguments(), "--quiet"], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, errors="replace", env=proc.environment())
     timer = threading.Timer(seconds, proc.kill, [child])
     timer.daemon = True
     timer.start()

@@ -20,10 +20,10 @@ class Arch(NamedTuple):
     # The device that carries the guest program's output, and its name in the guest.
     terminal: str
     terminal_options: List[str]
-    # Userspace: Rust's target, more of cargo's options, and e_machine of programs.
+    # Userspace: Rust's target, more of cargo's options, and how llvm-readelf calls its machine.
     target: str
     cargo: List[str]
-    machine_number: int
+    elf_machine: str
 
 
 DEFAULT = "x86_64"
@@ -42,7 +42,7 @@ ALL = {
         terminal_options=["-serial", "chardev:terminal"],
         target="x86_64-unknown-linux-gnu",
         cargo=[],
-        machine_number=62),
+        elf_machine="X86-64"),
     "arm64": Arch(
         needs=[("qemu-system-aarch64", "qemu-system-arm"), ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
                ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross")],
@@ -58,5 +58,5 @@ ALL = {
         target="aarch64-unknown-linux-gnu",
         # A toolchain has Rust's library for its host. Its source is there, as the kernel needs that as well.
         cargo=["-Z", "build-std=std,panic_abort"],
-        machine_number=183),
+        elf_machine="AArch64"),
 }

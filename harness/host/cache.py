@@ -2,14 +2,12 @@
 """Where things are kept: the cache outside the checkout, and out/ inside it."""
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
-from harness.host import knobs, proc
+from harness.host import knobs
 from harness.host.ui import Fail
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -79,20 +77,3 @@ def read(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""
-
-
-def _revision() -> str:
-    """The commit of this repository, with a + if files differ from it."""
-    git = ["git", "-c", "safe.directory=*", "-C", TOP]
-    head = proc.output([*git, "rev-parse", "--short=12", "HEAD"], check=False).strip()
-    return head + ("+" if head and proc.output([*git, "status", "--porcelain"], check=False).strip() else "")
-
-
-def result(target: str, **fields: object) -> None:
-    """Writes out/<target>.json."""
-    common = {"target": target, "date": time.strftime("%Y-%m-%d", time.gmtime()), "revision": _revision()}
-    write(OUT / f"{target}.json", json.dumps({**common, **fields}, indent=2) + "\n")
-
-
-def forget_result(target: str) -> None:
-    (OUT / f"{target}.json").unlink(missing_ok=True)

@@ -159,13 +159,7 @@ class Archive:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while True:
-            block = file.read(1 << 20)
-            if not block:
-                return digest.hexdigest()
-            digest.update(block)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def keep(deb: Path) -> Path:
@@ -190,6 +184,33 @@ def unpack(deb: Path) -> Path:
     temp = cache.temporary("unpacked")
     proc.output(["dpkg", "-x", deb, temp], what=f"unpacking {deb.name}")
     return temp
+
+
+def unpack_all(package: str, version: str, home: Path, mend: str, step: Step) -> None:
+    """Unpacks a package, of the newest version if none is given, and all that it depends on into a folder of the cache,
+    if that is not done yet."""
+    note, done = cache.DOWNLOADS / f"{package}_{version or 'any'}.closure", home / ".debs"
+    names = cache.read(note).split()
+    debs = [deb for name in names for deb in cached(name)]
+    if not names or len(debs) < len(names):
+        archive = Archive(f"{package} {version}".strip(), mend)
+        found, suites = archive.find(package, f"{re.escape(version)}$" if version else "", step)
+        if not found:
+            there = ", ".join(sorted(set(archive.versions(package, SUITES[-1], step))))
+            raise Fail(f"Debian's archive has {package} {there or 'no more'}"
+                       + (f", and not {version}" if version else ""), mend)
+        debs = archive.closure(package, found, suites, step)
+        cache.write(note, "\n".join(deb.name for deb in debs) + "\n")
+    wanted = "\n".join(deb.name for deb in debs)
+    if cache.read(done) != wanted:
+        fresh = cache.temporary("unpacked")
+        for deb in debs:
+            step.note = f"unpacking {deb.name}"
+            proc.output(["dpkg", "-x", deb, fresh], what=step.note)
+        cache.write(fresh / done.name, wanted)
+        shutil.rmtree(home, ignore_errors=True)
+        fresh.rename(home)
+    step.note = f"{version} and what it needs, {len(debs)} packages".strip()
 
 
 def _files(deb: Path) -> Dict[str, str]:

@@ -5,19 +5,23 @@ import os
 import re
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from harness.host import knobs
 from harness.host.ui import Fail, Step
 
 _running: List[subprocess.Popen] = []
+_ending = False
 
-# What make, git and cargo would pick up from whoever started us.
-_DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|ARCH|"
-                   r"SUBARCH|CROSS_COMPILE|LLVM|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
+Result = TypeVar("Result")
+
+# What make, git and cargo would pick up from whoever started us, our knobs among it.
+_DROP = re.compile(r"MAKE(FLAGS|LEVEL|OVERRIDES|FILES)|MFLAGS|GIT_(?!CONFIG|SSL).*|KBUILD_.*|KCONFIG_.*|"
+                   r"SUBARCH|CROSS_COMPILE|CC|LD|AR|HOSTCC|HOSTCXX|HOSTLD|CLIPPY|LOCALVERSION|"
                    r"K?CFLAGS|KCPPFLAGS|KRUSTFLAGS|LDFLAGS|RUSTFLAGS|CARGO_(BUILD|TARGET).*|"
-                   r"BASE|KDIR|JOBS|SERIES|CACHE|ROUNDS|ONLY|BOUND|REPLAY|SECONDS|SEED|QUICK|PAGE|BUILD|GCC|O|C|V|W")
+                   r"O|C|W|" + "|".join(knobs.HELP))
 
 
 def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:
@@ -28,6 +32,7 @@ def environment(extra: Optional[Dict[str, str]] = None) -> Dict[str, str]:
 
 def start(cmd: List, **kwargs) -> subprocess.Popen:
     """Popen in an own process group, which kill() and an interrupt end as a whole."""
+    unless_ending()
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     try:
         child = subprocess.Popen([str(c) for c in cmd], start_new_session=True, **kwargs)
@@ -39,10 +44,10 @@ def start(cmd: List, **kwargs) -> subprocess.Popen:
 
 def kill(child: subprocess.Popen) -> None:
     """Ends a child and everything it started; make gets the time to delete half-made targets."""
-    for sig, wait in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for sig, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         try:
             os.killpg(child.pid, sig)
-            child.wait(wait)
+            child.wait(patience)
         except ProcessLookupError:
             break
         except subprocess.TimeoutExpired:
@@ -52,8 +57,32 @@ def kill(child: subprocess.Popen) -> None:
 
 
 def kill_all() -> None:
+    global _ending
+    _ending = True
     for child in list(_running):
         kill(child)
+
+
+def unless_ending() -> None:
+    """For workers: once kill_all() was called, nothing more is started, and what a program has said is not kept."""
+    if _ending:
+        raise KeyboardInterrupt
+
+
+def beside(calls: Sequence[Callable[[], Result]], step: Step, workers: int = 0) -> Iterator[Result]:
+    """What each call returns, in their order, as soon as it is there. JOBS= of them, or `workers`, run at a time."""
+    with ThreadPoolExecutor(workers or int(knobs.JOBS)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in futures:
+                while not future.done():
+                    wait([future], 0.5)
+                    step.tick()
+                yield future.result()
+        finally:
+            if not all(future.done() for future in futures):  # interrupted, or one has failed
+                pool.shutdown(wait=False, cancel_futures=True)
+                kill_all()
 
 
 def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:
@@ -71,15 +100,24 @@ def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:
     return out
 
 
+def said(cmd: List, seconds: Optional[int] = None, env: Optional[Dict[str, str]] = None, **kwargs) -> Tuple[int, str]:
+    """A program's exit code, and all that it says. It may be ended after some time, and that is said then."""
+    child = start(cmd, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                  errors="replace", **kwargs)
+    try:
+        text = child.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        text = f"{cmd[0]} takes more than {seconds} s"
+    kill(child)
+    return child.returncode, text
+
+
 def ok(cmd: List, **kwargs) -> bool:
     """Does this short program succeed?"""
     try:
-        child = start(cmd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kwargs)
+        return said(cmd, **kwargs)[0] == 0
     except Fail:
         return False
-    child.wait()
-    _running.remove(child)
-    return child.returncode == 0
 
 
 _OBJECT = re.compile(rb"^  [A-Z][A-Z0-9]+ (?:\[M\]|   ) *\S|^  [A-Z]+ [A-Z] +\S", re.M)

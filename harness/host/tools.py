@@ -190,15 +190,10 @@ def _fetch_busybox(step: Step) -> None:
         raise Fail("there is no static busybox for the guest", mend)
 
 
-def static(path: str) -> bool:
+def _static(path: str) -> bool:
     """Is this a program for the machine that is booted, which needs no dynamic loader?"""
-    with open(path, "rb") as file:
-        data = file.read(4096)
-    if data[:5] != b"\x7fELF\x02" or int.from_bytes(data[18:20], "little") != arch.ALL[knobs.ARCH].machine_number:
-        return False
-    start, size, count = (int.from_bytes(data[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
-    kinds = [int.from_bytes(data[start + i * size:][:4], "little") for i in range(count)]
-    return 3 not in kinds  # PT_INTERP
+    headers = proc.output([llvm_tool("llvm-readelf"), "--file-headers", "--program-headers", path], check=False)
+    return arch.ALL[knobs.ARCH].elf_machine in headers and "INTERP" not in headers
 
 
 def _busybox() -> Path:
@@ -208,7 +203,7 @@ def _busybox() -> Path:
 @lru_cache(maxsize=None)
 def busybox() -> str:
     for path in (str(_busybox()), shutil.which("busybox")):
-        if path and os.path.exists(path) and static(path):
+        if path and os.path.exists(path) and _static(path):
             return path
     return ""
 

@@ -27,7 +27,7 @@ class Fail(Exception):
 # How often a step that takes long says so when nobody watches a terminal, in seconds.
 _EVERY = 30
 
-_begin = time.monotonic()
+_begin = time.monotonic()  # of the target's own work
 _total = 0
 _number = 0
 _open_line = False
@@ -38,9 +38,14 @@ def minutes(seconds: float) -> str:
 
 
 def plan(steps: int) -> None:
-    """Announces how many steps this target has."""
-    global _total, _number
-    _total, _number = steps, 0
+    """Announces how many steps this target has, as it begins."""
+    global _total, _number, _begin
+    _total, _number, _begin = steps, 0, time.monotonic()
+
+
+def seconds() -> float:
+    """How long the target has worked."""
+    return time.monotonic() - _begin
 
 
 def end_progress() -> None:
@@ -78,7 +83,7 @@ class Step:
             _open_line = True
         elif time.monotonic() - self.shown > _EVERY:
             self.shown = time.monotonic()
-            print(f"{self._line()} ... ({minutes(self.shown - _begin)} in all)", flush=True)
+            print(f"{self._line()} ... ({minutes(seconds())} in all)", flush=True)
 
     def __enter__(self) -> "Step":
         global _number
@@ -94,3 +99,10 @@ class Step:
             _open_line = False
         else:
             end_progress()
+
+
+class Silent(Step):
+    """The step of a worker: the main thread shows the progress of all."""
+
+    def tick(self) -> None:
+        pass

@@ -78,28 +78,21 @@ def _memory_folder(size: int) -> str:
 
 
 def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int = 900, silence: int = 180,
-        enough: Callable[[], bool] = bool) -> str:
-    """Boots User-mode Linux with two CPUs. Returns what is wrong with how it ended, or nothing."""
-    return _uml(kernel, ["kunit_shutdown=halt", *arguments], log, [log], step, limit, silence, enough)
+        enough: Callable[[], bool] = bool, guest: Optional[Tuple[Path, Path]] = None) -> str:
+    """Boots User-mode Linux with two CPUs. Returns what is wrong with how it ended, or nothing.
 
-
-def uml_guest(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
-              limit: int = 900, silence: int = 180) -> str:
-    """The same with a guest program and without the suites. Its output goes to a serial line, as on QEMU."""
-    with open(program_log, "wb") as sink:
-        line = sink.fileno()
-        return _uml(kernel, [f"initrd={initramfs}", f"ssl1=null,fd:{line}", "terminal=ttyS1", "kunit.enable=0", "noreboot",
-                             *arguments], log, [log, program_log], step, limit, silence, pass_fds=(line,))
-
-
-def _uml(kernel: Kernel, arguments: List[str], log: Path, logs: Sequence[Path], step: Step, limit: int, silence: int,
-         enough: Callable[[], bool] = bool, pass_fds: Tuple[int, ...] = ()) -> str:
-    folder = _memory_folder(1 << 30)
-    with open(log, "wb") as sink:
+    With a guest, an initramfs and the log of its program, that runs in place of the suites. It writes to a serial line,
+    as on QEMU.
+    """
+    folder, initramfs, program_log = _memory_folder(1 << 30), *(guest or ("", os.devnull))
+    with open(log, "wb") as sink, open(program_log, "wb") as line:
+        first = [f"initrd={initramfs}", f"ssl1=null,fd:{line.fileno()}", "terminal=ttyS1", "kunit.enable=0",
+                 "noreboot"] if guest else ["kunit_shutdown=halt"]
         child = proc.start([kernel.image, "mem=1G", "seccomp=on", "ncpus=2", "console=tty",
-                            f"umid=dma-fence-{os.getpid()}", f"uml_dir={cache.TMP}/", *arguments],
+                            f"umid=dma-fence-{os.getpid()}", f"uml_dir={cache.TMP}/", *first, *arguments],
                            stdout=sink, stderr=subprocess.STDOUT, env=proc.environment({"TMPDIR": folder}), cwd="/",
-                           pass_fds=pass_fds)
+                           pass_fds=(line.fileno(),))
+        logs = [log, Path(program_log)] if guest else [log]
         return _end(child, _watch(child, logs, limit, silence, step, enough=enough))
 
 

@@ -22,11 +22,10 @@ A file of the same name in harness/kernel/compile-fail/RELEASE/ is taken instead
 import json
 import re
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from harness.host import cache, knobs, proc
+from harness.host import cache, proc
 from harness.host.ui import Fail, Step
 from harness.kernel import ktap
 from harness.kernel.kernel import Kernel
@@ -81,18 +80,15 @@ def _text(message: Dict) -> str:
 
 def _compile(command: List[str], path: Path, folder: Path, cwd: Path, emit: str) -> Tuple[List[Error], str]:
     """The errors in a file, and all that rustc says to its author."""
-    child = proc.start([*command, f"--emit={emit}", "--out-dir", folder, path], cwd=cwd, env=proc.environment(),
-                       text=True, errors="replace", stdout=proc.subprocess.DEVNULL,
-                       stderr=proc.subprocess.PIPE)
-    lines = child.communicate()[1].splitlines()
-    proc.kill(child)
+    code, text = proc.said([*command, f"--emit={emit}", "--out-dir", folder, path], cwd=cwd)
+    lines = text.splitlines()
     messages = [json.loads(line) for line in lines if line.startswith("{")]
     said = "\n".join([line for line in lines if not line.startswith("{")] + [m["rendered"].rstrip() for m in messages])
     notes = [_line(m, path) for m in messages if m["level"] == "note"]
     errors = [Error(_line(m, path) or max(notes, default=0), (m["code"] or {}).get("code", ""), _text(m)) for m in messages
               if m["level"].startswith("error") and not m["message"].startswith("aborting due to ")]
-    if bool(errors) != bool(child.returncode):
-        errors.append(Error(0, "", f"rustc ends with exit code {child.returncode}"))
+    if bool(errors) != bool(code):
+        errors.append(Error(0, "", f"rustc ends with exit code {code}"))
     return sorted(errors), said
 
 
@@ -134,10 +130,10 @@ def run(built: Kernel, log: Path, step: Step) -> ktap.Results:
     """Compiles all cases."""
     command, folder, results = _command(built), cache.temporary(NAME), ktap.Results()
     paths = [other if (other := CASES / our_release() / path.name).exists() else path for path in sorted(CASES.glob("*.rs"))]
-    with ThreadPoolExecutor(int(knobs.JOBS)) as pool, open(log, "w") as sink:
+    calls = [lambda path=path: _judge(command, path, folder, built.build) for path in paths]
+    with open(log, "w") as sink:
         sink.write("$ " + shlex.join(command) + "\n")
-        for path, (wrong, said) in zip(paths, pool.map(lambda path: _judge(command, path, folder, built.build), paths)):
-            step.tick()
+        for path, (wrong, said) in zip(paths, proc.beside(calls, step)):
             sink.write(f"\n{path.name}: {wrong or 'ok'}\n{said}\n")
             if wrong:
                 results.failed.append("\n      | ".join([f"{NAME}: {path.name} {wrong}", *said.splitlines()]))

@@ -7,11 +7,10 @@ gets what the loader of that C library names.
 """
 
 import re
-import shutil
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Set, Tuple
 
-from harness.host import cache, debian, knobs, proc, tools
+from harness.host import cache, debian, knobs, lists, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import guest, kernel
 from harness.tree.base import our_release
@@ -24,7 +23,8 @@ _PROGRAMS, _LIBRARIES, _LOADER = "usr/libexec/igt-gpu-tools", "usr/lib/x86_64-li
 # What the C library loads by itself, to end a thread.
 _UNNAMED = "libgcc_s.so.1"
 _SELFTEST = "sync_test"
-_MEND = "call it with network once; what it downloads is kept in the cache"
+_MEND = ("call it with network once; what it downloads is kept in the cache. If there is another version, set VERSION "
+         "in harness/kernel/igt.py to that, and see what is new in it")
 
 
 class Driver(NamedTuple):
@@ -39,10 +39,7 @@ class Driver(NamedTuple):
 
 def drivers() -> List[Driver]:
     found = []
-    for number, line in enumerate(_LIST.read_text().splitlines(), 1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
+    for number, words in lists.words(_LIST):
         sides, _, release = words[1].partition(":") if len(words) > 4 else ("", "", "")
         if sides not in ("both", "ours") or release not in ("", *knobs.RELEASES) or words[2] not in kernel.KINDS:
             raise Fail(f"harness/kernel/igt:{number}: wants DRIVER[:MODULE] both|ours[:RELEASE] KERNEL NODE PROGRAM...")
@@ -52,38 +49,10 @@ def drivers() -> List[Driver]:
     return found
 
 
-def _debs(step: Step) -> List[Path]:
-    """IGT's package and all that it depends on, from the cache or from Debian's archive."""
-    note = cache.DOWNLOADS / f"{PACKAGE}_{VERSION}.closure"
-    names = cache.read(note).split()
-    debs = [deb for name in names for deb in debian.cached(name)]
-    if names and len(debs) == len(names):
-        return debs
-    archive = debian.Archive(f"{PACKAGE} {VERSION}", _MEND)
-    version, suites = archive.find(PACKAGE, re.escape(VERSION) + "$", step)
-    if not version:
-        there = archive.versions(PACKAGE, debian.SUITES[-1], step)
-        raise Fail(f"Debian's archive has {PACKAGE} {', '.join(sorted(set(there))) or 'no more'}, and not {VERSION}",
-                   "set VERSION in harness/kernel/igt.py to one that is there, and see what is new in it")
-    debs = archive.closure(PACKAGE, version, suites, step)
-    cache.write(note, "\n".join(deb.name for deb in debs) + "\n")
-    return debs
-
-
 def fetch(step: Step) -> None:
     """Unpacks IGT into the cache, if that is not done yet."""
     tools.want([("/sbin/depmod", "kmod")], step)
-    debs, done = _debs(step), _HOME / ".debs"
-    wanted = "\n".join(deb.name for deb in debs)
-    if cache.read(done) != wanted:
-        fresh = cache.temporary("igt")
-        for deb in debs:
-            step.note = f"unpacking {deb.name}"
-            proc.output(["dpkg", "-x", deb, fresh], what=step.note)
-        cache.write(fresh / done.name, wanted)
-        shutil.rmtree(_HOME, ignore_errors=True)
-        fresh.rename(_HOME)
-    step.note = f"{VERSION}, {len(debs)} packages"
+    debian.unpack_all(PACKAGE, VERSION, _HOME, _MEND, step)
 
 
 def _selftest(source: Source, step: Step) -> Path:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from harness.host import reasons
+from harness.host import lists
 from harness.host.ui import Fail
 
 _FILE = Path(__file__).resolve().parent / "known-reports"
@@ -30,7 +30,7 @@ class Known(NamedTuple):
 
 def read() -> List[Known]:
     found: List[Known] = []
-    for number, line, reason in reasons.read(_FILE):
+    for number, line, reason in lists.reasoned(_FILE):
         parts = line.split(": ", 2)
         if len(parts) != 3 or line[0].isspace():
             raise Fail(f"harness/kernel/known-reports:{number}: wants CONFIGURATION: SUITE: TITLE")

@@ -6,9 +6,9 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set
 
-from harness.host import cache, knobs, proc
+from harness.host import cache, knobs, lists, proc
 from harness.host.ui import Fail
 from harness.tree.base import our_release
 from harness.tree.series import Source, lineage
@@ -109,7 +109,8 @@ _RESULT = re.compile(r"( *)(not )?ok \d+ (.*)")
 
 
 def failing(lines: List[str]) -> List[str]:
-    """The cases that have failed, of output that may end anywhere. Inner ones come before those that they are part of."""
+    """The cases that have failed, of output that may end anywhere, for which kunit.py says that the kernel has crashed.
+    Inner ones come before those that they are part of."""
     path: List[str] = []
     found = []
     for line in lines:
@@ -149,6 +150,19 @@ def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
     return found
 
 
+def demand(variant: str, log: Path, wrong: str, bad: List[str], found: object, nothing: str) -> None:
+    """Refuses a boot that tells nothing: one that ended badly or with bad lines in its log, or that found nothing."""
+    if wrong or bad or not found:
+        raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else nothing)}", log=log,
+                   lines=bad or read_log(log)[-10:])
+
+
+def ended(log: Path, wrong: str, said: List[str]) -> List[str]:
+    """What is wrong with a boot whose program has said this, and runs no cases."""
+    return ([f"the kernel {wrong}"] if wrong else []) + bad_lines(log) + (
+        [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:])
+
+
 class Suite(NamedTuple):
     """A line of harness/kernel/suites."""
     name: str
@@ -159,10 +173,7 @@ class Suite(NamedTuple):
 
 def _suites() -> List[Suite]:
     found = []
-    for number, line in enumerate(SUITES.read_text().splitlines(), 1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
+    for number, words in lists.words(SUITES):
         if len(words) not in (4, 5) or not words[3].isdigit() or set(words[4:]) - set(knobs.RELEASES):
             raise Fail(f"harness/kernel/suites:{number}: wants SUITE LEGS VARIANTS CASES [RELEASE]")
         legs = words[1].split(",") if our_release() in (words[4:] or [our_release()]) else []
@@ -193,8 +204,10 @@ def judge(leg: str, source: Source, log: Path, wrong: str, bad: List[str], progr
     return results
 
 
-def report(leg: str, results: Results, log: Path) -> None:
-    """Says what came of one boot."""
+def report(leg: str, variant: str, results: Results, log: Path, suites_of: Sequence[str] = ()) -> None:
+    """Says what came of one leg, with the suites that it should have run in full, or other legs, whose work it does."""
+    for name in suites_of or [leg]:
+        results.failed += missing(name, variant, results)
     print(f"      {leg}: {results.line()}")
     for failure in results.failed[:40]:
         print(f"      FAIL {failure}")

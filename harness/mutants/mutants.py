@@ -6,7 +6,7 @@ if it is the compiler that must notice, because the type system or a constant ex
 REASON): what is wrong` only a kernel that is booted can notice, and REASON says why exploring cannot. It is followed by
 the files that are changed, as paths in the kernel tree, and their hunks. A hunk is a `@@` and then lines as in a diff:
 `-` is removed, `+` is added, and what begins with a space stays, as do empty lines. There are no line numbers, so what
-a hunk removes and keeps must be in the file exactly once.
+a hunk removes and keeps must be in the file exactly once: git apply would take the place that is next to a number.
 """
 
 import fnmatch

@@ -8,15 +8,13 @@ the series touches are compiled, too.
 """
 
 import re
-import sys
-import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 from harness.audit import backends, coccinelle, compiled
 from harness.audit.backends import Backend
 from harness.audit.coccinelle import Finding, Table
-from harness.host import cache, git, knobs, proc, tools, ui
+from harness.host import cache, git, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.tree import base, series
 
@@ -132,8 +130,6 @@ def _row(table: Table, known: Dict[Tuple[str, str], Backend]) -> Dict[str, objec
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("audit")
     known = backends.read()
     ui.plan(9 + (compiled.STEPS if knobs.BUILD else 0))
     if knobs.BUILD:
@@ -167,12 +163,9 @@ def main() -> None:
     problems += built.problems if built else []
     for line in open_ones:
         print(f"      UNCLASSIFIED {line}")
-    for line in problems:
-        print(f"FAIL {line}")
-    cache.result("audit", ok=not open_ones and not problems, base=found.version, seconds=round(time.monotonic() - begin),
-                 backends=[_row(table, known) for table in theirs.tables], unclassified=open_ones, problems=problems,
-                 findings={name: [f._asdict() for f in findings]
-                           for name, findings in (("base", theirs.findings), ("full", ours), ("planted", planted))},
-                 **({"objects": built.json()} if built else {}))
-    print(f"audit: {len(theirs.tables)} backends, {len(open_ones)} unclassified", flush=True)
-    sys.exit(1 if open_ones or problems else 0)
+    outcome.end("audit", f"audit: {len(theirs.tables)} backends, {len(open_ones)} unclassified", problems,
+                ok=not open_ones and not problems, base=found.version,
+                backends=[_row(table, known) for table in theirs.tables], unclassified=open_ones,
+                findings={name: [f._asdict() for f in findings]
+                          for name, findings in (("base", theirs.findings), ("full", ours), ("planted", planted))},
+                **({"objects": built.json()} if built else {}))

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import List
 
-from harness.bench import hot_paths, job_stream
+from harness.bench import hot_paths, job_stream, page
 from harness.bench.claims import Run
 from harness.bench.measurements import Boot, Boots, percentile
 from harness.bench.report import write
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, kernel, ktap
 from harness.tree import base, series
@@ -42,11 +42,8 @@ def _boot(built: kernel.Kernel, number: int, total: int) -> Boot:
                  *(f"dma_fence_bench.{name}={value}" for name, value in rounds.items())]
     with Step(f"boot UML ({variant}, {number} of {total})") as step:
         wrong = boot.uml(built, arguments, log, step, limit=3600, silence=300)
-        lines = ktap.read_log(log)
-        bad, found = ktap.bad_lines(log), Boot(lines)
-        if wrong or bad or not found.samples:
-            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else 'printed no samples')}",
-                       log=log, lines=bad or lines[-10:])
+        found = Boot(ktap.read_log(log))
+        ktap.demand(variant, log, wrong, ktap.bad_lines(log), found.samples, "printed no samples")
         step.note = f"{sum(map(len, found.samples.values()))} samples"
     return found
 
@@ -60,10 +57,8 @@ def _machine() -> str:
 
 
 def main() -> None:
-    begin = time.monotonic()
     if knobs.SERIES != "core":
         raise Fail(f"SERIES={knobs.SERIES}: the benchmark compares the core of our series with the unpatched one")
-    cache.forget_result("bench")
     boots = QUICK_BOOTS if knobs.QUICK else BOOTS
     ui.plan(9 + 2 * boots)
     tools.prepare(qemu=False)
@@ -83,17 +78,16 @@ def main() -> None:
               command=command, machine=_machine(), version=found.version, load=max(load),
               rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"], same_code=counted.same_code())
     shutil.rmtree(FOLDER, ignore_errors=True)
-    page, claims, plots = write(run, counted, streams, FOLDER)
+    text, claims, plots = write(run, counted, streams, FOLDER)
     destroyed = {name: percentile(run.ours.histogram("destroyed", "single", side), 0.5)
                  for name, side in (("at_once", "rust"), ("call_rcu", "deferred"))}
-    cache.result("bench", ok=True, series=knobs.SERIES, base=found.version, seconds=round(time.monotonic() - begin),
-                 quick=knobs.QUICK, boots=boots, machine=run.machine, load=run.load,
-                 destroyed_ns=destroyed, targets=[claim._asdict() for claim in claims], figures=run.figures(),
-                 streams=[stream.figures() for stream in streams])
     if knobs.PAGE:
-        cache.write(PAGE, page.restructured())
+        cache.write(PAGE, page.restructured(text))
         for plot in plots:
             shutil.copy(plot, PAGE.parent / plot.name)
     for claim in claims:
         print(f"      {claim.verdict:14} {claim.what}: {claim.measured} (target: {claim.target})")
-    print("bench: out/bench/report.md", flush=True)
+    outcome.end("bench", "bench: out/bench/report.md", series=knobs.SERIES, base=found.version, quick=knobs.QUICK,
+                boots=boots, machine=run.machine, load=run.load, destroyed_ns=destroyed,
+                targets=[claim._asdict() for claim in claims], figures=run.figures(),
+                streams=[stream.figures() for stream in streams])

@@ -5,14 +5,12 @@ The first takes a second, and what it prints is what was found. The second is tw
 that make races builds, with one race of the suite dma-fence-ops.
 """
 
-import sys
-import time
 from typing import List
 
 from harness.explore import explorer
-from harness.host import cache, tools, ui
-from harness.host.ui import Fail, Step
-from harness.kernel import boot, kernel, ktap
+from harness.host import outcome, tools, ui
+from harness.host.ui import Step
+from harness.kernel import kernel
 from harness.targets import explore, races
 from harness.tree import base, series
 
@@ -28,20 +26,6 @@ def _explore(found: base.Base) -> List[explore.Cell]:
                  if explore.RACE in explorer.scenarios(side)]
         step.note = f"{sum(cell.row['executions'] for cell in cells)} executions"
     return cells
-
-
-def _boot(built: kernel.Kernel) -> races.Score:
-    variant = built.source.variant
-    log = cache.LOG / f"demo-{variant}.log"
-    arguments = races.arguments(ROUNDS, free_at_once=variant != "base", cases="dma-fence-ops.test_race")
-    with Step(f"boot UML ({variant})") as step:
-        wrong = boot.uml(built, arguments, log, step)
-        lines = ktap.read_log(log)
-        late, bad = races.parse(lines), ktap.bad_lines(log)
-        if wrong or bad or OP not in late:
-            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else f'did not run the race of {OP.op}')}",
-                       log=log, lines=bad or lines[-10:])
-    return late[OP]
 
 
 def _row(name: str, late: races.Score) -> None:
@@ -72,28 +56,26 @@ def _tell(cells: List[explore.Cell], late: List[races.Score]) -> None:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("demo")
     ui.plan(11)
     tools.prepare(qemu=False)
     found = base.get()
     cells = _explore(found)
     kernels = [kernel.build(series.checkout(variant, found), "races") for variant in ("base", "core")]
-    late = [_boot(built) for built in kernels]
+    found_late = [races.run(built, "demo", ROUNDS, built.source.variant != "base", "dma-fence-ops.test_race")
+                  for built in kernels]
+    late = [scores.get(OP, races.Score(0, 0)) for scores in found_late]
     _tell(cells, late)
     theirs, ours = cells
     problems = [text for wrong, text in (
         (not ours.good() or ours.row["violated"], f"ours: {explore.RACE}: {ours.row['message']}"),
         (ours.reach() != "all", f"ours: not all interleavings of {explore.RACE} were tried"),
         (not theirs.row["violated"], "no interleaving of the base core goes wrong, so this shows nothing"),
+        (not all(score.rounds for score in late), f"the race of {OP.op} did not run on both"),
         (late[1].late, f"ours: late {late[1]}"),
         (not late[0].late, "the base core was never late, so this shows nothing"),
     ) if wrong]
-    cache.result("demo", ok=not problems, base=found.version, seconds=round(time.monotonic() - begin), problems=problems,
-                 late={name: score._asdict() for name, score in zip(("base", "ours"), late)},
-                 explored={cell.side: cell.row for cell in cells})
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"demo: violated in schedule {theirs.row['executions']} on base, in none of {ours.row['executions']} on ours; "
-          f"late {late[0]} on base, {late[1]} on ours", flush=True)
-    sys.exit(1 if problems else 0)
+    last = (f"demo: violated in schedule {theirs.row['executions']} on base, in none of {ours.row['executions']} on "
+            f"ours; late {late[0]} on base, {late[1]} on ours")
+    outcome.end("demo", last, problems, base=found.version,
+                late={name: score._asdict() for name, score in zip(("base", "ours"), late)},
+                explored={cell.side: cell.row for cell in cells})

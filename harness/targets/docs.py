@@ -8,20 +8,21 @@ of make evidence, lie beside the others while they are rendered.
 import html
 import re
 import shutil
-import sys
+import string
 from pathlib import Path
 from typing import List, NamedTuple
 
-from harness.host import cache, knobs, proc, tools, ui
+from harness.host import cache, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel
-from harness.targets import explore
+from harness.targets import check, explore
 from harness.tree import base, series
 
 # Where our pages are, and a page of the kernel that they refer to, below Documentation/driver-api.
 FOLDER = "Documentation/driver-api/dma-fence"
 PARENT, REFERENCE = "driver-api", "dma-buf"
 CSS = Path(__file__).resolve().parent / "docs.css"
+INDEX = Path(__file__).resolve().parent / "docs.html"
 CRATE = [("dma_fence", "DMA fences"), ("dma_resv", "Reservation objects"), ("drm/syncobj", "DRM sync objects")]
 
 # Only a few pages are rendered, so that the toctrees of others do not lead here.
@@ -68,16 +69,6 @@ def _sphinx(source: series.Source, build: Path, step: Step) -> List[str]:
                      overlay + [f"{FOLDER}/{path.name}" for path, _ in extras] + changed)
 
 
-def _rustdoc(source: series.Source, build: Path, step: Step) -> List[str]:
-    """rustdoc of the kernel crate, as kbuild makes it. Returns what is wrong with our part of it."""
-    log, overlay = cache.LOG / "docs-rustdoc.log", series.overlay()
-    proc.run([*kernel.make(source, "um", build), "prepare", "rustdoc"], log, step, "rustdoc",
-             env=tools.kernel_environment(), count="objects")
-    messages = re.findall(r"(?m)^(?:warning|error)(?:\[\w+\])?: (.*)\n(?:.*\n){0,2}? *--> (\S+?):(\d+)", log.read_text())
-    return sorted({f"{path}:{line}: rustdoc: {what}" for what, path, line in messages
-                   if any(path.endswith(name) for name in overlay)})
-
-
 def _title(rst: Path) -> str:
     found = re.search(r"(?m)^=+\n(.+)\n=+$", cache.read(rst))
     return found.group(1).strip() if found else rst.stem
@@ -90,37 +81,15 @@ def _about(rst: Path) -> str:
     return re.split(r"(?<=[.:])\s", words)[0]
 
 
-def _picture() -> str:
-    """The race as make explore has found it."""
-    text = cache.read(explore.PICTURE)
-    return (f"<figure><pre>{html.escape(text)}</pre><figcaption>The race of the unpatched core, as <code>make explore</code> has "
-            "found and printed it.</figcaption></figure>")
-
-
-def _index(pages: List[Page], picture: str, source: series.Source) -> str:
+def _index(pages: List[Page], source: series.Source) -> str:
     rows = "\n".join(f'<li><a href="{page.link}">{html.escape(page.title)}</a><br>{html.escape(page.about)}</li>'
                      for page in pages)
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>DMA fences: documentation</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em; }}
-li {{ margin: .8em 0; }} figure {{ margin: 1em 0; }} pre {{ overflow: auto; font-size: 12px; }} a {{ font-weight: bold; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #16191d; color: #e6e9ee; }} a {{ color: #8ab8f0; }} }}
-</style></head><body>
-<h1>DMA fences: documentation</h1>
-<p>Of the series <code>{source.variant}</code> on Linux {source.base.version}.</p>
-{picture}
-<ul>
-{rows}
-</ul>
-</body></html>
-"""
+    values = {"variant": source.variant, "version": source.base.version, "pages": rows,
+              "race": html.escape(cache.read(explore.PICTURE))}
+    return string.Template(INDEX.read_text()).substitute(values)
 
 
 def main() -> None:
-    cache.forget_result("docs")
     ui.plan(6)
     tools.prepare(qemu=False)
     with Step("Sphinx") as step:
@@ -136,8 +105,9 @@ def main() -> None:
         found = sorted((fresh / "kernel/dma-fence").glob("*.html"))
         step.note = f"{len(found)} pages, {len(problems)} warnings"
     with Step("rustdoc") as step:
-        problems += _rustdoc(source, build, step)
-        shutil.copytree(output / "rust/rustdoc", fresh / "rust")
+        problems += check.rustdoc(check.Context(source, series.overlay()), step)
+        if (output / "rust/rustdoc").is_dir():
+            shutil.copytree(output / "rust/rustdoc", fresh / "rust")
     names = {path.stem: path for path in [*_extras(series.overlay()), *sorted((cache.TOP / FOLDER).glob("*.rst"))]}
     pages = [Page(_title(names[path.stem]), f"kernel/dma-fence/{path.name}", _about(names[path.stem]))
              for path in found if path.stem in names]
@@ -149,14 +119,10 @@ def main() -> None:
     missing = [page.link for page in pages if not (fresh / page.link).is_file()]
     if missing:
         raise Fail("not rendered: " + ", ".join(missing), log=cache.LOG / "sphinx.log")
-    cache.write(fresh / "index.html", _index(pages, _picture(), source))
+    cache.write(fresh / "index.html", _index(pages, source))
     folder = cache.OUT / "docs"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))
     folder.chmod(0o755)
-    cache.result("docs", ok=not problems, series=source.variant, base=source.base.version, problems=problems,
-                 pages=[page._asdict() for page in pages])
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"docs: {(folder / 'index.html').relative_to(cache.TOP)}", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("docs", f"docs: {(folder / 'index.html').relative_to(cache.TOP)}", problems, series=source.variant,
+                base=source.base.version, pages=[page._asdict() for page in pages])

@@ -19,11 +19,10 @@ page says that it was not run, in place of the paragraphs with its results.
 import hashlib
 import json
 import re
-import textwrap
 from functools import lru_cache
 from typing import Callable, Dict, Iterable, List
 
-from harness.bench.rst import simple_table
+from harness.bench import page
 from harness.explore import explorer
 from harness.host import cache, ui
 from harness.host.ui import Fail, Step
@@ -70,7 +69,7 @@ def _read(target: str) -> Json:
 
 
 def _table(header: List[str], rows: List[List[object]]) -> str:
-    return simple_table([header, *rows])
+    return page.simple_table([header, *rows])
 
 
 def _score(side: Json) -> str:
@@ -282,10 +281,18 @@ TABLES: Dict[str, Callable[[Results], str]] = {
     "runs": _runs, "explore": _explore, "races": _races, "use_after_free": _use_after_free, "sanitize": _sanitize, "known": _known,
     "litmus": _litmus, "mutants": _mutants,
 }
+
+
+def _table_of(results: Results, name: str) -> str:
+    if name not in TABLES:
+        raise Fail(f"there is no table {name}")
+    return TABLES[name](results)
+
+
 _KINDS: Dict[str, Callable[[Results, str], str]] = {
     "quote": _quote, "case": _case, "claim": _claim, "mutant": _mutant, "scenario": _scenario,
     "fact": _fact,
-    "table": lambda results, name: TABLES[name](results),
+    "table": _table_of,
 }
 
 
@@ -294,31 +301,14 @@ def _wrapped(paragraph: str) -> str:
     if re.search(r"(?m)^(=+\b|=+$|\.\. )", paragraph) or "=  =" in paragraph:
         return paragraph
     indent = re.match(r"\s*", paragraph).group()
-    return textwrap.fill(" ".join(paragraph.split()), 80, initial_indent=indent, subsequent_indent=indent,
-                         break_long_words=False, break_on_hyphens=False)
+    return page.wrap(paragraph, 80, indent, indent)
 
 
 def render(text: str, results: Results) -> str:
     """The template with everything filled in."""
-    problems = []
-
-    def fill(match: "re.Match[str]") -> str:
-        kind, name = match.group(1), " ".join(match.group(2).split())
-        line = text[:match.start()].count("\n") + 1
-        try:
-            if kind not in _KINDS or kind == "table" and name not in TABLES:
-                raise Fail(f"{kind} {name} is nothing that can be had here")
-            return _KINDS[kind](results, name)
-        except Fail as err:
-            problems.append(f"line {line}: {err.what}")
-        except KeyError as err:
-            problems.append(f"line {line}: for {kind} {name}, a result lacks {err}: make its target again")
-        return ""
-
-    page = re.sub(r"\{\{(\w+)\s+([^}]+)\}\}", fill, text)
-    if problems:
-        raise Fail(f"{TEMPLATE.relative_to(cache.TOP)} says what is not so", lines=problems)
-    return re.sub(r"(?s)[^\n](?:(?!\n\n).)*", lambda match: _wrapped(match.group()), page)
+    kinds = {kind: lambda words, make=make: make(results, words) for kind, make in _KINDS.items()}
+    filled = page.fill(text, kinds, str(TEMPLATE.relative_to(cache.TOP)))
+    return re.sub(r"(?s)[^\n](?:(?!\n\n).)*", lambda match: _wrapped(match.group()), filled)
 
 
 def main() -> None:
@@ -326,8 +316,8 @@ def main() -> None:
     with Step("evidence") as step:
         results = Results()
         header, _, text = TEMPLATE.read_text().partition("\n")
-        page = render(_without(text, results.missing), results)
+        made = render(_without(text, results.missing), results)
         note = f".. Written by `make evidence` from {TEMPLATE.name}, {digest()}. Do not edit."
-        cache.write(PAGE, f"{header}\n{note}\n{page.rstrip()}\n")
-        step.note = f"{len(page.splitlines())} lines"
+        cache.write(PAGE, f"{header}\n{note}\n{made.rstrip()}\n")
+        step.note = f"{len(made.splitlines())} lines"
     print(f"evidence: {PAGE.relative_to(cache.TOP)}")

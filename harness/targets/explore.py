@@ -11,12 +11,11 @@ import fnmatch
 import re
 import sys
 import textwrap
-import time
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from harness.explore import explorer
 from harness.explore.explorer import Explorer, Json, Limits
-from harness.host import cache, knobs, proc, tools, ui
+from harness.host import cache, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, ktap
 from harness.tree import base, series
@@ -108,9 +107,9 @@ def _here(side: Explorer) -> List[str]:
     return [name for name in explorer.scenarios(side) if any(fnmatch.fnmatchcase(name, word) for word in _patterns())]
 
 
-def _unknown(plan: Plan, more: Callable[[str], bool]) -> None:
+def _unknown(sides: Sequence[Explorer], more: Callable[[str], bool]) -> None:
     """Refuses what is no scenario, and may not be one of those that are `more`."""
-    names = list(dict.fromkeys(name for side, _ in plan for name in explorer.scenarios(side)))
+    names = list(dict.fromkeys(name for side in sides for name in explorer.scenarios(side)))
     for pattern in _patterns():
         if not more(pattern) and not fnmatch.filter(names, pattern):
             families = ", ".join(dict.fromkeys([*(f"{name.partition('/')[0]}/*" for name in names), f"{RUST}/*"]))
@@ -157,7 +156,7 @@ def explore(plan: Plan, limits: Limits, step: Step) -> Iterator[Tuple[str, Cells
             work += [(part, side, here[i:i + _AT_ONCE]) for i in range(0, len(here), _AT_ONCE)]
     calls = [lambda side=side, names=names: _run(side, names, limits) for _, side, names in work]
     found: Cells = {}
-    for (part, side, _), follows, rows in zip(work, [part for part, _, _ in work[1:]] + [""], explorer.beside(calls, step)):
+    for (part, side, _), follows, rows in zip(work, [part for part, _, _ in work[1:]] + [""], proc.beside(calls, step)):
         for row in rows:
             found.setdefault(row["name"], {})[side.name] = Cell(side.name, side.ours, row)
         if follows != part:
@@ -290,7 +289,7 @@ def stale(text: str) -> List[str]:
 def race_on_base(found: base.Base) -> str:
     """The picture, from a run of its own."""
     tree = explorer.place("base", explorer.index("base", found), explorer.HOME / "base")
-    plain = next(side for side in explorer.build([tree], explorer.Silent("build")) if not side.rt)
+    plain = next(side for side in explorer.build([tree], ui.Silent("build")) if not side.rt)
     return picture(explorer.run(plain, [RACE], LIMITS)[0], found.version)
 
 
@@ -306,24 +305,24 @@ def _replay() -> None:
     variant, _, rt = side.partition("-")
     if variant not in series.VARIANTS or rt not in ("", "rt") or not re.fullmatch("([A-L][0-9]+)+", schedule):
         raise Fail(f"REPLAY={knobs.REPLAY}: it is a side and a schedule, as counterexamples end with", "REPLAY=base:A12B8A27")
-    ui.plan(7 if knobs.ONLY.startswith(f"{RUST}/") else 4)
+    rust = knobs.ONLY.startswith(f"{RUST}/")
+    ui.plan(7 if rust else 4)
     explorer.prepare()
     theirs = base.get()
-    rust = knobs.ONLY.startswith(f"{RUST}/")
     if rust:
         _crates([variant], theirs)
     built = build(place([variant], theirs), (explorer.crate if rust else explorer.core,))
-    names = {one.program: _here(one) for one in built if one.name == side}
-    if sum(map(len, names.values())) != 1:
+    found = [(one, name) for one in built if one.name == side for name in _here(one)]
+    if len(found) != 1:
         raise Fail(f"ONLY={knobs.ONLY} must name the one scenario to replay")
-    one = next(one for one in built if names.get(one.program) and one.name == side)
-    child = proc.start([*one.command, f"--only={names[one.program][0]}", f"--replay={schedule}"], env=proc.environment())
+    (one, name), = found
+    child = proc.start([*one.command, f"--only={name}", f"--replay={schedule}"], env=proc.environment())
     child.wait()
     proc.kill(child)
     sys.exit(child.returncode)
 
 
-def _report(found: Cells, built: Sequence[Explorer], version: str, begin: float) -> None:
+def _report(found: Cells, built: Sequence[Explorer], version: str) -> None:
     """Writes the result, and ends with what came of it."""
     wrong, ours = problems(found), any(side.ours for side in built)
     counted = [cell for cells in found.values() for cell in cells.values() if cell.ours or not ours]
@@ -336,11 +335,6 @@ def _report(found: Cells, built: Sequence[Explorer], version: str, begin: float)
     for cells in found.values():
         for side, cell in cells.items():
             sides.setdefault(side, []).append(cell.row)
-    seconds = round(time.monotonic() - begin)
-    cache.result("explore", ok=not wrong, series=knobs.get("SERIES", "all"), base=version, only=knobs.ONLY, seconds=seconds,
-                 scenarios=len(found), executions=executions, violated=len(violated), base_violated=len(late),
-                 as_said=len(locked - violated),
-                 problems=wrong, sides=sides)
     print()
     for note in notes(found):
         print(f"      {note}")
@@ -349,11 +343,10 @@ def _report(found: Cells, built: Sequence[Explorer], version: str, begin: float)
         print(text)
     if shown[_SHOW:]:
         print(f"      counterexamples of {len(shown) - _SHOW} more scenarios are in out/explore.json\n")
-    for problem in wrong:
-        print("FAIL " + problem)
-    print(f"explore: {len(found)} scenarios, {executions} executions, {len(violated)} violations; "
-          f"base: {len(late)} of {len(found)}", flush=True)
-    sys.exit(1 if wrong else 0)
+    outcome.end("explore", f"explore: {len(found)} scenarios, {executions} executions, {len(violated)} violations; "
+                f"base: {len(late)} of {len(found)}", wrong, series=knobs.get("SERIES", "all"), base=version,
+                only=knobs.ONLY, scenarios=len(found), executions=executions, violated=len(violated),
+                base_violated=len(late), as_said=len(locked - violated), sides=sides)
 
 
 def quick(variant: str, theirs: base.Base) -> ktap.Results:
@@ -366,21 +359,27 @@ def quick(variant: str, theirs: base.Base) -> ktap.Results:
         step.note = f"{sum(map(_executions, found.values()))} executions"
     good = {f"{NAME}.{name}" for name, cells in found.items() if all(cell.good() for cell in cells.values())}
     results = ktap.Results(passed=len(good), failed=problems(found), suites={NAME: len(found)}, cases=good)
-    results.failed += ktap.missing(NAME, variant, results)
     log = cache.LOG / "explore.log"
     shown = counterexamples(found)
     cache.write(log, "\n".join(shown))
     for text in shown[:_SHOW]:
         print(text)
-    ktap.report(NAME, results, log)
+    ktap.report(NAME, variant, results, log)
     return results
+
+
+def _fill(found: Cells, table: Table, plan: Plan, what: str) -> None:
+    """Explores, and shows what is found as it comes."""
+    with Step(what) as step:
+        for part, cells in explore(plan, _limits(), step):
+            found.update(cells)
+            table.rows(part, cells)
+            step.note = f"{len(found)} scenarios"
 
 
 def main() -> None:
     if knobs.REPLAY:
         _replay()
-    begin = time.monotonic()
-    cache.forget_result("explore")
     crates = [variant for variant in CRATES if variant in _variants() and any(map(_may_be_rust, _patterns()))]
     ui.plan(5 + (3 + 2 * len(crates) if crates else 0))
     explorer.prepare()
@@ -388,27 +387,18 @@ def main() -> None:
     trees = place(_variants(), theirs)
     built = build(trees)
     plan = [(side, _here(side)) for side in built]
-    _unknown(plan, more=lambda pattern: bool(crates) and _may_be_rust(pattern))
+    _unknown(built, more=lambda pattern: bool(crates) and _may_be_rust(pattern))
     table, found = Table(plan, crates, whole=knobs.VERBOSE or bool(knobs.ONLY)), {}
     print()
     table.head()
-    with Step("explore") as step:
-        for part, cells in explore(plan, _limits(), step):
-            found.update(cells)
-            table.rows(part, cells)
-            step.note = f"{len(found)} scenarios"
+    _fill(found, table, plan, "explore")
     if crates:
         _crates(crates, theirs)
         more = build(trees, (explorer.crate,))
-        plan = [(side, _here(side)) for side in more]
         built += more
-        _unknown([(side, []) for side in built], more=lambda pattern: False)
-        with Step("explore the crate") as step:
-            for part, cells in explore(plan, _limits(), step):
-                found.update(cells)
-                table.rows(part, cells)
-                step.note = f"{len(found)} scenarios"
+        _unknown(built, more=lambda pattern: False)
+        _fill(found, table, [(side, _here(side)) for side in more], "explore the crate")
     race = found.get(RACE, {}).get("base")
     if race and knobs.PAGE:
         _write_picture(picture(race.row, theirs.version))
-    _report(found, built, theirs.version, begin)
+    _report(found, built, theirs.version)

@@ -3,10 +3,8 @@
 
 import random
 import re
-import sys
-import time
 
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, guest, kernel, ktap
 from harness.tree import base, series
@@ -15,8 +13,6 @@ _LAST = re.compile(r"fuzz: (\d+) calls, seed \d+, (\d+) failures$")
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("fuzz")
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
@@ -30,9 +26,7 @@ def main() -> None:
                           limit=seconds + 900, show=True, hold=("fuzz: ", "guest: "))
     said = ktap.read_log(program_log)
     last = next((match for match in map(_LAST.match, reversed(said)) if match), None)
-    reports = ktap.bad_lines(log)
-    problems = ([f"the kernel {wrong}"] if wrong else []) + reports
-    problems += [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:]
+    problems, reports = ktap.ended(log, wrong, said), ktap.bad_lines(log)
     calls, failures = map(int, last.groups()) if last else (0, 0)
     if not last:
         problems.append("the guest program did not get to its last line `fuzz: ...`")
@@ -40,12 +34,7 @@ def main() -> None:
         problems.append("there were no calls")
     if failures:
         problems.append(f"{failures} failures, see above")
-    cache.result("fuzz", ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), seed=int(seed), fuzzed=seconds, calls=calls,
-                 failures=failures, reports=len(reports), problems=problems)
-    for problem in problems:
-        print("FAIL " + problem)
-    if problems:
-        print(f"log: {log} and {program_log}\nto repeat: make fuzz SEED={seed} SECONDS={seconds}")
-    print(f"fuzz: {calls} calls, seed {seed}, {len(reports)} reports", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("fuzz", f"fuzz: {calls} calls, seed {seed}, {len(reports)} reports", problems,
+                see=f"log: {log} and {program_log}\nto repeat: make fuzz SEED={seed} SECONDS={seconds}",
+                series=knobs.SERIES, base=source.base.version, tree=source.tree, seed=int(seed), fuzzed=seconds,
+                calls=calls, failures=failures, reports=len(reports))

@@ -6,11 +6,9 @@ They are those of the DRM subsystem, IGT, and the kernel's own selftests of sync
 on the base is shown.
 """
 
-import sys
-import time
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, igt, kernel, known_reports, ktap
 from harness.targets import drivers
@@ -105,20 +103,14 @@ def _failures(theirs: Side, ours: Side) -> Tuple[List[str], List[str]]:
     return failed, beside
 
 
-class Skip(NamedTuple):
-    """Cases of a program that are skipped for the same reason."""
-    driver: str
-    program: str
-    reason: str
-    cases: List[str]
-
-
-def _skips(runs: igt.Runs) -> List[Skip]:
+def _skips(runs: igt.Runs) -> List[Dict[str, object]]:
+    """The cases of each program that are skipped for the same reason."""
     found: Dict[Tuple[str, str, str], List[str]] = {}
     for (driver, program), run in runs.items():
         for case, reason in run.skipped.items():
             found.setdefault((driver, program, reason), []).append(case)
-    return [Skip(*what, cases) for what, cases in found.items()]
+    return [{"driver": driver, "program": program, "reason": reason, "cases": cases}
+            for (driver, program, reason), cases in found.items()]
 
 
 def _json(run: igt.Run) -> Dict[str, object]:
@@ -126,8 +118,6 @@ def _json(run: igt.Run) -> Dict[str, object]:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result(NAME)
     kinds = list(dict.fromkeys(driver.kind for driver in igt.drivers()))
     ui.plan(5 + 6 * len(kinds))
     tools.prepare()
@@ -144,20 +134,16 @@ def main() -> None:
     failed, beside = _failures(theirs, ours)
     skips = _skips(ours.runs)
     for skip in skips:
-        print(f"skipped: {skip.driver}, {skip.program}, {', '.join(skip.cases)}: {skip.reason}")
+        print(f"skipped: {skip['driver']}, {skip['program']}, {', '.join(skip['cases'])}: {skip['reason']}")
     for line in beside:
         print(f"base: {line}")
     known_reports.show(ours.known)
-    for line in failed:
-        print(f"FAIL {line}")
     passed, _, skipped = _counts(*ours.runs.values())
     names = list(dict.fromkeys(driver for driver, _ in ours.runs))
-    cache.result(NAME, ok=not failed, series=knobs.SERIES, base=found.version, igt=igt.VERSION,
-                 seconds=round(time.monotonic() - begin), passed=passed, failed=len(failed), skipped=skipped,
-                 drivers=names, failures=failed, base_failures=beside, reports=ours.reports, known=ours.known,
-                 skips=[skip._asdict() for skip in skips],
-                 programs=[{"driver": what[0], "program": what[1], "ours": _json(run),
-                            "base": _json(theirs.runs[what]) if what in theirs.runs else None}
-                           for what, run in ours.runs.items()])
-    print(f"igt: {passed} passed, {len(failed)} failed, {skipped} skipped, {len(names)} drivers", flush=True)
-    sys.exit(1 if failed else 0)
+    outcome.end(NAME, f"igt: {passed} passed, {len(failed)} failed, {skipped} skipped, {len(names)} drivers", failed,
+                series=knobs.SERIES, base=found.version, igt=igt.VERSION, passed=passed, failed=len(failed),
+                skipped=skipped, drivers=names, failures=failed, base_failures=beside, reports=ours.reports,
+                known=ours.known, skips=skips,
+                programs=[{"driver": what[0], "program": what[1], "ours": _json(run),
+                           "base": _json(theirs.runs[what]) if what in theirs.runs else None}
+                          for what, run in ours.runs.items()])

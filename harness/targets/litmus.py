@@ -7,13 +7,10 @@ as in the kernel's other litmus tests.
 """
 
 import re
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List
 
-from harness.host import cache, herd7, knobs, proc, tools, ui
+from harness.host import cache, herd7, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.tree import base, series
 
@@ -23,13 +20,7 @@ _SECONDS = 120  # for one test; they take less than one
 
 def _observed(command: List[str], model: Path, path: Path) -> str:
     """Never, Sometimes or Always, and what the model flags; else what went wrong."""
-    child = proc.start([*command, "-conf", "linux-kernel.cfg", path], cwd=model, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, env=proc.environment())
-    try:
-        text = child.communicate(timeout=_SECONDS)[0]
-    except subprocess.TimeoutExpired:
-        text = f"herd7 takes more than {_SECONDS} s"
-    proc.kill(child)
+    _, text = proc.said([*command, "-conf", "linux-kernel.cfg", path], _SECONDS, cwd=model)
     match = re.search(r"(?m)^Observation \S+ (\w+)", text)
     if not match:
         return (text.strip().splitlines() or ["herd7 says nothing"])[0]
@@ -54,7 +45,6 @@ def _alone(wanted: Dict[str, str]) -> List[str]:
 
 
 def main() -> None:
-    cache.forget_result("litmus")
     ui.plan(5)
     tools.prepare_source()
     source = series.checkout(knobs.SERIES, base.get())
@@ -62,9 +52,10 @@ def main() -> None:
         command = herd7.command(step)
     paths = sorted(TESTS.glob("*.litmus"), key=lambda path: path.stem)
     wanted = {path.stem: _wanted(path) for path in paths}
-    with Step("litmus tests") as step, ThreadPoolExecutor(int(knobs.JOBS)) as pool:
+    with Step("litmus tests") as step:
         model = source.path / "tools/memory-model"
-        observed = dict(zip(wanted, pool.map(lambda path: _observed(command, model, path), paths)))
+        calls = [lambda path=path: _observed(command, model, path) for path in paths]
+        observed = dict(zip(wanted, proc.beside(calls, step)))
         step.note = f"{len(paths)} tests"
     problems = [f"{name}: wants {wanted[name]}, herd7 says {observed[name]}" for name in wanted
                 if observed[name] != wanted[name]]
@@ -73,9 +64,5 @@ def main() -> None:
     width = max(map(len, wanted), default=0)
     for name in wanted:
         print(f"      {name:{width}}  {observed[name]}")
-    cache.result("litmus", ok=not problems, base=source.base.version, problems=problems,
-                 tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"litmus: {good} of {len(paths)} as expected", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("litmus", f"litmus: {good} of {len(paths)} as expected", problems, base=source.base.version,
+                tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])

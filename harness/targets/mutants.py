@@ -4,25 +4,23 @@
 A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
 expected, which takes seconds. Only those that none of them notices, and all others, are built and booted. The kernel
 looks for as much as it can (lockdep, PROVE_RCU, KASAN), and is ended at the first sign of the mutant. What came of a
-mutant is kept in the cache by the content of the tree, so that a run that was interrupted goes on where it was.
+mutant is kept in the cache by what was looked at, so that a run that was interrupted goes on where it was.
 """
 
 import hashlib
 import json
 import queue
 import re
-import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from harness.explore import explorer
-from harness.explore.explorer import Silent
-from harness.host import cache, git, knobs, proc, tools, ui
-from harness.host.ui import Fail, Step
+from harness.host import cache, knobs, outcome, proc, tools, ui
+from harness.host.ui import Fail, Silent, Step
 from harness.kernel import boot, kernel, ktap
 from harness.mutants import mutants
 from harness.mutants.mutants import Mutant
@@ -32,7 +30,6 @@ from harness.tree import base, series
 KIND = "um-kasan"
 _ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]
 _LIMIT, _SILENCE = 240, 60
-_VERDICTS = cache.ROOT / "tree" / "mutants"
 # rustc takes most of the time and has one thread.
 _WORKERS = min(2, int(knobs.JOBS))
 # A mutant that is noticed only if two CPUs meet gets more than one chance, as they may not on a busy host.
@@ -44,10 +41,6 @@ _GRACE = 3.0
 _LONG = explorer.Limits(seconds=3, executions=200000, bound=2)
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
-
-
-def _home(number: int) -> Path:
-    return cache.ROOT / "tree" / f"mutant-{number}"
 
 
 class Verdict(NamedTuple):
@@ -64,34 +57,50 @@ class Verdict(NamedTuple):
         return f"{self.verdict} by {self.by[0]}" if self.verdict == KILLED else " ".join([self.verdict, *self.by[:1]])
 
 
-class _Work:
-    """What all workers share."""
+# Each worker has trees of its own, which go by its number.
+_NUMBERS: "queue.Queue[int]" = queue.Queue()
+for _number in range(1, _WORKERS + 1):
+    _NUMBERS.put(_number)
 
-    def __init__(self, source: series.Source, suites: Dict[str, int]):
-        self.source, self.suites = source, suites
-        self.homes: "queue.Queue[Path]" = queue.Queue()
-        for number in range(1, _WORKERS + 1):
-            self.homes.put(_home(number))
-        self.booting = threading.Lock()  # a kernel that races two CPUs needs both
-        self.stopped = False
+
+@contextmanager
+def _worker() -> Iterator[int]:
+    number = _NUMBERS.get()
+    try:
+        yield number
+    finally:
+        _NUMBERS.put(number)
+
+
+def _home(number: int) -> Path:
+    return cache.ROOT / "tree" / f"mutant-{number}"
+
+
+def _kept(*parts: str) -> Path:
+    """Where it is kept what came of what depends on all of this."""
+    return cache.ROOT / "tree" / "mutants" / hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _keep(key: Path, found: object) -> None:
+    proc.unless_ending()
+    cache.write(key, json.dumps(found))
+
+
+def _content(files: Dict[str, str]) -> List[str]:
+    return [f"{name} {text}" for name, text in sorted(files.items())]
 
 
 class _Explored:
-    """Exploring mutants: trees in which they are put, and what came of them before."""
+    """Exploring mutants."""
 
     def __init__(self, found: base.Base):
         self.blobs = explorer.index("core", found)
-        self.homes: "queue.Queue[Path]" = queue.Queue()
-        for number in range(1, _WORKERS + 1):
-            self.homes.put(explorer.HOME / f"mutant-{number}")
         self.identity = f"{explorer.identity()} {explore.QUICK} {_LONG}"
         self.compiled: Set[str] = set()
 
     def _key(self, files: Dict[str, str]) -> Path:
-        """Where it is kept what came of some changes to what is compiled."""
-        parts = [self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
-                 *(f"{name} {text}" for name, text in sorted(files.items()))]
-        return _VERDICTS / ("explored-" + hashlib.sha256("\n".join(parts).encode()).hexdigest())
+        return _kept("explored", self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
+                     *_content(files))
 
     def baseline(self) -> None:
         """Without a mutant, nothing may be other than expected."""
@@ -104,10 +113,10 @@ class _Explored:
                 return
             calls = [lambda side=side, limits=limits: explorer.first(side, limits)
                      for limits in (explore.QUICK, _LONG) for side in built]
-            for side, wrong in zip(2 * built, explorer.beside(calls, step)):
+            for side, wrong in zip(2 * built, proc.beside(calls, step)):
                 if wrong:
                     raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
-            cache.write(self._key({}), "good")
+            _keep(self._key({}), "good")
             step.note = f"{len(explorer.scenarios(built[0]))} scenarios"
 
     def can(self, mutant: Mutant) -> bool:
@@ -116,18 +125,16 @@ class _Explored:
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
-        begin, home = time.monotonic(), self.homes.get()
-        try:
-            tree = explorer.place("core", self.blobs, home)
+        begin = time.monotonic()
+        with _worker() as number:
+            tree = explorer.place("core", self.blobs, explorer.HOME / f"mutant-{number}")
             files = mutant.apply(lambda name: (tree.path / name).read_text())
             key = self._key(files)
             if not cache.read(key):
                 tree.change(files)
-                cache.write(key, json.dumps(self._look(tree, files, mutant.compiler)))
-            found = json.loads(cache.read(key))
-            return Verdict(KILLED, [found], round(time.monotonic() - begin)) if found else None
-        finally:
-            self.homes.put(home)
+                _keep(key, self._look(tree, files, mutant.compiler))
+        found = json.loads(cache.read(key))
+        return Verdict(KILLED, [found], round(time.monotonic() - begin)) if found else None
 
     @staticmethod
     def _look(tree: explorer.Tree, files: Dict[str, str], compiler: bool) -> str:
@@ -178,90 +185,98 @@ def _boot(built: kernel.Kernel, log: Path, step: Step) -> Tuple[List[str], ktap.
     return results.failed, results
 
 
-def _key(stamp: str, commit: str) -> Path:
-    """Where it is kept what came of a commit."""
-    tree = git.git("rev-parse", commit + "^{tree}")
-    return _VERDICTS / hashlib.sha256(f"{stamp} {tree} {_ARGUMENTS}".encode()).hexdigest()
+class _Booted:
+    """Building and booting mutants. Those that do not apply are found before anything is built."""
 
+    def __init__(self, found: base.Base, chosen: List[Mutant]):
+        self.booting = threading.Lock()  # a kernel that races two CPUs needs both
+        with Step("series (core)") as step:
+            self.source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
+            self.files = {mutant.name: mutant.apply(self._read) for mutant in chosen}
+            self.stamp = kernel.configure(self.source, KIND, self.source.home / KIND, step)
+            step.note = f"{len(chosen)} mutants"
+        self.suites = self._baseline()
 
-def _baseline(source: series.Source, stamp: str) -> Dict[str, int]:
-    """The number of cases of each suite without any mutant. All of them must pass."""
-    key, log = _key(stamp, source.commit), cache.LOG / "mutants" / "none.log"
-    with Step("build and boot without a mutant") as step:
+    def _read(self, name: str) -> str:
+        if not (self.source.path / name).is_file():
+            raise Fail(f"there is no {name} in the series")
+        return (self.source.path / name).read_text()
+
+    def _key(self, files: Dict[str, str]) -> Path:
+        return _kept("booted", self.stamp, self.source.tree, *_ARGUMENTS, *_content(files))
+
+    def _baseline(self) -> Dict[str, int]:
+        """The number of cases of each suite without any mutant. All of them must pass."""
+        key, log = self._key({}), cache.LOG / "mutants" / "none.log"
+        with Step("build and boot without a mutant") as step:
+            if cache.read(key):
+                step.note = "known from an earlier run"
+                return json.loads(cache.read(key))
+            found, results = _boot(kernel.build_in(self.source, KIND, step), log, step)
+            # They are not built: they are a third of the time that it takes.
+            found += [line for line in ktap.missing("um", self.source.variant, results)
+                      if "rust_doctests_kernel" not in line]
+            if found:
+                raise Fail("the suites fail without any mutant", log=log, lines=found)
+            _keep(key, results.suites)
+            step.note = results.line()
+        return results.suites
+
+    def run(self, mutant: Mutant) -> Verdict:
+        """What was known of it, or comes of it now. Who survives is tried again the next time."""
+        key = self._key(self.files[mutant.name])
         if cache.read(key):
-            step.note = "known from an earlier run"
-            return json.loads(cache.read(key))
-        found, results = _boot(kernel.build_in(source, KIND, step), log, step)
-        # They are not built: they are a third of the time that it takes.
-        found += [line for line in ktap.missing("um", source.variant, results) if "rust_doctests_kernel" not in line]
-        if found:
-            raise Fail("the suites fail without any mutant", log=log, lines=found)
-        cache.write(key, json.dumps(results.suites))
-        step.note = results.line()
-    return results.suites
+            return Verdict(*json.loads(cache.read(key)))
+        with _worker() as number:
+            verdict = self._look(mutant, _home(number), key.name)
+        proc.unless_ending()
+        if verdict.verdict == KILLED:
+            _keep(key, verdict)
+        return verdict
 
+    def _look(self, mutant: Mutant, home: Path, identity: str) -> Verdict:
+        begin, step = time.monotonic(), Silent(mutant.name)
 
-def _run(work: _Work, mutant: Mutant, commit: str) -> Verdict:
-    """Builds and boots a mutant."""
-    begin, step, home = time.monotonic(), Silent(mutant.name), work.homes.get()
+        def verdict(word: str, by: List[str]) -> Verdict:
+            return Verdict(word, by, round(time.monotonic() - begin))
 
-    def verdict(word: str, by: List[str]) -> Verdict:
-        return Verdict(word, by, round(time.monotonic() - begin))
-
-    try:
-        source = series.place(work.source.variant, work.source.base, commit, home, step)
+        source = series.place(self.source.variant, self.source.base, self.source.commit, home, step)
+        for name, text in self.files[mutant.name].items():
+            (source.path / name).write_text(text)
         try:
-            built = kernel.build_in(source, KIND, step, str(max(1, int(knobs.JOBS) // _WORKERS)))
+            jobs = max(1, int(knobs.JOBS) // _WORKERS)
+            built = kernel.build_in(source._replace(tree=identity), KIND, step, str(jobs))
         except Fail as err:
             return verdict(KILLED if mutant.compiler else BROKEN, [_compiler(err)])
         log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
-        with work.booting:
+        with self.booting:
             begin += time.monotonic() - waiting
             for _ in range(_BOOTS):
                 found, results = _boot(built, log, step)
                 if found:
                     break
         found += [f"suite {name} has {results.suites.get(name, 0)} cases instead of {count}"
-                  for name, count in work.suites.items() if not found and results.suites.get(name, 0) < count]
+                  for name, count in self.suites.items() if not found and results.suites.get(name, 0) < count]
         if mutant.compiler:
             return verdict(BROKEN, ["it compiles"])
         return verdict(KILLED if found else SURVIVED, found[:5])
-    finally:
-        if work.stopped:
-            raise KeyboardInterrupt
-        work.homes.put(home)
 
 
-def _commits(source: series.Source, chosen: List[Mutant]) -> List[str]:
-    """Each mutant as a commit on the series. Also finds those that do not apply, before anything is built."""
-    index, made, wrong = cache.temporary("mutants") / "index", [], []
-    git.git("read-tree", source.commit, index=index)
-    original: Dict[str, str] = {}
-
-    def read(name: str) -> str:
-        if name not in original:
-            if not git.has(f"{source.commit}:{name}"):
-                raise Fail(f"there is no {name} in the series")
-            original[name] = git.git("show", f"{source.commit}:{name}", strip=False)
-        return original[name]
-
-    def put(files: Dict[str, str]) -> None:
-        blobs = {name: git.git("hash-object", "-w", "--stdin", input=text) for name, text in files.items()}
-        git.git("update-index", "--index-info", index=index,
-                input="".join(f"100644 {blob}\t{name}\n" for name, blob in blobs.items()))
-
-    for mutant in chosen:
-        try:
-            files = mutant.apply(read)
-        except Fail as err:
-            wrong.append(f"{mutant.name}: {err.what}")
-            continue
-        put(files)
-        made.append(git.commit(git.git("write-tree", index=index), f"{mutant.name}: {mutant.what}\n", [source.commit]))
-        put({name: original[name] for name in files})
-    if wrong:
-        raise Fail("mutants that do not apply", lines=wrong)
-    return made
+def _all(what: str, chosen: List[Mutant], look: Callable[[Mutant], Optional[Verdict]]) -> Dict[str, Verdict]:
+    """The verdicts on mutants, by name. Some may come to none."""
+    done: Dict[str, Verdict] = {}
+    with Step(what) as step:
+        calls = [lambda mutant=mutant: look(mutant) for mutant in chosen]
+        for number, (mutant, verdict) in enumerate(zip(chosen, proc.beside(calls, step, _WORKERS)), 1):
+            said = "not noticed, so it is built and booted"
+            if verdict:
+                done[mutant.name] = verdict
+                said = f"{verdict.line()} ({verdict.seconds} s)"
+            ui.clear_progress()
+            print(f"      {number}/{len(chosen)} {mutant.name}: {said}", flush=True)
+        killed = sum(verdict.verdict == KILLED for verdict in done.values())
+        step.note = f"{killed} killed of {len(chosen)}"
+    return done
 
 
 def _table(chosen: List[Mutant], verdicts: Dict[str, Verdict]) -> None:
@@ -272,71 +287,7 @@ def _table(chosen: List[Mutant], verdicts: Dict[str, Verdict]) -> None:
     print()
 
 
-def _all(work: _Work, chosen: List[Mutant], commits: List[str], keys: List[Path]) -> Dict[str, Verdict]:
-    """The verdicts on all mutants, by name."""
-    done: Dict[str, Verdict] = {}
-    for mutant, key in zip(chosen, keys):
-        if cache.read(key):
-            done[mutant.name] = Verdict(*json.loads(cache.read(key)))
-    with Step("mutants") as step, ThreadPoolExecutor(_WORKERS) as pool:
-        if done:
-            ui.end_progress()
-            print(f"      {len(done)} of {len(chosen)} are known from an earlier run", flush=True)
-        todo: Dict["Future[Verdict]", Tuple[Mutant, Path]] = {
-            pool.submit(_run, work, mutant, commit): (mutant, key)
-            for mutant, commit, key in zip(chosen, commits, keys) if mutant.name not in done}
-        left: Set["Future[Verdict]"] = set(todo)
-        try:
-            while left:
-                ready, left = wait(left, 0.5, FIRST_COMPLETED)
-                for future in ready:
-                    mutant, key = todo[future]
-                    verdict = done[mutant.name] = future.result()
-                    if verdict.verdict == KILLED:
-                        cache.write(key, json.dumps(verdict))
-                    ui.end_progress()
-                    print(f"      {len(done)}/{len(chosen)} {mutant.name}: {verdict.line()} ({verdict.seconds} s)",
-                          flush=True)
-                step.note = f"{len(done)} of {len(chosen)}"
-                step.tick()
-        except BaseException:
-            work.stopped = True
-            pool.shutdown(wait=False, cancel_futures=True)
-            proc.kill_all()
-            raise
-    return done
-
-
-def _explore(work: _Explored, chosen: List[Mutant]) -> Dict[str, Verdict]:
-    """The verdicts on those mutants that exploring notices, by name."""
-    able, done = [mutant for mutant in chosen if work.can(mutant)], {}
-    with Step("explore mutants") as step:
-        for number, verdict in enumerate(explorer.beside([lambda mutant=mutant: work.run(mutant) for mutant in able], step,
-                                                         _WORKERS)):
-            mutant = able[number]
-            if verdict:
-                done[mutant.name] = verdict
-            ui.clear_progress()
-            said = f"{verdict.line()} ({verdict.seconds} s)" if verdict else "not noticed, so it is built and booted"
-            print(f"      {number + 1}/{len(able)} {mutant.name}: {said}", flush=True)
-        step.note = f"{len(done)} killed of {len(able)}"
-    return done
-
-
-def _boot_all(chosen: List[Mutant], found: base.Base) -> Dict[str, Verdict]:
-    """The verdicts on mutants that are built and booted, by name."""
-    with Step("series (core) and mutants of it") as step:
-        source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
-        commits = _commits(source, chosen)
-        stamp = kernel.configure(source, KIND, source.home / KIND, step)
-        step.note = f"{len(commits)} mutants"
-    suites = _baseline(source, stamp)
-    return _all(_Work(source, suites), chosen, commits, [_key(stamp, commit) for commit in commits])
-
-
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("mutants")
     chosen = mutants.chosen(knobs.ONLY)
     ui.plan(9)
     tools.prepare(qemu=False)
@@ -344,20 +295,18 @@ def main() -> None:
     if any(hunk.file.endswith(".rs") for mutant in chosen for hunk in mutant.hunks):
         explorer.CRATES["core"] = kernel.build(series.checkout("core", found), "um").build
     (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
-    work = _Explored(found)
-    work.baseline()
-    verdicts = _explore(work, chosen)
+    explored = _Explored(found)
+    explored.baseline()
+    verdicts = _all("explore mutants", [mutant for mutant in chosen if explored.can(mutant)], explored.run)
     left = [mutant for mutant in chosen if mutant.name not in verdicts]
     if left:
-        verdicts.update(_boot_all(left, found))
+        verdicts.update(_all("boot mutants", left, _Booted(found, left).run))
     _table(chosen, verdicts)
     killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())
     how = Counter(verdict.how() for verdict in verdicts.values() if verdict.verdict == KILLED)
-    cache.result("mutants", ok=killed == len(chosen), base=found.version, killed=killed, how=how,
-                 seconds=round(time.monotonic() - begin),
-                 mutants=[{"name": mutant.name, "what": mutant.what, "files": sorted({hunk.file for hunk in mutant.hunks}),
-                           "how": verdicts[mutant.name].how(),
-                           **verdicts[mutant.name]._asdict()} for mutant in chosen])
     print("      " + ", ".join(f"{count} by {name}" for name, count in how.most_common()))
-    print(f"mutants: {killed} killed of {len(chosen)}", flush=True)
-    sys.exit(0 if killed == len(chosen) else 1)
+    outcome.end("mutants", f"mutants: {killed} killed of {len(chosen)}", ok=killed == len(chosen), base=found.version,
+                killed=killed, how=how,
+                mutants=[{"name": mutant.name, "what": mutant.what,
+                          "files": sorted({hunk.file for hunk in mutant.hunks}), "how": verdicts[mutant.name].how(),
+                          **verdicts[mutant.name]._asdict()} for mutant in chosen])

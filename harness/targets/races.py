@@ -9,12 +9,10 @@ not been changed, and whose fences share a lock. The suites print a line for eac
 """
 
 import re
-import sys
-import time
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Sequence
 
-from harness.host import cache, knobs, tools, ui
-from harness.host.ui import Fail, Step
+from harness.host import cache, knobs, outcome, tools, ui
+from harness.host.ui import Step
 from harness.kernel import boot, kernel, ktap
 from harness.tree import base, series
 
@@ -57,33 +55,23 @@ def wanted() -> List[Race]:
     return [Race(op, way, backend) for backend in backends for op in OPS for way in WAYS]
 
 
-def arguments(rounds: int, free_at_once: bool, cases: str = "*fence[-_][or]*.*race") -> List[str]:
-    """What makes a kernel run the races, each to its end, and nothing else. With other `cases`, these."""
-    found = [f"kunit.filter_glob={cases}", f"kunit.timeout={300 + rounds // 100}"]
-    for module in MODULES:
-        found += [f"{module}.rounds={rounds}", f"{module}.budget_ms=0", f"{module}.free_at_once={free_at_once:d}"]
-    return found
-
-
 def parse(lines: List[str]) -> Races:
     matches = filter(None, map(_LINE.search, lines))
     return {Race(m[2], m[3], BACKENDS[m[1]]): Score(int(m[4]), int(m[5])) for m in matches}
 
 
-def _boot(built: kernel.Kernel, rounds: int) -> Races:
-    """Boots the races of one side."""
-    variant = built.source.variant
-    log = cache.LOG / f"races-{variant}.log"
-    with Step(f"boot UML ({variant})") as step:
-        # Where ops are late, what they use is kept for them.
-        wrong = boot.uml(built, arguments(rounds, free_at_once=variant != "base"), log, step,
-                         limit=1800 + rounds // 25, silence=600 + rounds // 250)
-        lines = ktap.read_log(log)
-        found = parse(lines)
-        bad = ktap.bad_lines(log)
-        if wrong or bad or not found:
-            raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else 'printed no races')}",
-                       log=log, lines=bad or lines[-10:])
+def run(built: kernel.Kernel, name: str, rounds: int, free_at_once: bool, cases: str = "*fence[-_][or]*.*race",
+        more: Sequence[str] = (), reports: bool = False) -> Races:
+    """Runs the races, or other cases, each to its end, and nothing else. They tell nothing if the kernel reports
+    something, unless `reports` are what is looked for."""
+    variant, log = built.source.variant, cache.LOG / f"{name}-{built.source.variant}.log"
+    arguments = [f"kunit.filter_glob={cases}", f"kunit.timeout={300 + rounds // 100}", *more]
+    for module in MODULES:
+        arguments += [f"{module}.rounds={rounds}", f"{module}.budget_ms=0", f"{module}.free_at_once={free_at_once:d}"]
+    with Step(f"boot UML ({variant}{', KASAN' if reports else ''})") as step:
+        wrong = boot.uml(built, arguments, log, step, limit=1800 + rounds // 25, silence=600 + rounds // 250)
+        found = parse(ktap.read_log(log))
+        ktap.demand(variant, log, wrong, [] if reports else ktap.bad_lines(log), found, "printed no races")
         step.note = f"{len(found)} races"
     return found
 
@@ -115,24 +103,18 @@ def _problems(theirs: Races, ours: Races, rounds: int) -> List[str]:
 
 
 def main() -> None:
-    begin = time.monotonic()
-    cache.forget_result("races")
     ui.plan(8)
     tools.prepare(qemu=False)
-    found, rounds = base.get(), int(knobs.ROUNDS or ROUNDS)
-    kernels = [kernel.build(series.checkout(variant, found), "races") for variant in ("base", knobs.SERIES)]
+    linux, rounds = base.get(), int(knobs.ROUNDS or ROUNDS)
+    kernels = [kernel.build(series.checkout(variant, linux), "races") for variant in ("base", knobs.SERIES)]
     backends = {race.backend for race in wanted()}
-    theirs, ours = ({race: score for race, score in _boot(built, rounds).items() if race.backend in backends}
-                    for built in kernels)
+    # Where ops are late, what they use is kept for them.
+    found = [run(built, "races", rounds, free_at_once=built.source.variant != "base") for built in kernels]
+    theirs, ours = ({race: score for race, score in side.items() if race.backend in backends} for side in found)
     _table(theirs, ours)
     problems = _problems(theirs, ours, rounds)
     totals = [Score(*(sum(column) for column in zip(*side.values()))) for side in (theirs, ours)]
-    cache.result("races", ok=not problems, series=knobs.SERIES, base=found.version,
-                 seconds=round(time.monotonic() - begin), problems=problems,
-                 total={"base": totals[0]._asdict(), "ours": totals[1]._asdict()},
-                 races=[{**race._asdict(), "base": theirs[race]._asdict() if race in theirs else None,
-                         "ours": ours[race]._asdict() if race in ours else None} for race in wanted()])
-    for problem in problems:
-        print("FAIL " + problem)
-    print(f"races: base {totals[0]}, ours {totals[1]}", flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end("races", f"races: base {totals[0]}, ours {totals[1]}", problems, series=knobs.SERIES,
+                base=linux.version, total={"base": totals[0]._asdict(), "ours": totals[1]._asdict()},
+                races=[{**race._asdict(), "base": theirs[race]._asdict() if race in theirs else None,
+                        "ours": ours[race]._asdict() if race in ours else None} for race in wanted()])

@@ -10,6 +10,7 @@ from harness.host import cache
 
 PAGE = cache.TOP / "CONTRIBUTING.md"
 FLOOR = {room: len(harness.FLOORS) - number for number, rooms in enumerate(harness.FLOORS) for room in rooms}
+_IMPORT = re.compile(r"(?m)^\s*(?:from harness import |(?:from|import) harness\.)(\w+)")
 _DRAWING = re.compile(r"(?s)(?<=<!-- drawn by `make format` -->\n```text\n).*?(?=```\n)")
 
 # What is below the top, in the order in which a newcomer asks for it. Rooms of harness/ say it in their __init__.py.
@@ -47,16 +48,9 @@ def uses() -> Dict[str, Dict[str, Set[str]]]:
     found: Dict[str, Dict[str, Set[str]]] = {room: {} for room in FLOOR}
     for room, others in found.items():
         for path in sorted((cache.TOP / "harness" / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                names = []
-                if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                elif isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                for name in names:
-                    other = (name.split(".") + [""])[1]
-                    if name.startswith("harness.") and other in FLOOR and other != room:
-                        others.setdefault(other, set()).add(str(path.relative_to(cache.TOP)))
+            for other in _IMPORT.findall(path.read_text()):
+                if other in FLOOR and other != room:
+                    others.setdefault(other, set()).add(str(path.relative_to(cache.TOP)))
     return found
 
 

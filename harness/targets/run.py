@@ -2,10 +2,8 @@
 """make run: boots the series in QEMU; a program drives the sample driver, and its output is shown."""
 
 import re
-import sys
-import time
 
-from harness.host import arch, cache, knobs, tools, ui
+from harness.host import arch, cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import boot, guest, kernel, ktap
 from harness.tree import base, series
@@ -14,9 +12,7 @@ _LAST = re.compile(r"run: (\d+) jobs, (\d+) signaled, (\d+) errors, (\d+) ops af
 
 
 def main() -> None:
-    begin = time.monotonic()
     name = knobs.with_arch("run")
-    cache.forget_result(name)
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
@@ -28,19 +24,12 @@ def main() -> None:
                           limit=600, show=True, hold=("run: ", "guest: "))
     said = ktap.read_log(program_log)
     last = next((line for line in reversed(said) if _LAST.match(line)), "")
-    problems = ([f"the kernel {wrong}"] if wrong else []) + ktap.bad_lines(log)
-    problems += [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:]
+    problems = ktap.ended(log, wrong, said)
     if not last:
         raise Fail("the guest program did not get to its last line `run: ...`", log=f"{log} and {program_log}",
                    lines=problems or said[-5:])
     jobs, signaled, errors, late = map(int, _LAST.match(last).groups())
     problems += [f"{late} ops ran after signal() had returned"] if late else []
-    cache.result(name, ok=not problems, series=knobs.SERIES, base=source.base.version, tree=source.tree,
-                 seconds=round(time.monotonic() - begin), jobs=jobs, signaled=signaled, errors=errors,
-                 ops_after_signal=late, problems=problems)
-    for problem in problems:
-        print("FAIL " + problem)
-    if problems:
-        print(f"log: {log} and {program_log}")
-    print(last, flush=True)
-    sys.exit(1 if problems else 0)
+    outcome.end(name, last, problems, see=f"log: {log} and {program_log}", series=knobs.SERIES,
+                base=source.base.version, tree=source.tree, jobs=jobs, signaled=signaled, errors=errors,
+                ops_after_signal=late)

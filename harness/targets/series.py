@@ -8,7 +8,7 @@ import shutil
 from typing import List
 
 from harness.audit import compiled
-from harness.host import cache, knobs, tools, ui
+from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel
 from harness.tree import base, mails, rebase, series
@@ -34,7 +34,6 @@ def _rebased(variant: str, found: base.Base) -> List[str]:
 
 
 def main() -> None:
-    cache.forget_result("series")
     variant = knobs.SERIES
     # User-mode Linux has the core and the crate. What commits touch of other drivers is compiled beside it.
     drivers = [{name for name in compiled.touched(entry) if not name.startswith("drivers/dma-buf/")}
@@ -61,6 +60,6 @@ def main() -> None:
     folder = cache.OUT / "series"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(str(fresh), str(folder))
-    cache.result("series", ok=True, series=variant, base=found.version, patches=[path.name for path in patches],
-                 built=(knobs.GCC or "clang") if knobs.BUILD else "")
-    print(f"series: {len(patches)} patches, applies to {found.version}")
+    outcome.end("series", f"series: {len(patches)} patches, applies to {found.version}", series=variant,
+                base=found.version, patches=[path.name for path in patches],
+                built=(knobs.GCC or "clang") if knobs.BUILD else "")

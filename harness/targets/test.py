@@ -5,13 +5,11 @@ runs in QEMU.
 """
 
 import re
-import sys
-import time
 from pathlib import Path
 from typing import Dict, List, Sequence
 
 from harness.bench import hot_paths
-from harness.host import arch, cache, knobs, tools, ui
+from harness.host import arch, cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, compile_fail, guest, kernel, ktap
 from harness.targets import explore
@@ -37,8 +35,7 @@ def _compile_fail(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     log = cache.LOG / "compile-fail.log"
     with Step("compile-fail") as step:
         results = compile_fail.run(built, log, step)
-        results.failed += ktap.missing(compile_fail.NAME, source.variant, results)
-    ktap.report(compile_fail.NAME, results, log)
+    ktap.report(compile_fail.NAME, source.variant, results, log)
     return results
 
 
@@ -47,8 +44,7 @@ def _boot_um(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     with Step("boot UML") as step:
         wrong = boot.uml(built, [], log, step)
         results = ktap.judge("um", source, log, wrong, ktap.bad_lines(log))
-        results.failed += ktap.missing("um", source.variant, results)
-    ktap.report("um", results, log)
+    ktap.report("um", source.variant, results, log)
     return results
 
 
@@ -59,38 +55,31 @@ def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
     with Step("boot QEMU") as step:
         wrong = boot.qemu(built, initramfs, ["guest=test"], log, program_log, step)
         results = ktap.judge("qemu", source, log, wrong, _lockdep("qemu", log), program_log)
-        results.failed += ktap.missing("qemu", source.variant, results)
-    ktap.report("qemu", results, log)
+    ktap.report("qemu", source.variant, results, log)
     return results
 
 
 def _hot_paths(source: series.Source, found: base.Base) -> ktap.Results:
     log = cache.LOG / "hot-paths.log"
     results = hot_paths.run(series.checkout("base", found), source, log).results
-    results.failed += ktap.missing(hot_paths.NAME, source.variant, results)
-    ktap.report(hot_paths.NAME, results, log)
+    ktap.report(hot_paths.NAME, source.variant, results, log)
     return results
 
 
-def _end(name: str, begin: float, found: base.Base, legs: Dict[str, ktap.Results], tree: str = "",
+def _end(name: str, found: base.Base, legs: Dict[str, ktap.Results], tree: str = "",
          more: Sequence[str] = ()) -> None:
-    """Writes the result, and ends if something has failed, in a leg or of what is said of all."""
+    """Ends with what came of all legs, and what is said of all."""
     total = ktap.Results(failed=list(more))
     for results in legs.values():
         total.add(results)
-    cache.result(name, ok=not total.failed, series=knobs.SERIES, base=found.version, tree=tree,
-                 seconds=round(time.monotonic() - begin), passed=total.passed, failed=len(total.failed),
-                 skipped=total.skipped, legs={leg: results.json() for leg, results in legs.items()})
-    print(total.line(), flush=True)
-    if total.failed:
-        sys.exit(1)
+    outcome.end(name, total.line(), ok=not total.failed, series=knobs.SERIES, base=found.version, tree=tree,
+                passed=total.passed, failed=len(total.failed), skipped=total.skipped,
+                legs={leg: results.json() for leg, results in legs.items()})
 
 
 def main() -> None:
-    begin = time.monotonic()
     name, whole = knobs.with_arch("test"), knobs.ARCH == arch.DEFAULT
     counted = whole and knobs.SERIES == "core" and base.our_release() == knobs.RELEASES[-1]
-    cache.forget_result(name)
     ui.plan(14 if counted else 12 if whole else 6)
     tools.prepare()
     found = base.get()
@@ -98,7 +87,7 @@ def main() -> None:
     if whole:
         legs[explore.NAME] = explore.quick(knobs.SERIES, found)
         if legs[explore.NAME].failed:
-            _end(name, begin, found, legs)
+            _end(name, found, legs)
     source = series.checkout(knobs.SERIES, found)
     if whole:
         um = kernel.build(source, "um")
@@ -111,4 +100,4 @@ def main() -> None:
     more = ktap.unshown(legs)
     for failure in more:
         print(f"      FAIL {failure}")
-    _end(name, begin, found, legs, source.tree, more)
+    _end(name, found, legs, source.tree, more)

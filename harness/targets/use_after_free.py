@@ -5,12 +5,10 @@ It is the race suites' own drivers, in C and in Rust, that free what their ops u
 """
 
 import re
-from pathlib import Path
 from typing import Dict, List, Tuple
 
 from harness.host import cache, knobs
-from harness.host.ui import Fail, Step
-from harness.kernel import boot, kernel, ktap
+from harness.kernel import kernel, ktap
 from harness.targets import races
 from harness.tree import base, series
 
@@ -46,29 +44,19 @@ def _accesses(lines: List[str]) -> Dict[Tuple[str, str], int]:
     return found
 
 
-def _boot(variant: str, found: base.Base) -> Tuple[Path, List[str]]:
-    """Boots the races. Returns the log, and which of them did not run to their end."""
-    built = kernel.build(series.checkout(variant, found), KIND)
-    log = cache.LOG / f"{KIND}-{variant}.log"
-    with Step(f"boot UML ({variant}, KASAN)") as step:
-        wrong = boot.uml(built, races.arguments(ROUNDS, free_at_once=True) + ["kasan_multi_shot"], log, step, limit=1800)
-        lines = ktap.read_log(log)
-        ran = races.parse(lines)
-        if wrong or not ran:
-            raise Fail(f"the {variant} kernel with KASAN {wrong or 'printed no races'}", log=log, lines=lines[-10:])
-        step.note = f"{len(ran)} races"
-    return log, races.unfinished(f"{variant}, with KASAN", ran, ROUNDS)
-
-
 def show(found: base.Base) -> Tuple[Dict[str, Dict[str, int]], List[str]]:
     """The number of reports for each op on either core, and what is not as it should be. Takes 6 steps."""
-    base_log, problems = _boot("base", found)
-    our_log, unfinished = _boot(knobs.SERIES, found)
-    theirs, ours = (_accesses(ktap.read_log(log)) for log in (base_log, our_log))
+    counts, problems = [], []
+    for variant in ("base", knobs.SERIES):
+        built = kernel.build(series.checkout(variant, found), KIND)
+        ran = races.run(built, KIND, ROUNDS, free_at_once=True, more=["kasan_multi_shot"], reports=True)
+        counts.append(_accesses(ktap.read_log(cache.LOG / f"{KIND}-{variant}.log")))
+        problems += races.unfinished(f"{variant}, with KASAN", ran, ROUNDS)
+    theirs, ours = counts
     backends = {race.backend for race in races.wanted()}
     problems += [f"KASAN does not see that {op} of a driver in {backend} uses what was freed, on the base core"
                  for backend in ("C", "Rust") if backend in backends
                  for op in races.LOSES[backend] if (backend, op) not in theirs]
-    problems += unfinished + ktap.bad_lines(our_log)
+    problems += ktap.bad_lines(cache.LOG / f"{KIND}-{knobs.SERIES}.log")
     return {side: {f"{op} in {backend}": counts.get((backend, op), 0) for backend, op in sorted({**theirs, **ours})}
             for side, counts in (("base", theirs), ("ours", ours))}, problems

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Lists in files: a line for each entry, and indented below it the reason. Comments begin with a #."""
+"""Lists in files: a line for each entry, of words, or with the reason indented below it. Comments begin with a #."""
 
 from pathlib import Path
 from typing import List, Tuple
@@ -7,7 +7,13 @@ from typing import List, Tuple
 from harness.host.ui import Fail
 
 
-def read(path: Path) -> List[Tuple[int, str, str]]:
+def words(path: Path) -> List[Tuple[int, List[str]]]:
+    """The number and the words of each line that has some."""
+    lines = ((number, line.split("#")[0].split()) for number, line in enumerate(path.read_text().splitlines(), 1))
+    return [(number, found) for number, found in lines if found]
+
+
+def reasoned(path: Path) -> List[Tuple[int, str, str]]:
     """The number and the text of each entry's line, and its reason, which each must have."""
     found: List[Tuple[int, str, str]] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
