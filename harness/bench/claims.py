@@ -38,8 +38,8 @@ class Run(NamedTuple):
     version: str
     load: float
     rounds: int
-    # Whether the code that fences use which ask for nothing is that of the unpatched core.
-    same_code: bool
+    # Whether fences that ask for nothing go the same ways through the core as through the unpatched one.
+    as_in_base: bool
 
     def cpus(self) -> List[int]:
         """By how many CPUs fences were polled."""
@@ -79,12 +79,12 @@ def _ratio(what: str, found: Estimate, limit: float = 1.0, why: str = "", ns: fl
 
 
 def _as_unpatched(run: Run, what: str, key: Key) -> Claim:
-    """The same code takes the same time, unless it is seen to take more."""
+    """What goes the same ways as in base takes the same time, unless it is seen to take more."""
     found = ratio_of_boots(run.ours, run.base, key)
-    verdict, code = judge(found, 1.0, run.base.ns(key).median), "the same code" if run.same_code else "not the same code"
-    if run.same_code and verdict == "undecided":
+    verdict, code = judge(found, 1.0, run.base.ns(key).median), "as in base" if run.as_in_base else "not as in base"
+    if run.as_in_base and verdict == "undecided":
         verdict = "holds"
-    return Claim(f"{what}, opted out, our core to the unpatched one", "the same code, at most 1.00",
+    return Claim(f"{what}, opted out, our core to the unpatched one", "as in base, at most 1.00",
                  f"{code}, {interval(found)}", verdict, "different")
 
 

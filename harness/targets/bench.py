@@ -76,7 +76,7 @@ def main() -> None:
     command = "make bench" + " QUICK=1" * knobs.QUICK + " PAGE=1" * knobs.PAGE
     run = Run(base=Boots(sides[0]), ours=Boots(sides[1]), date=time.strftime("%Y-%m-%d", time.gmtime()),
               command=command, machine=_machine(), version=found.version, load=max(load),
-              rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"], same_code=counted.same_code())
+              rounds=(QUICK_ROUNDS if knobs.QUICK else ROUNDS)["rounds"], as_in_base=counted.all_as_in_base())
     shutil.rmtree(FOLDER, ignore_errors=True)
     text, claims, plots = write(run, counted, streams, FOLDER)
     destroyed = {name: percentile(run.ours.histogram("destroyed", "single", side), 0.5)
