@@ -122,6 +122,7 @@ mod expiring;
 mod fence;
 mod lock_class;
 mod locking;
+pub(crate) mod names_only;
 mod ops;
 mod order;
 mod owner;

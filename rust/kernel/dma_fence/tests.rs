@@ -181,7 +181,7 @@ impl Drop for Probe {
             // SAFETY: The tests set this to a fence to which they hold a reference.
             unsafe {
                 if bindings::dma_fence_trylock_irqsave(fence, &mut flags) {
-                    bindings::dma_fence_unlock_irqrestore(fence, flags);
+                    bindings::dma_fence_unlock_restore(fence, flags);
                 } else {
                     self.0.locked_drops.fetch_add(1, Relaxed);
                 }

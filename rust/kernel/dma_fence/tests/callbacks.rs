@@ -106,7 +106,7 @@ impl Drop for Watched {
         // SAFETY: The fence is valid, as we have a reference.
         unsafe {
             if bindings::dma_fence_trylock_irqsave(fence, &mut flags) {
-                bindings::dma_fence_unlock_irqrestore(fence, flags);
+                bindings::dma_fence_unlock_restore(fence, flags);
             } else {
                 self.locked_drops.fetch_add(1, Relaxed);
             }
