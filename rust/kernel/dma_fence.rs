@@ -153,6 +153,10 @@ mod forward;
 #[cfg(CONFIG_SYNC_FILE)]
 mod sync_file;
 
+// What tests of drivers need.
+#[cfg(CONFIG_KUNIT = "y")]
+pub mod kunit;
+
 #[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
 mod tests;
 
@@ -205,7 +209,7 @@ pub use timeline::{
     Timeline,
     TimelineSignaler, //
 };
-pub use unwrap::Unwrap;
+pub use unwrap::Leaves;
 
 use crate::{
     bindings,

@@ -46,7 +46,7 @@ impl FenceContextOps for Ring {
 }
 
 /// A driver whose fences borrow from what is on the stack.
-struct Borrowing<'d>(&'d Atomic<i32>);
+struct Borrowing<'d>(#[allow(dead_code)] &'d Atomic<i32>);
 
 impl<'d> FenceContextOps for Borrowing<'d> {
     type FenceDataType = &'d Atomic<i32>;

@@ -134,7 +134,7 @@ impl<T: FenceOps> FenceContext<T> {
     /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?.starting_at(0x1000);
     ///
     /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
-    /// assert_eq!(fence.as_dma_fence().seqno(), 0x1000);
+    /// assert_eq!(fence.seqno(), 0x1000);
     /// # fence.signal(Ok(()));
     /// # Ok::<(), Error>(())
     /// ```

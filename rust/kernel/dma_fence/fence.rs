@@ -410,7 +410,7 @@ impl<T> FenceData<T> {
 ///
 /// // Commit: cannot fail.
 /// let fence = second.init(&ring, Job);
-/// assert_eq!(fence.as_dma_fence().seqno(), 1);
+/// assert_eq!(fence.seqno(), 1);
 /// # fence.signal(Ok(()));
 /// # Ok::<(), Error>(())
 /// ```
@@ -880,6 +880,48 @@ impl<T> Fence<T> {
         unsafe { Pin::new_unchecked(&**self) }
     }
 
+    /// Returns the sequence number of the fence in its context.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    ///
+    /// assert_eq!(fence.seqno(), 1);
+    /// assert_eq!(fence.context(), ring.context());
+    /// # fence.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn seqno(&self) -> u64 {
+        self.as_dma_fence().seqno()
+    }
+
+    /// Returns the number of the context that the fence belongs to.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// See [`Fence::seqno`].
+    #[inline]
+    pub fn context(&self) -> u64 {
+        self.as_dma_fence().context()
+    }
+
     /// Returns the consumer's view of the fence.
     #[inline]
     pub fn as_dma_fence(&self) -> &DmaFence {
@@ -963,6 +1005,38 @@ impl<T> AsRef<DmaFence> for Fence<T> {
     #[inline]
     fn as_ref(&self) -> &DmaFence {
         self.as_dma_fence()
+    }
+}
+
+impl<T> From<&Fence<T>> for ARef<DmaFence> {
+    /// Takes a reference, like [`Fence::to_dma_fence`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::{dma_fence::{DmaFence, FenceCallbackSlot, SignaledFence}, sync::aref::ARef};
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let last: ARef<DmaFence> = (&fence).into();
+    ///
+    /// // What asks for a fence takes it by reference.
+    /// let mut slot = KBox::pin_init(FenceCallbackSlot::new(), GFP_KERNEL)?;
+    /// slot.as_mut().register(&fence, |_: &SignaledFence<'_>| pr_info!("done\n"))?;
+    ///
+    /// fence.signal(Ok(()));
+    /// assert!(last.is_signaled());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    fn from(fence: &Fence<T>) -> Self {
+        fence.to_dma_fence()
     }
 }
 
