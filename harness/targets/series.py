@@ -5,7 +5,7 @@ On a tree of the user's, what does not apply as it is is merged, and what cannot
 """
 
 import shutil
-from typing import List
+from typing import List, Set
 
 from harness.audit import compiled
 from harness.host import cache, knobs, outcome, tools, ui
@@ -33,15 +33,20 @@ def _rebased(variant: str, found: base.Base) -> List[str]:
     return commits
 
 
+def _drivers(entries: List[series.Entry]) -> List[Set[str]]:
+    """What each commit touches of other drivers."""
+    return [{name for name in compiled.touched(entry) if not name.startswith("drivers/dma-buf/")} for entry in entries]
+
+
 def main() -> None:
     variant = knobs.SERIES
     # User-mode Linux has the core and the crate. What commits touch of other drivers is compiled beside it.
-    drivers = [{name for name in compiled.touched(entry) if not name.startswith("drivers/dma-buf/")}
-               for entry in series.of(variant)]
+    drivers = _drivers(series.of(variant))
     ui.plan(3 + bool(knobs.KDIR) + (1 + 2 * len(drivers) + sum(map(bool, drivers)) if knobs.BUILD else 0))
     if knobs.BUILD:
         tools.prepare(qemu=False)
     found = base.get(any_version=True)
+    drivers = _drivers(series.on(variant, found))
     if knobs.KDIR:
         commits = _rebased(variant, found)
     with Step("format the patches"):

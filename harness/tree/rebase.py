@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Patches on a tree that they were not made for: as they are, else merged, else as much of them as applies.
 
+Where both add lines at the same place, and the patch does nothing else to the file, those of the tree come first.
+
 A merge is git's of three files: the one of our own base, what the series makes of it, and the one of the tree. It needs our
 base in the cache. What applies is kept so that the patches after it can be tried, but nobody gets to see the outcome
 unless everything has applied.
@@ -21,7 +23,8 @@ def _applies(diff: str, index: Path, *options: str) -> bool:
     before = cache.temporary("before") / "index"
     shutil.copy(index, before)
     try:
-        git.git("apply", "--cached", "--whitespace=nowarn", *options, "-", index=index, input=diff)
+        # With this style, lines that both have added at the same place, which a union has, are not taken for the same.
+        git.git("-c", "merge.conflictStyle=diff3", "apply", "--cached", "--whitespace=nowarn", *options, "-", index=index, input=diff)
         return True
     except Fail:
         shutil.copy(before, index)
@@ -37,7 +40,7 @@ class Rebase:
         self.ours: Dict[str, str] = {}  # our commits by the name of their patch
         if ours:
             self.ours = {entry.name: commit for entry, commit
-                         in zip(series.of(variant), series.commits(variant, ours))}
+                         in zip(series.on(variant, ours), series.commits(variant, ours))}
         self.merged: List[str] = []
         self.refused: List[str] = []
         self._first: Dict[str, str] = {}  # the first patch with a refused hunk, by file
@@ -51,6 +54,10 @@ class Rebase:
             full = git.git("diff", "--full-index", f"{commit}^", commit, "--", name, strip=False)
             if _applies(full, index, "--3way"):
                 self.merged.append(where)
+                return
+            only_adds = not re.search(r"(?m)^-(?!-- a/)", diff)
+            if only_adds and _applies(full, index, "--3way", "--union"):
+                self.merged.append(f"{where}, beside what others have added there")
                 return
         why = f" (after {self._first[name]})" if name in self._first else ""
         self._first.setdefault(name, f"patches/{entry.name}")

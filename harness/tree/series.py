@@ -15,6 +15,8 @@ are not there yet.
 
 What only one release needs or can have is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
 only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.
+
+A commit with the word `unless-there` is for trees that do not have its files yet: what a later release has by itself.
 """
 
 import os
@@ -29,6 +31,7 @@ from harness.tree.base import Base, our_release
 PATCHES = cache.TOP / "patches"
 SERIES = PATCHES / "series"
 VARIANTS = ("core", "full", "rust", "base")
+UNLESS_THERE = "unless-there"
 
 
 def lineage(variant: str) -> List[str]:
@@ -39,6 +42,7 @@ def lineage(variant: str) -> List[str]:
 class Entry(NamedTuple):
     name: str
     variants: List[str]
+    unless_there: bool
     files: List[str]
     message: str
     diff: str   # of files that exist before
@@ -100,9 +104,10 @@ def read(release: str = "") -> List[Entry]:
         if not words:
             continue
         if not line[0].isspace():
-            if set(words[1:]) - set(VARIANTS) or len(words) < 2:
-                raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}")
-            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where), ""))
+            variants = [word for word in words[1:] if word != UNLESS_THERE]
+            if set(variants) - set(VARIANTS) or not variants:
+                raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}, and {UNLESS_THERE}")
+            entries.append(Entry(words[0], variants, UNLESS_THERE in words, [], *_patch(PATCHES / words[0], where), ""))
             continue
         if not entries or len(words) != 1:
             raise Fail(f"{where}: an indented line names one file of the commit above it")
@@ -119,6 +124,14 @@ def of(variant: str) -> List[Entry]:
     return [entry for entry in read() if set(lineage(variant)) & set(entry.variants)]
 
 
+def on(variant: str, base: Base) -> List[Entry]:
+    """The commits that a tree gets."""
+    def there(entry: Entry) -> bool:
+        return bool(git.git("ls-tree", "--name-only", base.commit, "--", *entry.files))
+
+    return [entry for entry in of(variant) if not (entry.unless_there and there(entry))]
+
+
 def overlay() -> List[str]:
     """Every file that the series adds."""
     return sorted({f for entry in read() for f in entry.files})
@@ -126,7 +139,7 @@ def overlay() -> List[str]:
 
 def modules(name: str) -> List[str]:
     """The files of the modules that a Rust file of ours names, in the folder of its name."""
-    found = re.findall(r"(?m)^(?:pub )?mod (\w+);$", cache.read(cache.TOP / name)) if name.endswith(".rs") else []
+    found = re.findall(r"(?m)^(?:pub(?:\(crate\))? )?mod (\w+);$", cache.read(cache.TOP / name)) if name.endswith(".rs") else []
     files = (f"{name[:-len('.rs')]}/{module}.rs" for module in found)
     return [file for file in files if (cache.TOP / file).is_file()]
 
@@ -136,7 +149,7 @@ def _so_far(name: str, there: Set[str]) -> str:
     text = (cache.TOP / name).read_text()
     later = "|".join(Path(file).stem for file in modules(name) if file not in there)
     if later:
-        text = re.sub(rf"(?m)^(#\[cfg.*\]\n)?(pub )?(mod ({later});|use ({later})::[^;]*;)\n", "", text)
+        text = re.sub(rf"(?m)^(#\[cfg.*\]\n)?(pub(\(crate\))? )?(mod ({later});|use ({later})::[^;]*;)\n", "", text)
         text = re.sub(r"(?m)^\n(//(?![/!]).*\n)+(?=\n)", "", text)  # what headed them
         text = re.sub(r"\n{3,}", "\n\n", text)
     return text
@@ -182,7 +195,7 @@ def part(variant: str, base: Base, paths: Sequence[str]) -> Path:
     index = cache.temporary("part") / "index"
     rows = git.git("ls-tree", "-r", "-z", base.commit, "--", *paths, strip=False)
     git.git("update-index", "-z", "--add", "--index-info", index=index, input=rows)
-    for entry in of(variant):
+    for entry in on(variant, base):
         diff, after = ("".join(change for name, change in by_file(text).items() if _lies(name, paths))
                        for text in (entry.diff, entry.after))
         files = [name for name in entry.files if _lies(name, paths)]
@@ -198,7 +211,7 @@ def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None,
     git.git("read-tree", base.commit, index=index)
     made: List[str] = []
     ours: Set[str] = set()
-    for entry in of(variant):
+    for entry in on(variant, base):
         taken = [f for f in entry.files if f not in ours and git.git("ls-files", "--", f, index=index)]
         if taken:
             raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",

@@ -122,6 +122,7 @@ mod expiring;
 mod fence;
 mod lock_class;
 mod locking;
+pub(crate) mod names_only;
 mod ops;
 mod order;
 mod owner;
@@ -151,6 +152,10 @@ mod forward;
 // Other interfaces of the kernel that carry fences.
 #[cfg(CONFIG_SYNC_FILE)]
 mod sync_file;
+
+// What tests of drivers need.
+#[cfg(CONFIG_KUNIT = "y")]
+pub mod kunit;
 
 #[cfg(CONFIG_RUST_DMA_FENCE_KUNIT_TEST)]
 mod tests;
@@ -204,7 +209,7 @@ pub use timeline::{
     Timeline,
     TimelineSignaler, //
 };
-pub use unwrap::Unwrap;
+pub use unwrap::Leaves;
 
 use crate::{
     bindings,

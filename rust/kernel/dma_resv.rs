@@ -871,7 +871,7 @@ impl DmaResvSlots<'_> {
     /// # Errors
     ///
     /// - [`EINVAL`] if the fence is one that consists of others. Add each of these instead, see
-    ///   [`DmaFence::unwrap`].
+    ///   [`DmaFence::leaves`].
     /// - [`ENOSPC`] if all slots have been used.
     ///
     /// Otherwise it cannot fail.

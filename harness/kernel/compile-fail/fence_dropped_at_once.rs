@@ -21,7 +21,7 @@ impl FenceOps for Job {
 }
 
 fn submit(ring: &FenceContext<Job>) -> Result {
-    ring.new_fence(Job, GFP_KERNEL)?; //~ ERROR unused_must_use: unused `Fence` that must be used
+    ring.new_fence(Job, GFP_KERNEL)?; //~ ERROR unused_must_use: unused `kernel::dma_fence::Fence` that must be used
     Ok(())
 }
 

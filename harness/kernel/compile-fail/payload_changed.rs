@@ -22,7 +22,7 @@ impl FenceOps for Job {
 }
 
 fn count(mut fence: Fence<Job>) {
-    fence.count += 1; //~ ERROR E0594: cannot assign to data in dereference of `Fence<Job>`
+    fence.count += 1; //~ ERROR E0594: cannot assign to data in dereference of `kernel::dma_fence::Fence<Job>`
 }
 
 struct Misuse;

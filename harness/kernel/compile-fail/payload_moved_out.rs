@@ -22,7 +22,7 @@ impl FenceOps for Job {
 }
 
 fn take(fence: &Fence<Job>) {
-    drop(fence.buffer); //~ ERROR E0507: cannot move out of dereference of `Fence<Job>`
+    drop(fence.buffer); //~ ERROR E0507: cannot move out of dereference of `kernel::dma_fence::Fence<Job>`
 }
 
 struct Misuse;

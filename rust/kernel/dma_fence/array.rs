@@ -260,7 +260,7 @@ impl FenceArray {
     /// [`ENOMEM`].
     ///
     /// [`EINVAL`] if there are no fences, or if one of them is an array or a chain. The kernel does
-    /// not nest them: flatten them before, see [`DmaFence::unwrap`].
+    /// not nest them: flatten them before, see [`DmaFence::leaves`].
     ///
     /// Then the references to the fences have been released.
     ///
@@ -279,7 +279,7 @@ impl FenceArray {
     ///
     /// This is for somebody who waits for the array itself. What takes containers apart does not
     /// know of it, and takes all fences for what has to be waited for: that is
-    /// [`DmaFence::unwrap`], [`DmaFence::merge`] and with it the merging of sync files.
+    /// [`DmaFence::leaves`], [`DmaFence::merge`] and with it the merging of sync files.
     ///
     /// A fence that fails right after the first one has signaled may still give the array its
     /// error.

@@ -300,7 +300,7 @@ impl FenceChain {
     /// has signaled are left out, and are taken out of the chain. The last item is a fence of
     /// another kind if the chain began with one.
     ///
-    /// To get at the fences inside, see [`DmaFence::unwrap`].
+    /// To get at the fences inside, see [`DmaFence::leaves`].
     ///
     /// # Context
     ///

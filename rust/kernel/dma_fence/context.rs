@@ -4,6 +4,7 @@
 
 use super::{
     deferred::Deferred,
+    lock_class::LockClass,
     ops::{
         Ops,
         OpsVTable, //
@@ -108,10 +109,12 @@ impl<T: FenceOps> FenceContext<T> {
 
     #[inline]
     fn create(name: Name, flags: kernel::alloc::Flags) -> Result<Self, AllocError> {
-        Ok(Self {
-            shared: ContextRef::new(name, OpsVTable::<T>::build(), flags)?,
-            _payload: PhantomData,
-        })
+        Self::with_ops(
+            Name::Static(T::DRIVER_NAME),
+            name,
+            OpsVTable::<T>::build(),
+            flags,
+        )
     }
 
     /// Lets the sequence numbers start at `seqno`, for hardware that does not start at 1.
@@ -131,18 +134,16 @@ impl<T: FenceOps> FenceContext<T> {
     /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?.starting_at(0x1000);
     ///
     /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
-    /// assert_eq!(fence.as_dma_fence().seqno(), 0x1000);
+    /// assert_eq!(fence.seqno(), 0x1000);
     /// # fence.signal(Ok(()));
     /// # Ok::<(), Error>(())
     /// ```
     #[must_use]
-    pub fn starting_at(self, seqno: u64) -> Self {
-        let last_seqno = &self.shared.shared().last_seqno;
+    pub fn starting_at(mut self, seqno: u64) -> Self {
         let last = seqno.clamp(1, 1 << 63) - 1;
 
-        // We own the context, so nobody hands out numbers in the meantime.
-        if last > last_seqno.load(Relaxed) {
-            last_seqno.store(last, Relaxed);
+        if last > self.shared.last_seqno() {
+            self.set_last_seqno(last);
         }
         self
     }
@@ -180,6 +181,29 @@ impl<T: FenceOps> FenceContext<T> {
     {
         Ok(FenceAllocation::new(flags)?.try_init(self, payload)?)
     }
+}
+
+impl<T> FenceContext<T> {
+    /// Creates a context whose fences have these ops, which must suit a payload `T`.
+    #[inline]
+    pub(super) fn with_ops(
+        driver: Name,
+        name: Name,
+        ops: &'static Ops,
+        flags: kernel::alloc::Flags,
+    ) -> Result<Self, AllocError> {
+        Ok(Self {
+            shared: ContextRef::new(driver, name, ops, LockClass::of::<T>(), flags)?,
+            _payload: PhantomData,
+        })
+    }
+
+    /// Changes the number that was handed out last.
+    #[inline]
+    pub(super) fn set_last_seqno(&mut self, seqno: u64) {
+        // We own the context, so nobody hands out numbers in the meantime.
+        self.shared.shared().last_seqno.store(seqno, Relaxed);
+    }
 
     /// Returns what the context shares with its fences.
     #[inline]
@@ -198,23 +222,36 @@ impl<T> fmt::Debug for FenceContext<T> {
     }
 }
 
-enum Name {
+pub(super) enum Name {
     Static(&'static CStr),
     Owned(CString),
 }
 
+impl Name {
+    #[inline]
+    fn as_c_str(&self) -> &CStr {
+        match self {
+            Self::Static(name) => name,
+            Self::Owned(name) => name,
+        }
+    }
+}
+
 /// What a context shares with its unsignaled fences.
 ///
-/// It is freed a grace period after the last reference has gone. Until then the name can be read
+/// It is freed a grace period after the last reference has gone. Until then the names can be read
 /// by whoever has found one of the fences unsignaled under `rcu_read_lock()`.
 struct Shared {
     refcount: Refcount,
     rcu: Opaque<bindings::callback_head>,
     context: u64,
     last_seqno: Atomic<u64>,
+    driver: Name,
     name: Name,
     /// The ops of the fences.
     ops: &'static Ops,
+    /// The class of their locks.
+    class: LockClass,
     /// The module that has the ops.
     owner: Owner,
     /// The fences whose payloads are to be dropped, if that may sleep.
@@ -238,7 +275,13 @@ unsafe impl Send for ContextRef {}
 unsafe impl Sync for ContextRef {}
 
 impl ContextRef {
-    fn new(name: Name, ops: &'static Ops, flags: kernel::alloc::Flags) -> Result<Self, AllocError> {
+    fn new(
+        driver: Name,
+        name: Name,
+        ops: &'static Ops,
+        class: LockClass,
+        flags: kernel::alloc::Flags,
+    ) -> Result<Self, AllocError> {
         let shared = KBox::new(
             Shared {
                 refcount: Refcount::new(1),
@@ -246,8 +289,10 @@ impl ContextRef {
                 // SAFETY: There are no requirements on calling this.
                 context: unsafe { bindings::dma_fence_context_alloc(1) },
                 last_seqno: Atomic::new(0),
+                driver,
                 name,
                 ops,
+                class,
                 owner: Owner::of(core::ptr::from_ref(ops).cast()),
                 deferred: Deferred::new(),
                 order: Order::new(),
@@ -296,6 +341,12 @@ impl ContextRef {
         self.shared().ops
     }
 
+    /// Returns the class of the locks of the fences.
+    #[inline]
+    pub(super) fn lock_class(&self) -> LockClass {
+        self.shared().class
+    }
+
     /// Returns the module that has the ops.
     #[inline]
     pub(super) fn owner(&self) -> Owner {
@@ -321,7 +372,8 @@ impl ContextRef {
         self.shared()
             .last_seqno
             .fetch_add(1, Relaxed)
-            // It starts at `1 << 63` or before, and there is no time for so many fences.
+            // It starts at `1 << 63` or before, and there is no time for so many fences. Those of
+            // `kernel::dma_buf` may start anywhere, and wrap around.
             .wrapping_add(1)
     }
 
@@ -331,13 +383,16 @@ impl ContextRef {
         self.shared().last_seqno.load(Relaxed)
     }
 
+    /// Returns the name of the driver. Its memory outlives `self` by a grace period.
+    #[inline]
+    pub(super) fn driver(&self) -> &CStr {
+        self.shared().driver.as_c_str()
+    }
+
     /// Returns the name of the timeline. Its memory outlives `self` by a grace period.
     #[inline]
     pub(super) fn name(&self) -> &CStr {
-        match &self.shared().name {
-            Name::Static(name) => name,
-            Name::Owned(name) => name,
-        }
+        self.shared().name.as_c_str()
     }
 }
 

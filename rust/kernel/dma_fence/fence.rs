@@ -6,7 +6,6 @@ use super::{
     context::ContextRef,
     deferred::Deferred,
     flags,
-    lock_class,
     owner::Owner,
     set_result_locked,
     test_signaled_flag,
@@ -128,7 +127,7 @@ impl FenceHeader {
 
         let _signalling = SignallingGuard::new();
         // SAFETY: The fence is valid. If the lock is held already, this waits for ever.
-        let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+        let irq_flags = unsafe { bindings::dma_fence_lock_save(fence) };
 
         // SAFETY: The fence is valid.
         if !unsafe { test_signaled_flag(fence) } {
@@ -140,7 +139,7 @@ impl FenceHeader {
         }
 
         // SAFETY: We hold the lock, and `irq_flags` are from taking it.
-        unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+        unsafe { bindings::dma_fence_unlock_restore(fence, irq_flags) };
     }
 
     /// Signals the fence like [`Self::complete`], as of `timestamp`.
@@ -152,7 +151,7 @@ impl FenceHeader {
         self.in_order(|| {
             let _signalling = SignallingGuard::new();
             // SAFETY: The fence is valid. If the lock is held already, this waits for ever.
-            let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+            let irq_flags = unsafe { bindings::dma_fence_lock_save(fence) };
 
             // SAFETY: The fence is valid.
             if !unsafe { test_signaled_flag(fence) } {
@@ -164,7 +163,7 @@ impl FenceHeader {
             }
 
             // SAFETY: We hold the lock, and `irq_flags` are from taking it.
-            unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+            unsafe { bindings::dma_fence_unlock_restore(fence, irq_flags) };
         });
     }
 
@@ -173,6 +172,20 @@ impl FenceHeader {
     #[inline]
     pub(super) fn context(&self) -> &ContextRef {
         &self.context
+    }
+
+    /// Returns the context of a fence.
+    ///
+    /// # Safety
+    ///
+    /// `fence` must be the base of a header which is not signaled by its issuer for `'a`, or was
+    /// not in the same RCU read-side critical section, which lasts for `'a`.
+    #[inline]
+    pub(super) unsafe fn context_of<'a>(fence: *mut bindings::dma_fence) -> &'a ContextRef {
+        // SAFETY: `base` is the first field, and `context` is never written after initialization.
+        // There is a reference to it until the issuer has signaled the fence, and what that refers
+        // to stays for a grace period.
+        unsafe { &(*fence.cast::<Self>()).context }
     }
 
     /// Signals a proxy with the result that it has got before, and destroys its payload.
@@ -283,7 +296,7 @@ impl FenceHeader {
 pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) -> bool {
     // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for
     // ever.
-    let irq_flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+    let irq_flags = unsafe { bindings::dma_fence_lock_save(fence) };
 
     // SAFETY: The fence is valid.
     let unsignaled = !unsafe { test_signaled_flag(fence) };
@@ -293,7 +306,7 @@ pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) ->
     }
 
     // SAFETY: We hold the lock, and `irq_flags` are from taking it.
-    unsafe { bindings::dma_fence_unlock_irqrestore(fence, irq_flags) };
+    unsafe { bindings::dma_fence_unlock_restore(fence, irq_flags) };
     unsignaled
 }
 
@@ -373,20 +386,6 @@ impl<T> FenceData<T> {
 
         ManuallyDrop::into_inner(payload)
     }
-
-    /// Returns the name of the timeline that a fence belongs to.
-    ///
-    /// # Safety
-    ///
-    /// `fence` must be the base of a `FenceData<T>` which is not signaled by its issuer for `'a`,
-    /// or was not in the same RCU read-side critical section, which lasts for `'a`.
-    #[inline]
-    pub(super) unsafe fn timeline_name<'a>(fence: *mut bindings::dma_fence) -> &'a CStr {
-        // SAFETY: `base` is the first field, and `context` is never written after initialization.
-        // There is a reference to it until the issuer has signaled the fence, and what that refers
-        // to stays for a grace period.
-        unsafe { (*fence.cast::<FenceHeader>()).context.name() }
-    }
 }
 
 /// The memory for a fence that is yet to be.
@@ -411,7 +410,7 @@ impl<T> FenceData<T> {
 ///
 /// // Commit: cannot fail.
 /// let fence = second.init(&ring, Job);
-/// assert_eq!(fence.as_dma_fence().seqno(), 1);
+/// assert_eq!(fence.seqno(), 1);
 /// # fence.signal(Ok(()));
 /// # Ok::<(), Error>(())
 /// ```
@@ -440,9 +439,7 @@ impl<T> FenceAllocation<T> {
             data: KBox::new_uninit(flags)?,
         })
     }
-}
 
-impl<T: FenceOps> FenceAllocation<T> {
     /// A fence is as large as one in C with the same payload, and two pointers.
     const SIZE_IS_BOUNDED: () = {
         let needed = size_of::<bindings::dma_fence>() + 2 * size_of::<usize>();
@@ -450,6 +447,31 @@ impl<T: FenceOps> FenceAllocation<T> {
         assert!(size_of::<FenceData<T>>() <= payload.next_multiple_of(align_of::<FenceData<T>>()));
     };
 
+    /// Writes the payload. What runs here is up to the driver.
+    #[inline]
+    pub(crate) fn fill(self, payload: impl PinInit<T>) -> FilledAllocation<T> {
+        let Ok(filled) = self.try_fill(payload);
+        filled
+    }
+
+    /// Writes the payload, or frees the memory. What runs here is up to the driver.
+    #[inline]
+    fn try_fill<E>(mut self, payload: impl PinInit<T, E>) -> Result<FilledAllocation<T>, E> {
+        const { Self::SIZE_IS_BOUNDED };
+        let data = self.data.as_mut_ptr();
+
+        // SAFETY: `data` is valid for writes of a `FenceData<T>`, and stays where it is. If this
+        // fails it is freed, and not touched before.
+        unsafe { pin_init::raw_try_init((&raw mut (*data).payload).cast::<T>(), payload)? };
+        let data = KBox::into_raw(self.data).cast::<FenceData<T>>();
+        // INVARIANT: We have just initialized the payload.
+        //
+        // SAFETY: It comes from a `KBox`.
+        Ok(FilledAllocation(unsafe { NonNull::new_unchecked(data) }))
+    }
+}
+
+impl<T: FenceOps> FenceAllocation<T> {
     /// Makes a fence of it: the next one of `context`, with `payload`.
     ///
     /// The order of sequence numbers is that of the calls to this. A driver that submits from
@@ -510,38 +532,28 @@ impl<T: FenceOps> FenceAllocation<T> {
     ) -> Result<Fence<T>, E> {
         Ok(self.try_fill(payload)?.init(context))
     }
-
-    /// Writes the payload. What runs here is up to the driver.
-    #[inline]
-    pub(super) fn fill(self, payload: impl PinInit<T>) -> FilledAllocation<T> {
-        let Ok(filled) = self.try_fill(payload);
-        filled
-    }
-
-    /// Writes the payload, or frees the memory. What runs here is up to the driver.
-    #[inline]
-    fn try_fill<E>(mut self, payload: impl PinInit<T, E>) -> Result<FilledAllocation<T>, E> {
-        const { Self::SIZE_IS_BOUNDED };
-        let data = self.data.as_mut_ptr();
-
-        // SAFETY: `data` is valid for writes of a `FenceData<T>`, and stays where it is. If this
-        // fails it is freed, and not touched before.
-        unsafe { pin_init::raw_try_init((&raw mut (*data).payload).cast::<T>(), payload)? };
-        let data = KBox::into_raw(self.data).cast::<FenceData<T>>();
-        // SAFETY: It comes from a `KBox`.
-        Ok(FilledAllocation(unsafe { NonNull::new_unchecked(data) }))
-    }
 }
 
 /// An allocation that has its payload already.
-// It is not dropped between `fill()` and `publish()`: that would leak the memory.
+///
+/// Dropping it drops the payload and frees the memory.
+///
+/// # Invariants
+///
+/// It points to what comes from a `KBox`, of which the payload is initialized and nothing else.
+/// Nobody else has it.
 #[must_use]
-pub(super) struct FilledAllocation<T>(NonNull<FenceData<T>>);
+pub(crate) struct FilledAllocation<T>(NonNull<FenceData<T>>);
 
-impl<T: FenceOps> FilledAllocation<T> {
+// SAFETY: It owns the payload, and memory that can be used and freed on any thread.
+unsafe impl<T: Send> Send for FilledAllocation<T> {}
+// SAFETY: Nothing can be done to it through a shared reference.
+unsafe impl<T> Sync for FilledAllocation<T> {}
+
+impl<T> FilledAllocation<T> {
     /// Makes a fence of it, with a reference to the context of its own.
     #[inline]
-    fn init(self, context: &FenceContext<T>) -> Fence<T> {
+    pub(crate) fn init(self, context: &FenceContext<T>) -> Fence<T> {
         let reference = ManuallyDrop::new(context.shared().clone());
         let (header, live) = self.publish(reference);
 
@@ -561,14 +573,16 @@ impl<T: FenceOps> FilledAllocation<T> {
     /// fence.
     #[inline]
     pub(super) fn publish(self, context: ManuallyDrop<ContextRef>) -> (NonNull<FenceHeader>, bool) {
-        let data = self.0.as_ptr();
+        let this = ManuallyDrop::new(self);
+        let data = this.0.as_ptr();
         // SAFETY: `data` is valid for writes.
         let header = unsafe { &raw mut (*data).header };
         // SAFETY: `header` is valid for writes, and so is its field.
         let base = Opaque::cast_into(unsafe { &raw const (*header).base });
 
         let live = context.owner().try_get();
-        let (ops, number, seqno) = (context.ops(), context.context(), context.next_seqno());
+        let (ops, class) = (context.ops(), context.lock_class());
+        let (number, seqno) = (context.context(), context.next_seqno());
 
         // SAFETY: `header` is valid for writes, and so are its fields.
         unsafe {
@@ -582,11 +596,24 @@ impl<T: FenceOps> FilledAllocation<T> {
         // SAFETY: The fence has just been initialized, with a lock of its own, and nobody else
         // knows of it.
         unsafe {
-            lock_class::set::<T>(base);
+            class.set(base);
             (*base).flags |= if live { HOLDS_MODULE } else { 0 };
         }
 
-        (self.0.cast(), live)
+        (this.0.cast(), live)
+    }
+}
+
+impl<T> Drop for FilledAllocation<T> {
+    fn drop(&mut self) {
+        let data = self.0.as_ptr();
+
+        // SAFETY: By the type invariants the payload is initialized, and ours. It is not used
+        // again.
+        unsafe { ManuallyDrop::drop(&mut (*data).payload) };
+        // SAFETY: By the type invariants it comes from a `KBox`, of which nothing else needs to be
+        // dropped.
+        drop(unsafe { KBox::from_raw(data.cast::<MaybeUninit<FenceData<T>>>()) });
     }
 }
 
@@ -669,20 +696,20 @@ impl<T: FenceOps> FilledAllocation<T> {
 /// # Ok::<(), Error>(())
 /// ```
 #[must_use = "a fence that is dropped is signaled with ECANCELED"]
-pub struct Fence<T: FenceOps> {
+pub struct Fence<T> {
     data: NonNull<FenceData<T>>,
     _payload: PhantomData<T>,
 }
 
 // SAFETY: A fence can be signaled on any thread, and the payload, which is shared with the ops on
 // all CPUs and destroyed where the fence is signaled, is both `Send` and `Sync`.
-unsafe impl<T: FenceOps> Send for Fence<T> {}
+unsafe impl<T: Send + Sync> Send for Fence<T> {}
 // SAFETY: A shared reference leads to shared ones to the payload, which is `Sync`, and to the
 // fence, which can be used on several threads at once.
-unsafe impl<T: FenceOps> Sync for Fence<T> {}
+unsafe impl<T: Send + Sync> Sync for Fence<T> {}
 
 // Moving the handle does not move the payload.
-impl<T: FenceOps> Unpin for Fence<T> {}
+impl<T> Unpin for Fence<T> {}
 
 impl<T: FenceOps> Fence<T> {
     /// Signals the fence with a result, and destroys the payload.
@@ -709,15 +736,11 @@ impl<T: FenceOps> Fence<T> {
     /// See [`Fence`].
     #[inline]
     pub fn signal(self, result: Result) {
-        let this = ManuallyDrop::new(self);
-
         if T::DROP_MAY_SLEEP {
-            this.header().complete(result);
-            // SAFETY: The fence is signaled. The payload and the references are those of `this`,
-            // which is not used again.
-            return unsafe { Deferred::add(this.data.cast()) };
+            return self.signal_and_retire(result);
         }
 
+        let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again.
         let owner = unsafe { this.finish(result) };
         // SAFETY: The fence is signaled, and `owner` is that of its context. The payload and the
@@ -800,6 +823,19 @@ impl<T: FenceOps> Fence<T> {
         // reference are those of `this`, which is not used again.
         unsafe { FenceData::<T>::take(this.data.cast(), owner) }
     }
+}
+
+impl<T> Fence<T> {
+    /// Signals the fence like [`Fence::signal`], whatever the payload is.
+    #[inline]
+    pub(crate) fn signal_and_retire(self, result: Result) {
+        let this = ManuallyDrop::new(self);
+
+        this.header().complete(result);
+        // SAFETY: The fence is signaled. The payload and the references are those of `this`, which
+        // is not used again.
+        unsafe { FenceHeader::retire(this.data.cast()) };
+    }
 
     /// Sets the error that the fence is signaled with later.
     ///
@@ -842,6 +878,48 @@ impl<T: FenceOps> Fence<T> {
     pub fn payload(&self) -> Pin<&T> {
         // SAFETY: The payload does not move until it is dropped, unless it is `Unpin`.
         unsafe { Pin::new_unchecked(&**self) }
+    }
+
+    /// Returns the sequence number of the fence in its context.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    ///
+    /// assert_eq!(fence.seqno(), 1);
+    /// assert_eq!(fence.context(), ring.context());
+    /// # fence.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn seqno(&self) -> u64 {
+        self.as_dma_fence().seqno()
+    }
+
+    /// Returns the number of the context that the fence belongs to.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// See [`Fence::seqno`].
+    #[inline]
+    pub fn context(&self) -> u64 {
+        self.as_dma_fence().context()
     }
 
     /// Returns the consumer's view of the fence.
@@ -913,7 +991,7 @@ impl<T: FenceOps> Fence<T> {
     }
 }
 
-impl<T: FenceOps> Deref for Fence<T> {
+impl<T> Deref for Fence<T> {
     type Target = T;
 
     #[inline]
@@ -923,14 +1001,46 @@ impl<T: FenceOps> Deref for Fence<T> {
     }
 }
 
-impl<T: FenceOps> AsRef<DmaFence> for Fence<T> {
+impl<T> AsRef<DmaFence> for Fence<T> {
     #[inline]
     fn as_ref(&self) -> &DmaFence {
         self.as_dma_fence()
     }
 }
 
-impl<T: FenceOps + fmt::Debug> fmt::Debug for Fence<T> {
+impl<T> From<&Fence<T>> for ARef<DmaFence> {
+    /// Takes a reference, like [`Fence::to_dma_fence`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// use kernel::{dma_fence::{DmaFence, FenceCallbackSlot, SignaledFence}, sync::aref::ARef};
+    ///
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let fence = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let last: ARef<DmaFence> = (&fence).into();
+    ///
+    /// // What asks for a fence takes it by reference.
+    /// let mut slot = KBox::pin_init(FenceCallbackSlot::new(), GFP_KERNEL)?;
+    /// slot.as_mut().register(&fence, |_: &SignaledFence<'_>| pr_info!("done\n"))?;
+    ///
+    /// fence.signal(Ok(()));
+    /// assert!(last.is_signaled());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    fn from(fence: &Fence<T>) -> Self {
+        fence.to_dma_fence()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Fence<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fence")
             .field("fence", self.as_dma_fence())
@@ -969,12 +1079,12 @@ impl<T: FenceOps + fmt::Debug> fmt::Debug for Fence<T> {
 /// ```
 ///
 /// [`XArray`]: crate::xarray::XArray
-pub struct FenceBorrow<'a, T: FenceOps> {
+pub struct FenceBorrow<'a, T> {
     fence: ManuallyDrop<Fence<T>>,
     _borrow: PhantomData<&'a Fence<T>>,
 }
 
-impl<T: FenceOps> Deref for FenceBorrow<'_, T> {
+impl<T> Deref for FenceBorrow<'_, T> {
     type Target = Fence<T>;
 
     #[inline]
@@ -984,7 +1094,7 @@ impl<T: FenceOps> Deref for FenceBorrow<'_, T> {
 }
 
 // SAFETY: `into_foreign` returns a pointer to a `FenceData<T>`, which is aligned and not null.
-unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
+unsafe impl<T> ForeignOwnable for Fence<T> {
     const FOREIGN_ALIGN: usize = align_of::<FenceData<T>>();
 
     type Borrowed<'a>
@@ -1006,7 +1116,10 @@ unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
         unsafe { Self::from_header(NonNull::new_unchecked(ptr.cast())) }
     }
 
-    unsafe fn borrow<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T> {
+    unsafe fn borrow<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T>
+    where
+        Self: 'a,
+    {
         FenceBorrow {
             // SAFETY: It comes from `into_foreign`, and stays there for `'a`: this second handle
             // is never dropped, and only shared references to it are given out.
@@ -1015,7 +1128,10 @@ unsafe impl<T: FenceOps> ForeignOwnable for Fence<T> {
         }
     }
 
-    unsafe fn borrow_mut<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T> {
+    unsafe fn borrow_mut<'a>(ptr: *mut c_void) -> FenceBorrow<'a, T>
+    where
+        Self: 'a,
+    {
         // SAFETY: The caller keeps `ptr` valid for `'a`, and what it promises beyond that is not
         // needed.
         unsafe { Self::borrow(ptr) }
@@ -1053,27 +1169,28 @@ impl OnceASecond {
 /// to bring a driver to do that again and again.
 // This is in the kernel image, so that all modules share the limit.
 #[inline(never)]
-fn warn_of_drop(fence: &DmaFence, timeline: &CStr) {
+fn warn_of_drop(fence: &DmaFence, context: &ContextRef) {
     static LIMIT: OnceASecond = OnceASecond::new();
 
     if let Some(missed) = LIMIT.pass(Instant::now()) {
         pr_warn!(
-            "fence {}:{} of {} was dropped unsignaled, canceling it ({} more before)\n",
+            "{}: fence {}:{} of {} was dropped unsignaled, canceling it ({} more before)\n",
+            context.driver(),
             fence.context(),
             fence.seqno(),
-            timeline,
+            context.name(),
             missed
         );
     }
 }
 
-impl<T: FenceOps> Drop for Fence<T> {
+impl<T> Drop for Fence<T> {
     fn drop(&mut self) {
         let fence = self.as_dma_fence();
 
         // SAFETY: The fence is valid.
         if !unsafe { test_signaled_flag(fence.as_raw()) } {
-            warn_of_drop(fence, self.header().context.name());
+            warn_of_drop(fence, self.header().context());
         }
         self.header().complete(Err(ECANCELED));
         // SAFETY: The fence is signaled. The payload and the references are those of `self`, which

@@ -161,6 +161,6 @@ impl<T: FenceOps> FenceCallback for Forward<T> {
             proxy.is_some_and(|proxy| proxy.as_dma_fence() == fence)
         };
 
-        is_proxy(fence) || fence.is_container() && fence.unwrap().any(|fence| is_proxy(&fence))
+        is_proxy(fence) || fence.is_container() && fence.leaves().any(|fence| is_proxy(&fence))
     }
 }

@@ -11,36 +11,54 @@
 
 use crate::bindings;
 
-/// Puts the lock of a fence with the payload `T` into the class of that type.
-///
-/// # Safety
-///
-/// `fence` must have been initialized with a lock of its own, which was never taken.
-#[cfg(CONFIG_LOCKDEP)]
-#[inline]
-pub(super) unsafe fn set<T: 'static>(fence: *mut bindings::dma_fence) {
-    use core::{
-        any::TypeId,
-        hash::Hash, //
-    };
-
-    let mut id = lockdep::IdHasher(0);
-    TypeId::of::<T>().hash(&mut id);
-
-    let (key, name) = lockdep::class(id.0);
-    // SAFETY: The caller gives us a fence with a lock of its own that was never taken. The key and
-    // the name are in the kernel image.
-    unsafe { bindings::dma_fence_set_lock_class(fence, key, name) };
+/// The class of the locks of a context's fences.
+#[derive(Clone, Copy)]
+pub(super) struct LockClass {
+    /// The type of the payload, which is never 0.
+    #[cfg(CONFIG_LOCKDEP)]
+    id: u64,
 }
 
-/// Does nothing: there are no lock classes.
-///
-/// # Safety
-///
-/// None.
-#[cfg(not(CONFIG_LOCKDEP))]
-#[inline]
-pub(super) unsafe fn set<T: 'static>(_fence: *mut bindings::dma_fence) {}
+impl LockClass {
+    /// Returns the class of the fences with the payload `T`.
+    ///
+    /// Types are told apart by their names, as a payload need not be `'static`. Should two have the
+    /// same, they share a class.
+    #[inline]
+    pub(super) fn of<T>() -> Self {
+        // Without lockdep nobody asks for it.
+        let _name = core::any::type_name::<T>();
+
+        Self {
+            #[cfg(CONFIG_LOCKDEP)]
+            id: lockdep::hash(_name),
+        }
+    }
+
+    /// Puts the lock of a fence into the class.
+    ///
+    /// # Safety
+    ///
+    /// `fence` must have been initialized with a lock of its own, which was never taken.
+    #[cfg(CONFIG_LOCKDEP)]
+    #[inline]
+    pub(super) unsafe fn set(self, fence: *mut bindings::dma_fence) {
+        let (key, name) = lockdep::class(self.id);
+
+        // SAFETY: The caller gives us a fence with a lock of its own that was never taken. The key
+        // and the name are in the kernel image.
+        unsafe { bindings::dma_fence_set_lock_class(fence, key, name) };
+    }
+
+    /// Does nothing: there are no lock classes.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    #[cfg(not(CONFIG_LOCKDEP))]
+    #[inline]
+    pub(super) unsafe fn set(self, _fence: *mut bindings::dma_fence) {}
+}
 
 #[cfg(CONFIG_LOCKDEP)]
 mod lockdep {
@@ -60,7 +78,7 @@ mod lockdep {
     /// How many types can have a class of their own. The others share one.
     const CLASSES: usize = 128;
 
-    /// The types that have got the keys, as hashed by [`IdHasher`]. 0 is none.
+    /// The types that have got the keys, as hashed by [`hash`]. 0 is none.
     static TYPES: [Atomic<u64>; CLASSES] = [const { Atomic::new(0) }; CLASSES];
 
     static KEYS: [LockClassKey; CLASSES] = [const {
@@ -68,23 +86,13 @@ mod lockdep {
         unsafe { LockClassKey::new_static() }
     }; CLASSES];
 
-    /// Hashes what is a hash already.
-    pub(super) struct IdHasher(pub(super) u64);
+    /// Hashes the name of a type, by FNV-1a.
+    pub(super) fn hash(name: &str) -> u64 {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
 
-    impl core::hash::Hasher for IdHasher {
-        fn write(&mut self, bytes: &[u8]) {
-            for byte in bytes {
-                self.write_u64(u64::from(*byte));
-            }
-        }
-
-        fn write_u64(&mut self, value: u64) {
-            self.0 = self.0.rotate_left(8) ^ value;
-        }
-
-        fn finish(&self) -> u64 {
-            self.0
-        }
+        hash.max(1)
     }
 
     /// Returns the key and the name of the class for a type. Lockdep numbers those of one name.

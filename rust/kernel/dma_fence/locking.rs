@@ -105,7 +105,7 @@ pub(super) unsafe fn signaled(
     }
 
     // SAFETY: We hold the lock and got `flags` from taking it.
-    unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
+    unsafe { bindings::dma_fence_unlock_restore(fence, flags) };
 
     done
 }
@@ -143,7 +143,7 @@ pub(super) unsafe fn set_deadline(
 ) {
     // SAFETY: The core calls ops of valid fences only. If the lock is held, against what is said
     // above, this waits for ever, but that is no undefined behaviour.
-    let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+    let flags = unsafe { bindings::dma_fence_lock_save(fence) };
 
     // SAFETY: `fence` is valid.
     if !unsafe { super::test_signaled_flag(fence) } {
@@ -152,7 +152,7 @@ pub(super) unsafe fn set_deadline(
     }
 
     // SAFETY: We hold the lock and got `flags` from taking it.
-    unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
+    unsafe { bindings::dma_fence_unlock_restore(fence, flags) };
 }
 
 /// Returns what `dma_fence_get_status()` says: this waits for the lock, and always asks.
@@ -190,9 +190,9 @@ pub(super) unsafe fn get_status(fence: *mut bindings::dma_fence) -> c_int {
         }
 
         // SAFETY: The caller gives us a valid `fence`, which has not signaled.
-        let flags = unsafe { bindings::dma_fence_lock_irqsave(fence) };
+        let flags = unsafe { bindings::dma_fence_lock_save(fence) };
         // SAFETY: We hold the lock and got `flags` from taking it.
-        unsafe { bindings::dma_fence_unlock_irqrestore(fence, flags) };
+        unsafe { bindings::dma_fence_unlock_restore(fence, flags) };
     }
 
     // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for

@@ -273,6 +273,22 @@ pub(super) struct Ops {
     pub(super) drop_may_sleep: bool,
 }
 
+/// The name op of all types: the name is that of the context.
+///
+/// # Safety
+///
+/// `fence` must belong to a `FenceData`, and be either unsignaled, or seen unsignaled in the same
+/// RCU read-side critical section.
+pub(super) unsafe extern "C" fn get_timeline_name(
+    fence: *mut bindings::dma_fence,
+) -> *const c_char {
+    // SAFETY: `fence` belongs to a `FenceData`. The core calls this on an unsignaled fence, or on
+    // one that it has seen unsignaled since it has taken the RCU read lock.
+    unsafe { FenceHeader::context_of(fence) }
+        .name()
+        .as_char_ptr()
+}
+
 /// The [`Ops`] of the fences with the payload `T`.
 pub(super) struct OpsVTable<T>(PhantomData<T>);
 
@@ -287,7 +303,7 @@ impl<T: FenceOps> OpsVTable<T> {
         #[cfg(CONFIG_DMA_FENCE_LOCKED_OPS)]
         locked_ops: true,
         get_driver_name: Some(Self::get_driver_name),
-        get_timeline_name: Some(Self::get_timeline_name),
+        get_timeline_name: Some(get_timeline_name),
         enable_signaling: if T::HAS_ENABLE_SIGNALING {
             Some(Self::enable_signaling)
         } else {
@@ -321,16 +337,6 @@ impl<T: FenceOps> OpsVTable<T> {
     /// None. The signature is given by `struct dma_fence_ops`.
     unsafe extern "C" fn get_driver_name(_fence: *mut bindings::dma_fence) -> *const c_char {
         T::DRIVER_NAME.as_char_ptr()
-    }
-
-    /// # Safety
-    ///
-    /// `fence` must belong to a `FenceData<T>`, and be either unsignaled, or seen unsignaled in the
-    /// same RCU read-side critical section.
-    unsafe extern "C" fn get_timeline_name(fence: *mut bindings::dma_fence) -> *const c_char {
-        // SAFETY: `fence` belongs to a `FenceData<T>`. The core calls this on an unsignaled fence,
-        // or on one that it has seen unsignaled since it has taken the RCU read lock.
-        unsafe { FenceData::<T>::timeline_name(fence) }.as_char_ptr()
     }
 
     /// # Safety

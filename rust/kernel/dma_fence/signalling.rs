@@ -203,6 +203,59 @@ impl Drop for SignallingGuard {
 /// assert_eq!(consumer.status(), Some(Ok(())));
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// One that is delayed, as for a job that takes too long. If that is all that it is for, there is
+/// [`ExpiringFence`](super::ExpiringFence).
+///
+/// ```
+/// # use kernel::dma_fence::{FenceContext, FenceOps};
+/// # struct Job;
+/// # #[vtable]
+/// # impl FenceOps for Job {
+/// #     const DRIVER_NAME: &'static CStr = c"example";
+/// # }
+/// use kernel::{
+///     dma_fence::{FenceSlot, SignallingWorkItem},
+///     sync::Arc,
+///     workqueue::{self, impl_has_delayed_work, new_delayed_work, DelayedWork},
+/// };
+///
+/// #[pin_data]
+/// struct Ring {
+///     #[pin]
+///     timeout: DelayedWork<Ring>,
+///     running: FenceSlot<Job>,
+/// }
+///
+/// impl_has_delayed_work! {
+///     impl HasDelayedWork<Self> for Ring { self.timeout }
+/// }
+///
+/// impl SignallingWorkItem for Ring {
+///     type Pointer = Arc<Self>;
+///
+///     fn run(this: Arc<Self>) {
+///         this.running.signal(Err(ETIMEDOUT));
+///     }
+/// }
+///
+/// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+/// let fence = context.new_fence(Job, GFP_KERNEL)?;
+/// let consumer = fence.to_dma_fence();
+///
+/// let ring = Arc::pin_init(
+///     pin_init!(Ring {
+///         timeout <- new_delayed_work!("Ring::timeout"),
+///         running: fence.into(),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// let _ = workqueue::system().enqueue_delayed(ring, 1);
+///
+/// consumer.wait()?;
+/// assert_eq!(consumer.status(), Some(Err(ETIMEDOUT)));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait SignallingWorkItem<const ID: u64 = 0> {
     /// The pointer type that the struct is wrapped in, as [`WorkItem::Pointer`].
     type Pointer: WorkItemPointer<ID>;

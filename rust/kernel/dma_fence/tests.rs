@@ -181,7 +181,7 @@ impl Drop for Probe {
             // SAFETY: The tests set this to a fence to which they hold a reference.
             unsafe {
                 if bindings::dma_fence_trylock_irqsave(fence, &mut flags) {
-                    bindings::dma_fence_unlock_irqrestore(fence, flags);
+                    bindings::dma_fence_unlock_restore(fence, flags);
                 } else {
                     self.0.locked_drops.fetch_add(1, Relaxed);
                 }
@@ -882,12 +882,13 @@ mod suite {
         let second = FenceAllocation::new(GFP_KERNEL)?.init(&context, Plain);
         let elsewhere = other.new_fence(Plain, GFP_KERNEL)?;
 
-        assert_eq!(first.as_dma_fence().seqno(), 1);
-        assert_eq!(second.as_dma_fence().seqno(), 2);
-        assert_eq!(elsewhere.as_dma_fence().seqno(), 1);
-        assert_eq!(first.as_dma_fence().context(), context.context());
-        assert_eq!(second.as_dma_fence().context(), context.context());
-        assert_eq!(elsewhere.as_dma_fence().context(), other.context());
+        assert_eq!(first.seqno(), 1);
+        assert_eq!(second.seqno(), 2);
+        assert_eq!(elsewhere.seqno(), 1);
+        assert_eq!(first.context(), context.context());
+        assert_eq!(second.context(), context.context());
+        assert_eq!(elsewhere.context(), other.context());
+        assert!(ARef::<DmaFence>::from(&first) == first.to_dma_fence());
         assert_ne!(context.context(), other.context());
 
         first.signal(Ok(()));
@@ -1190,12 +1191,12 @@ mod suite {
     fn seqnos_start_where_told() -> Result {
         let context = FenceContext::new(c"start", GFP_KERNEL)?.starting_at(1 << 40);
         let fence = context.new_fence(Plain, GFP_KERNEL)?;
-        assert_eq!(fence.as_dma_fence().seqno(), 1 << 40);
+        assert_eq!(fence.seqno(), 1 << 40);
 
         // Never back.
         let context = context.starting_at(7);
         let next = context.new_fence(Plain, GFP_KERNEL)?;
-        assert_eq!(next.as_dma_fence().seqno(), (1 << 40) + 1);
+        assert_eq!(next.seqno(), (1 << 40) + 1);
 
         fence.signal(Ok(()));
         next.signal(Ok(()));

@@ -766,6 +766,67 @@ impl<T: FenceOps> TimelineSignaler<T> {
         (!first.is_null()).then(|| unsafe { FenceData::<T>::payload(first.cast()) })
     }
 
+    /// Returns the pending fences with their payloads, in order.
+    ///
+    /// A fence may have signaled already, by one of its ops. What is submitted while this goes on
+    /// is not among them.
+    ///
+    /// # Context
+    ///
+    /// Any.
+    ///
+    /// # Examples
+    ///
+    /// A job has faulted, and all that come after it need what it should have made.
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceAllocation, FenceContext, FenceOps, Timeline};
+    /// # struct Job(u32);
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let context = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let (ring, mut signaler) = Timeline::new(context, GFP_KERNEL)?;
+    /// let first = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(3));
+    /// let second = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(4));
+    /// let third = ring.submit(FenceAllocation::new(GFP_KERNEL)?, Job(5));
+    ///
+    /// for (fence, job) in signaler.pending() {
+    ///     if fence.is_later_or_same(&second) {
+    ///         pr_info!("job {} is lost\n", job.0);
+    ///         ring.set_error(fence, EFAULT)?;
+    ///     }
+    /// }
+    ///
+    /// signaler.signal_up_to(third.seqno(), Ok(()));
+    /// assert_eq!(first.status(), Some(Ok(())));
+    /// assert_eq!(second.status(), Some(Err(EFAULT)));
+    /// assert_eq!(third.status(), Some(Err(EFAULT)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn pending<'a>(&'a self) -> impl Iterator<Item = (&'a DmaFence, &'a T)> + 'a {
+        let pending = self.shared.pending.lock();
+        let (mut next, end) = (pending.first, pending.end);
+        drop(pending);
+
+        core::iter::from_fn(move || {
+            let header = NonNull::new(next)?;
+            // SAFETY: A fence in the list is valid, and only a method that needs `self` exclusively
+            // takes it out.
+            let fence: &'a FenceHeader = unsafe { header.as_ref() };
+            // SAFETY: As before. It was submitted with a `T`, and begins with its base.
+            let payload = unsafe { FenceData::<T>::payload(header.as_ptr().cast()) };
+
+            // Who submits changes the `next` of what was the end.
+            next = match header.as_ptr() == end {
+                true => ptr::null_mut(),
+                false => fence.next.get(),
+            };
+            Some((fence.as_dma_fence(), payload))
+        })
+    }
+
     /// Returns the oldest pending fence. It may have signaled already, by one of its ops.
     ///
     /// # Context

@@ -49,7 +49,7 @@ impl DmaFence {
     ///
     /// /// Returns whether all that is left to wait for is on the hardware's own ring.
     /// fn needs_no_wait(fence: &DmaFence, ring: u64) -> bool {
-    ///     fence.unwrap().all(|fence| fence.context() == ring || fence.is_signaled())
+    ///     fence.leaves().all(|fence| fence.context() == ring || fence.is_signaled())
     /// }
     ///
     /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
@@ -59,7 +59,7 @@ impl DmaFence {
     ///
     /// let chain = FenceChainNode::new()?.init(None, upload.to_dma_fence(), 1)?;
     /// let chain = FenceChainNode::new()?.init(Some(chain.into()), draw.to_dma_fence(), 2)?;
-    /// assert_eq!(chain.unwrap().count(), 2);
+    /// assert_eq!(chain.leaves().count(), 2);
     ///
     /// assert!(!needs_no_wait(&chain, ring.context()));
     /// upload.signal(Ok(()));
@@ -67,7 +67,7 @@ impl DmaFence {
     /// # draw.signal(Ok(()));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn unwrap(&self) -> Unwrap {
+    pub fn leaves(&self) -> Leaves {
         let mut cursor = bindings::dma_fence_unwrap {
             chain: ptr::null_mut(),
             array: ptr::null_mut(),
@@ -77,7 +77,7 @@ impl DmaFence {
         let first = unsafe { bindings::dma_fence_unwrap_first(self.as_raw(), &mut cursor) };
 
         // INVARIANT: The cursor got a reference, and has not been moved on.
-        Unwrap {
+        Leaves {
             cursor,
             first: NonNull::new(first),
         }
@@ -117,7 +117,7 @@ impl DmaFence {
     /// ```
     pub fn status_sync(&self) -> Option<Result> {
         if self.is_container() {
-            for fence in self.unwrap() {
+            for fence in self.leaves() {
                 fence.ask();
             }
         }
@@ -162,7 +162,7 @@ impl DmaFence {
     ///
     /// // The first job on the ring is done when the second one is.
     /// let merged = DmaFence::merge(&[first.as_ref(), draw.as_ref(), upload.as_ref()])?;
-    /// assert_eq!(merged.unwrap().count(), 2);
+    /// assert_eq!(merged.leaves().count(), 2);
     ///
     /// # first.signal(Ok(()));
     /// draw.signal(Ok(()));
@@ -195,7 +195,7 @@ impl DmaFence {
     }
 }
 
-/// An iterator over the fences inside of a container, see [`DmaFence::unwrap`].
+/// An iterator over the fences inside of a container, see [`DmaFence::leaves`].
 ///
 /// It may be left early.
 ///
@@ -204,18 +204,18 @@ impl DmaFence {
 /// `cursor.chain` is null, and then there is nothing more to come, or it is a valid fence to which
 /// we own a reference. All else that the cursor refers to stays for as long as that one. So does
 /// `first`, until the cursor is moved on.
-pub struct Unwrap {
+pub struct Leaves {
     cursor: bindings::dma_fence_unwrap,
     /// The first item, until it has been returned.
     first: Option<NonNull<bindings::dma_fence>>,
 }
 
 // SAFETY: It consists of references to fences, which can be used on any thread.
-unsafe impl Send for Unwrap {}
+unsafe impl Send for Leaves {}
 // SAFETY: Nothing can be done to it through a shared reference.
-unsafe impl Sync for Unwrap {}
+unsafe impl Sync for Leaves {}
 
-impl Unwrap {
+impl Leaves {
     /// Gives up the reference.
     fn release(&mut self) {
         // INVARIANT: The cursor is null from here on.
@@ -226,7 +226,7 @@ impl Unwrap {
     }
 }
 
-impl Iterator for Unwrap {
+impl Iterator for Leaves {
     type Item = ARef<DmaFence>;
 
     fn next(&mut self) -> Option<ARef<DmaFence>> {
@@ -251,9 +251,9 @@ impl Iterator for Unwrap {
     }
 }
 
-impl FusedIterator for Unwrap {}
+impl FusedIterator for Leaves {}
 
-impl Drop for Unwrap {
+impl Drop for Leaves {
     #[inline]
     fn drop(&mut self) {
         self.release();

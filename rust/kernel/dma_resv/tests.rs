@@ -543,7 +543,7 @@ mod suite {
         slots.add(first.as_dma_fence(), Write)?;
         assert_eq!(slots.add(&both, Read), Err(EINVAL));
 
-        let context = first.as_dma_fence().context();
+        let context = first.context();
         assert_eq!(guard.replace(context, &both, Read), Err(EINVAL));
         drop(guard);
         assert!(has(&resv, Bookkeep, &[(&first, Write), (&second, Read)]));
@@ -560,7 +560,7 @@ mod suite {
         let resv = resv()?;
         let [first, second, new] = [plain()?, plain()?, plain()?];
         let consumer = first.to_dma_fence();
-        let new_context = new.as_dma_fence().context();
+        let new_context = new.context();
 
         // There is no list yet.
         resv.lock()
@@ -758,10 +758,7 @@ mod suite {
     fn describe() -> Result {
         let resv = resv()?;
         let [kernel, read, bookkeep] = [plain()?, plain()?, plain()?];
-        let [first, second] = [
-            kernel.as_dma_fence().context(),
-            read.as_dma_fence().context(),
-        ];
+        let [first, second] = [kernel.context(), read.context()];
         add(&resv, &kernel, Kernel)?;
         add(&resv, &read, Read)?;
         add(&resv, &bookkeep, Bookkeep)?;

@@ -306,6 +306,9 @@ impl Queue {
         if let Some(last) = last {
             self.firmware.restart(hardware(last.seqno()));
         }
+        for (fence, _) in signaler.pending() {
+            pr_debug!("job {} is lost\n", fence.seqno());
+        }
         signaler.cancel_all()
     }
 }

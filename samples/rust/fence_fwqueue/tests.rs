@@ -9,28 +9,13 @@ use crate::queue::{
 };
 use kernel::{
     dma_fence::{
-        DmaFence,
-        Fence,
-        FenceContext,
-        FenceOps, //
+        kunit::ForeignFence,
+        DmaFence, //
     },
     prelude::*,
     sync::aref::ARef,
     time::msecs_to_jiffies, //
 };
-
-/// A fence of some other driver.
-struct Foreign;
-
-#[vtable]
-impl FenceOps for Foreign {
-    const DRIVER_NAME: &'static CStr = c"fence_fwqueue-test";
-}
-
-fn foreign_fence() -> Result<Fence<Foreign>> {
-    let context = FenceContext::new(c"test", GFP_KERNEL)?;
-    context.new_fence(Foreign, GFP_KERNEL)
-}
 
 fn submit(device: &Device, dependencies: &[&DmaFence]) -> Result<ARef<DmaFence>> {
     Ok(device.prepare(dependencies)?.commit())
@@ -181,7 +166,11 @@ mod cases {
     #[test]
     fn job_waits_for_its_dependencies() -> Result {
         let mut device = Device::new()?;
-        let (first, second, third) = (foreign_fence()?, foreign_fence()?, foreign_fence()?);
+        let (first, second, third) = (
+            ForeignFence::new()?,
+            ForeignFence::new()?,
+            ForeignFence::new()?,
+        );
         device.start();
 
         let before = submit(&device, &[])?;
@@ -220,7 +209,7 @@ mod cases {
     #[test]
     fn signaled_dependency() -> Result {
         let device = Device::new()?;
-        let (good, bad) = (foreign_fence()?, foreign_fence()?);
+        let (good, bad) = (ForeignFence::new()?, ForeignFence::new()?);
         let (good_consumer, bad_consumer) = (good.to_dma_fence(), bad.to_dma_fence());
         good.signal(Ok(()));
         bad.signal(Err(EIO));
@@ -238,17 +227,19 @@ mod cases {
     #[test]
     fn error_of_dependency_fails_job() -> Result {
         let mut device = Device::new()?;
-        let (bad, never) = (foreign_fence()?, foreign_fence()?);
+        let (bad, never) = (ForeignFence::new()?, ForeignFence::new()?);
 
         // The last one is looked at first, and nobody waits for the other one any more.
         let fails = submit(&device, &[never.as_ref(), bad.as_ref()])?;
         let runs = submit(&device, &[])?;
         device.start();
         assert!(stays_pending(&fails));
+        assert!(bad.was_waited_for());
 
         bad.signal(Err(ETIME));
         assert_eq!(wait(&runs), Some(Ok(())));
         assert_eq!(fails.status(), Some(Err(ETIME)));
+        assert!(!never.was_waited_for());
         drop(device);
         never.signal(Ok(()));
         Ok(())
@@ -257,7 +248,7 @@ mod cases {
     #[test]
     fn rollback_leaves_no_trace() -> Result {
         let device = Device::new()?;
-        let dependency = foreign_fence()?;
+        let dependency = ForeignFence::new()?;
 
         for _ in 0..2 * RING_SLOTS {
             drop(device.prepare(&[dependency.as_ref()])?);
@@ -333,7 +324,7 @@ mod cases {
     #[test]
     fn timeout_resets() -> Result {
         let device = Device::new()?;
-        let dependency = foreign_fence()?;
+        let dependency = ForeignFence::new()?;
         let running = submit(&device, &[])?;
         let queued = submit(&device, &[])?;
         let waiting = submit(&device, &[dependency.as_ref()])?;
@@ -390,7 +381,7 @@ mod cases {
     fn drop_with_pending_fences() -> Result {
         let device = Device::new()?;
         let mut other = Device::new()?;
-        let dependency = foreign_fence()?;
+        let dependency = ForeignFence::new()?;
         other.start();
 
         let running = submit(&device, &[])?;

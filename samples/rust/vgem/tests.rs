@@ -9,9 +9,8 @@ use crate::{
 };
 use kernel::{
     dma_fence::{
-        DmaFence,
-        FenceContext,
-        FenceOps, //
+        kunit::ForeignFence,
+        DmaFence, //
     },
     dma_resv::{
         DmaResv,
@@ -51,14 +50,6 @@ const SYNCOBJ_CREATE: u32 = 0xbf;
 const SYNCOBJ_SIGNAL: u32 = 0xc5;
 const ATTACH: u32 = uapi::DRM_COMMAND_BASE + uapi::DRM_VGEM_FENCE_ATTACH;
 const SIGNAL: u32 = uapi::DRM_COMMAND_BASE + uapi::DRM_VGEM_FENCE_SIGNAL;
-
-/// A fence of some other driver.
-struct Foreign;
-
-#[vtable]
-impl FenceOps for Foreign {
-    const DRIVER_NAME: &'static CStr = c"vgem-test";
-}
 
 fn client(timeout: Delta) -> Result<Pin<KBox<Client>>> {
     KBox::pin_init(Client::new(timeout), GFP_KERNEL)
@@ -325,8 +316,7 @@ mod cases {
     #[test]
     fn foreign_fence_keeps_buffer_busy() -> Result {
         let (client, buffer) = (client(FOREVER)?, buffer()?);
-        let context = FenceContext::new(c"test", GFP_KERNEL)?;
-        let foreign = context.new_fence(Foreign, GFP_KERNEL)?;
+        let foreign = ForeignFence::new()?;
 
         buffer
             .lock()

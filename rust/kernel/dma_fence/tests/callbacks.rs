@@ -106,7 +106,7 @@ impl Drop for Watched {
         // SAFETY: The fence is valid, as we have a reference.
         unsafe {
             if bindings::dma_fence_trylock_irqsave(fence, &mut flags) {
-                bindings::dma_fence_unlock_irqrestore(fence, flags);
+                bindings::dma_fence_unlock_restore(fence, flags);
             } else {
                 self.locked_drops.fetch_add(1, Relaxed);
             }
@@ -212,7 +212,7 @@ mod suite {
         let _registration = KBox::try_pin_init(callback, GFP_KERNEL)?;
 
         let merged = DmaFence::merge(&dependencies)?;
-        assert_eq!(merged.unwrap().count(), 2);
+        assert_eq!(merged.leaves().count(), 2);
         let [first, second] = fences;
         second.signal(Ok(()));
         assert_eq!(DmaFence::wait_any(&dependencies)?, 1);
@@ -238,7 +238,7 @@ mod suite {
         assert_eq!(drops.load(Relaxed), 0);
 
         let fence = context.new_fence(Fallible::new(&drops, Ok(())), GFP_KERNEL)?;
-        assert_eq!(fence.as_dma_fence().seqno(), 1);
+        assert_eq!(fence.seqno(), 1);
         fence.signal(Ok(()));
         assert_eq!(drops.load(Relaxed), 1);
         Ok(())

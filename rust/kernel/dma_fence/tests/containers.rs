@@ -192,7 +192,7 @@ mod suite {
         assert_eq!(earlier.seqno(), 7);
         assert_ne!(earlier.context(), first.context());
         assert_eq!(foreign.seqno(), 3);
-        assert_ne!(foreign.context(), fence.as_dma_fence().context());
+        assert_ne!(foreign.context(), fence.context());
         fence.signal(Ok(()));
         Ok(())
     }
@@ -391,7 +391,7 @@ mod suite {
 
         assert!(same(chain.iter(), &[&chain, other.as_dma_fence()]));
         assert!(same(
-            chain.unwrap(),
+            chain.leaves(),
             &[fence.as_dma_fence(), other.as_dma_fence()]
         ));
         fence.signal(Ok(()));
@@ -755,10 +755,10 @@ mod suite {
         let fence = plain()?;
         let consumer = fence.to_dma_fence();
 
-        assert!(same(consumer.unwrap(), &[&consumer]));
+        assert!(same(consumer.leaves(), &[&consumer]));
         assert_eq!(references(&consumer), 2);
         fence.signal(Ok(()));
-        assert!(same(consumer.unwrap(), &[&consumer]));
+        assert!(same(consumer.leaves(), &[&consumer]));
         assert_eq!(references(&consumer), 1);
         Ok(())
     }
@@ -769,9 +769,9 @@ mod suite {
         let (a, b) = (first.to_dma_fence(), second.to_dma_fence());
         let array = FenceArray::any(vector(&[&a, &b])?)?;
 
-        assert!(same(array.unwrap(), &[&a, &b]));
+        assert!(same(array.leaves(), &[&a, &b]));
         first.signal(Ok(()));
-        assert!(same(array.unwrap(), &[&a, &b]));
+        assert!(same(array.leaves(), &[&a, &b]));
         second.signal(Ok(()));
         assert_eq!(references(&array), 1);
         drop(array);
@@ -792,16 +792,16 @@ mod suite {
             last
         };
 
-        assert!(same(chain.unwrap(), &[z, y, y, w, x]));
+        assert!(same(chain.leaves(), &[z, y, y, w, x]));
 
         // Older nodes go as a whole.
         a.signal(Ok(()));
-        assert!(same(chain.unwrap(), &[z, y, y, w, x]));
+        assert!(same(chain.leaves(), &[z, y, y, w, x]));
         b.signal(Ok(()));
-        assert!(same(chain.unwrap(), &[z, y, y]));
+        assert!(same(chain.leaves(), &[z, y, y]));
         c.signal(Ok(()));
         d.signal(Ok(()));
-        assert!(same(chain.unwrap(), &[z, y]));
+        assert!(same(chain.leaves(), &[z, y]));
 
         assert_eq!(references(&chain), 1);
         drop(chain);
@@ -819,18 +819,18 @@ mod suite {
         let second = append(&first, c.as_dma_fence(), 2)?;
 
         // Before its beginning.
-        drop(second.unwrap());
+        drop(second.leaves());
         assert_eq!(references(&second), 1);
 
         // At the last node.
-        let mut leaves = second.unwrap();
+        let mut leaves = second.leaves();
         assert!(leaves.next().is_some_and(|leaf| *leaf == *c.as_dma_fence()));
         assert_eq!(references(&second), 2);
         drop(leaves);
         assert_eq!(references(&second), 1);
 
         // Within the array.
-        let mut leaves = second.unwrap();
+        let mut leaves = second.leaves();
         assert!(leaves.nth(1).is_some_and(|leaf| *leaf == *a.as_dma_fence()));
         assert_eq!(references(&second), 1);
         assert_eq!(references(&first), 3);
@@ -839,7 +839,7 @@ mod suite {
         assert_eq!(references(a.as_dma_fence()), 2);
 
         // After its end.
-        let mut leaves = second.unwrap();
+        let mut leaves = second.leaves();
         assert_eq!(leaves.by_ref().count(), 3);
         assert!(leaves.next().is_none());
         assert!(leaves.next().is_none());
@@ -863,7 +863,7 @@ mod suite {
             append(&prev, second.as_dma_fence(), 2)?
         };
 
-        let mut leaves = chain.unwrap();
+        let mut leaves = chain.leaves();
         let leaf = leaves.nth(1).ok_or(EINVAL)?;
         assert_eq!(references(&consumer), 4);
         // The older node is only there for the iterator now.
@@ -929,7 +929,7 @@ mod suite {
         // Contexts are sorted.
         let merged = DmaFence::merge(&[z, y, x])?;
         assert!(merged.as_array().is_some());
-        assert!(same(merged.unwrap(), &[x, z]));
+        assert!(same(merged.leaves(), &[x, z]));
 
         merged.enable_signaling();
         a.signal(Ok(()));
@@ -956,7 +956,7 @@ mod suite {
 
         assert!(*DmaFence::merge(&[&b, &a])? == *b);
         let merged = DmaFence::merge(&[&*a, other.as_dma_fence(), &*b, &*a])?;
-        assert!(same(merged.unwrap(), &[&b, other.as_dma_fence()]));
+        assert!(same(merged.leaves(), &[&b, other.as_dma_fence()]));
 
         drop(merged);
         assert_eq!(references(&a), 2);
@@ -977,8 +977,8 @@ mod suite {
         let chain = append(&chain, z, 2)?;
 
         let merged = DmaFence::merge(&[&**chain, &**any])?;
-        assert!(merged.unwrap().all(|leaf| !leaf.is_container()));
-        assert!(same(merged.unwrap(), &[x, y, z]));
+        assert!(merged.leaves().all(|leaf| !leaf.is_container()));
+        assert!(same(merged.leaves(), &[x, y, z]));
 
         // What signals with any of them is not known to merge, and all of them are in there.
         a.signal(Ok(()));

@@ -156,6 +156,29 @@ mod suite {
     }
 
     #[test]
+    fn pending_fences() -> Result {
+        let (timeline, mut signaler) = timeline(1)?;
+        assert!(signaler.pending().next().is_none());
+
+        let fences = submit_many(&timeline, 4)?;
+        signaler.signal_up_to(1, Ok(()));
+        assert!(signaler.pending().map(|(fence, _)| fence.seqno()).eq(2..=4));
+
+        // What is submitted in the meantime is not among them.
+        let mut pending = signaler.pending();
+        assert!(pending
+            .next()
+            .is_some_and(|(fence, _)| *fence == *fences[1]));
+        let last = submit(&timeline)?;
+        assert_eq!(pending.count(), 2);
+        assert_eq!(signaler.pending().count(), 4);
+
+        signaler.signal_up_to(last.seqno(), Ok(()));
+        assert_eq!(signaler.pending().count(), 0);
+        Ok(())
+    }
+
+    #[test]
     fn payloads_go_when_signaled() -> Result {
         let (timeline, mut signaler) = timeline(1)?;
         let controls = [Control::new()?, Control::new()?];
