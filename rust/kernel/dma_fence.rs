@@ -120,6 +120,7 @@ mod context;
 mod deferred;
 mod expiring;
 mod fence;
+mod lock;
 mod lock_class;
 mod locking;
 pub(crate) mod names_only;

@@ -6,8 +6,8 @@ use super::{
     context::ContextRef,
     deferred::Deferred,
     flags,
+    lock::LockGuard,
     owner::Owner,
-    set_result_locked,
     test_signaled_flag,
     DmaFence,
     FenceContext,
@@ -123,47 +123,27 @@ impl FenceHeader {
     /// Signals the fence with an error, in one critical section.
     // This is not inlined, unlike what success takes.
     fn complete_with_error(&self, error: Error) {
-        let fence = self.as_raw();
-
         let _signalling = SignallingGuard::new();
-        // SAFETY: The fence is valid. If the lock is held already, this waits for ever.
-        let irq_flags = unsafe { bindings::dma_fence_lock_save(fence) };
+        // SAFETY: The fence is valid for as long as `self`.
+        let mut locked = unsafe { LockGuard::new(self.as_raw()) };
 
-        // SAFETY: The fence is valid.
-        if !unsafe { test_signaled_flag(fence) } {
-            // SAFETY: The fence is valid and unsignaled, and we hold its lock.
-            unsafe {
-                set_result_locked(fence, Err(error));
-                bindings::dma_fence_signal_locked(fence);
-            }
+        if let Some(fence) = locked.unsignaled() {
+            fence.signal(Err(error));
         }
-
-        // SAFETY: We hold the lock, and `irq_flags` are from taking it.
-        unsafe { bindings::dma_fence_unlock_restore(fence, irq_flags) };
     }
 
     /// Signals the fence like [`Self::complete`], as of `timestamp`.
     // This is in the kernel image, for those who have seen when it was.
     #[inline(never)]
     pub(super) fn complete_at(&self, result: Result, timestamp: Instant<Monotonic>) {
-        let fence = self.as_raw();
-
         self.in_order(|| {
             let _signalling = SignallingGuard::new();
-            // SAFETY: The fence is valid. If the lock is held already, this waits for ever.
-            let irq_flags = unsafe { bindings::dma_fence_lock_save(fence) };
+            // SAFETY: The fence is valid for as long as `self`.
+            let mut locked = unsafe { LockGuard::new(self.as_raw()) };
 
-            // SAFETY: The fence is valid.
-            if !unsafe { test_signaled_flag(fence) } {
-                // SAFETY: The fence is valid and unsignaled, and we hold its lock.
-                unsafe {
-                    set_result_locked(fence, result);
-                    bindings::dma_fence_signal_timestamp_locked(fence, timestamp.as_nanos());
-                }
+            if let Some(fence) = locked.unsignaled() {
+                fence.signal_at(result, timestamp);
             }
-
-            // SAFETY: We hold the lock, and `irq_flags` are from taking it.
-            unsafe { bindings::dma_fence_unlock_restore(fence, irq_flags) };
         });
     }
 
@@ -294,20 +274,13 @@ impl FenceHeader {
 ///
 /// `fence` must be valid.
 pub(super) unsafe fn set_error(fence: *mut bindings::dma_fence, error: Error) -> bool {
-    // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for
-    // ever.
-    let irq_flags = unsafe { bindings::dma_fence_lock_save(fence) };
+    // SAFETY: The caller gives us a valid `fence`.
+    let mut locked = unsafe { LockGuard::new(fence) };
+    let unsignaled = locked.unsignaled();
 
-    // SAFETY: The fence is valid.
-    let unsignaled = !unsafe { test_signaled_flag(fence) };
-    if unsignaled {
-        // SAFETY: The fence is valid and unsignaled, and we hold its lock.
-        unsafe { set_result_locked(fence, Err(error)) };
-    }
-
-    // SAFETY: We hold the lock, and `irq_flags` are from taking it.
-    unsafe { bindings::dma_fence_unlock_restore(fence, irq_flags) };
     unsignaled
+        .map(|mut fence| fence.set_result(Err(error)))
+        .is_some()
 }
 
 impl<T> FenceData<T> {

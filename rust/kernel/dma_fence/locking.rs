@@ -7,6 +7,8 @@
 //! ops of a driver are entered through this module, and nothing outside of it knows which core it
 //! runs on.
 
+#[cfg(not(CONFIG_DMA_FENCE_LOCKED_OPS))]
+use super::lock::LockGuard;
 use super::{
     set_result_locked,
     FenceState,
@@ -89,23 +91,21 @@ pub(super) unsafe fn signaled(
     fence: *mut bindings::dma_fence,
     op: impl FnOnce(&LockedFence<'_>) -> FenceState,
 ) -> bool {
-    let mut flags = 0;
-
     // SAFETY: The core calls ops of valid fences only.
-    if !unsafe { bindings::dma_fence_poll_lock_irqsave(fence, &mut flags) } {
+    let Some(mut locked) = (unsafe { LockGuard::poll(fence) }) else {
         missed();
         return false;
-    }
+    };
+    let Some(unsignaled) = locked.unsignaled() else {
+        return true;
+    };
 
-    // SAFETY: `fence` is valid. We hold its lock, and `op` is called on an unsignaled fence only.
-    let done = unsafe { super::test_signaled_flag(fence) || call_locked(fence, op) };
+    // SAFETY: `fence` is valid and unsignaled, and we hold its lock.
+    let done = unsafe { call_locked(fence, op) };
     if done {
-        // SAFETY: We hold the lock. This does nothing if the fence has signaled already.
-        unsafe { bindings::dma_fence_signal_locked(fence) };
+        // The result was recorded.
+        unsignaled.signal(Ok(()));
     }
-
-    // SAFETY: We hold the lock and got `flags` from taking it.
-    unsafe { bindings::dma_fence_unlock_restore(fence, flags) };
 
     done
 }
@@ -143,16 +143,12 @@ pub(super) unsafe fn set_deadline(
 ) {
     // SAFETY: The core calls ops of valid fences only. If the lock is held, against what is said
     // above, this waits for ever, but that is no undefined behaviour.
-    let flags = unsafe { bindings::dma_fence_lock_save(fence) };
+    let mut locked = unsafe { LockGuard::new(fence) };
 
-    // SAFETY: `fence` is valid.
-    if !unsafe { super::test_signaled_flag(fence) } {
-        // SAFETY: We hold the lock and the fence is unsignaled.
-        op(&unsafe { LockedFence::new(fence) });
+    if let Some(fence) = locked.unsignaled() {
+        // SAFETY: We hold the lock, and the fence is unsignaled.
+        op(&unsafe { LockedFence::new(fence.as_raw()) });
     }
-
-    // SAFETY: We hold the lock and got `flags` from taking it.
-    unsafe { bindings::dma_fence_unlock_restore(fence, flags) };
 }
 
 /// Returns what `dma_fence_get_status()` says: this waits for the lock, and always asks.
@@ -190,9 +186,7 @@ pub(super) unsafe fn get_status(fence: *mut bindings::dma_fence) -> c_int {
         }
 
         // SAFETY: The caller gives us a valid `fence`, which has not signaled.
-        let flags = unsafe { bindings::dma_fence_lock_save(fence) };
-        // SAFETY: We hold the lock and got `flags` from taking it.
-        unsafe { bindings::dma_fence_unlock_restore(fence, flags) };
+        drop(unsafe { LockGuard::new(fence) });
     }
 
     // SAFETY: The caller gives us a valid `fence`. If the lock is held already, this waits for
