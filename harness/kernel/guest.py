@@ -8,11 +8,18 @@ from typing import Dict
 from harness.host import arch, cache, knobs, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, options
+from harness.tree.base import our_release
 
 NAME = "softgpu"  # of the program and of its module
 MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "vgem")
 OTHERS = ("harness/kernel/modules", "template")  # built out of tree
 INIT = Path(__file__).resolve().parent / "init"
+
+
+def want_driver() -> None:
+    """Refuses a release that has no DRM drivers in Rust, and so not the one that the program drives."""
+    if our_release() != knobs.RELEASES[-1]:
+        raise Fail(f"the sample driver is for Linux {knobs.RELEASES[-1]} only", f"BASE={knobs.RELEASES[-1]} (the default)")
 
 
 def _crate() -> Path:

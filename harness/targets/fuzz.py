@@ -17,6 +17,7 @@ _LAST = re.compile(r"fuzz: (\d+) calls, seed \d+, (\d+) failures$")
 def main() -> None:
     begin = time.monotonic()
     cache.forget_result("fuzz")
+    guest.want_driver()
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())

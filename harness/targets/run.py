@@ -17,6 +17,7 @@ def main() -> None:
     begin = time.monotonic()
     name = knobs.with_arch("run")
     cache.forget_result(name)
+    guest.want_driver()
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())

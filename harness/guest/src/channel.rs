@@ -1,34 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device: `/dev/softgpu` and its counters.
+//! The device: its render node and its counters.
 
+use crate::drm::Device;
 use crate::ioctl;
 use crate::module;
 use crate::sync_file::SyncFile;
 use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The device file.
-pub const DEVICE: &str = "/dev/softgpu";
+/// The name of the driver.
+const DRIVER: &str = "softgpu";
 
 /// The directory of the counters.
 pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
 
-/// A job for which there is no room to return its fence: this memory cannot be written.
-pub static READ_ONLY: Submit = Submit {
-    flags: 0,
-    in_fence_fd: 0,
-    duration_ns: 0,
-    error: 0,
-    out_fence_fd: 0,
-    pad: 0,
-};
+/// Where no descriptor can be written.
+pub static READ_ONLY: RawFd = 0;
 
 /// A channel: an open file of the device.
-pub struct Channel(File);
+pub struct Channel(Device);
 
 /// A job to be submitted.
 #[derive(Clone, Copy, Default)]
@@ -42,24 +37,33 @@ pub struct Job<'a> {
 }
 
 impl Channel {
+    /// Returns the path of the render node.
+    pub fn node() -> io::Result<PathBuf> {
+        Device::render_node(DRIVER)
+    }
+
+    /// Opens a new channel of a node. If that fails, the error is that of the system call.
+    pub fn open_node(node: &Path) -> io::Result<Self> {
+        Ok(Self(Device::open_node(node)?))
+    }
+
     /// Opens a new channel. If that fails, the error is that of the system call.
     pub fn open_plain() -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(DEVICE)?;
-        Ok(Self(file))
+        Self::open_node(&Self::node()?)
     }
 
     /// Opens a new channel.
     pub fn open() -> io::Result<Self> {
-        match Self::open_plain() {
-            Ok(channel) => Ok(channel),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+        match Self::node() {
+            Ok(node) => Self::open_node(&node)
+                .map_err(|error| io::Error::new(error.kind(), format!("{node:?}: {error}"))),
+            Err(error) => Err(io::Error::new(
                 error.kind(),
                 format!(
-                    "there is no {DEVICE}: load the module: insmod {}",
+                    "there is no render node of {DRIVER}: load the module: insmod {}",
                     module::file(module::DRIVER)
                 ),
             )),
-            Err(error) => Err(io::Error::new(error.kind(), format!("{DEVICE}: {error}"))),
         }
     }
 
@@ -82,18 +86,18 @@ impl Channel {
         self.submit_raw(&mut args)
     }
 
-    /// Submits a job with any arguments.
+    /// Submits a job with any arguments, but for where its fence goes.
     pub fn submit_raw(&self, args: &mut Submit) -> io::Result<SyncFile> {
-        ioctl::call(self.as_fd(), uapi::SUBMIT, args)?;
-        // SAFETY: The driver has just created the descriptor for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) };
-        Ok(SyncFile::from(fd))
+        out_fence(|ptr| {
+            args.out_fence_ptr = ptr;
+            ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_SUBMIT, args)
+        })
     }
 
     /// Queries the limits and counters.
     pub fn query(&self) -> io::Result<Query> {
         let mut query = Query::default();
-        ioctl::call(self.as_fd(), uapi::QUERY, &mut query)?;
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut query)?;
         Ok(query)
     }
 
@@ -108,7 +112,7 @@ impl Channel {
 
     /// Rings the doorbell of the user queue with any arguments.
     pub fn ring_raw(&self, args: &mut Ring) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::RING, args)
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RING, args)
     }
 
     /// Asks for the fence of the next job of the user queue, which expires after `timeout`.
@@ -119,17 +123,22 @@ impl Channel {
         })
     }
 
-    /// Asks for the fence of the next job of the user queue with any arguments.
+    /// Asks for the fence of the next job of the user queue with any arguments, but for where it
+    /// goes.
     pub fn ask_raw(&self, args: &mut UserFence) -> io::Result<SyncFile> {
-        ioctl::call(self.as_fd(), uapi::FENCE, args)?;
-        // SAFETY: The driver has just created the descriptor for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) };
-        Ok(SyncFile::from(fd))
+        out_fence(|ptr| {
+            args.out_fence_ptr = ptr;
+            ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_FENCE, args)
+        })
     }
 
     /// Cancels all pending jobs.
     pub fn reset(&self) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::RESET, &mut Reset::default())
+        ioctl::call(
+            self.as_fd(),
+            uapi::DRM_IOCTL_SOFTGPU_RESET,
+            &mut Reset::default(),
+        )
     }
 }
 
@@ -137,6 +146,15 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Calls what writes a new descriptor where it is told to. Returns the fence.
+pub fn out_fence(call: impl FnOnce(u64) -> io::Result<()>) -> io::Result<SyncFile> {
+    let mut fd: RawFd = -1;
+
+    call(std::ptr::from_mut(&mut fd) as u64)?;
+    // SAFETY: The driver has just created the descriptor for us.
+    Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Does something with a file of the driver's, and says what to do if there is none.

@@ -9,6 +9,7 @@ use crate::sync_file::SyncFile;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 const MAGIC: u32 = b'd' as u32;
 
@@ -417,6 +418,12 @@ pub fn heap_buffer(len: u64) -> TestResult<OwnedFd> {
 /// An open device.
 pub struct Device(File);
 
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Device {
     /// Opens the device of a driver, the first one. Skips the test if there is none.
     pub fn open(driver: &str) -> TestResult<Self> {
@@ -435,14 +442,33 @@ impl Device {
         device.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Opens a node.
+    pub fn open_node(path: &Path) -> io::Result<Self> {
+        Ok(Self(File::options().read(true).write(true).open(path)?))
+    }
+
+    /// Returns the path of the render node of a driver, the first one.
+    pub fn render_node(driver: &str) -> io::Result<PathBuf> {
+        for minor in 128..144 {
+            let path = PathBuf::from(format!("/dev/dri/renderD{minor}"));
+            if Self::open_node(&path).is_ok_and(|device| device.is_of(driver)) {
+                return Ok(path);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_of(&self, driver: &str) -> bool {
+        self.driver().is_ok_and(|name| name == driver)
+    }
+
     fn find(driver: &str, chosen: impl Fn(u32) -> bool) -> io::Result<Option<Self>> {
         for minor in 0..16 {
             let path = format!("/dev/dri/card{minor}");
-            let Ok(file) = File::options().read(true).write(true).open(path) else {
+            let Ok(device) = Self::open_node(path.as_ref()) else {
                 continue;
             };
-            let device = Self(file);
-            if device.driver()? == driver && chosen(minor) {
+            if device.is_of(driver) && chosen(minor) {
                 return Ok(Some(device));
             }
         }
@@ -456,6 +482,11 @@ impl Device {
 
     fn call<T>(&self, number: u32, arg: &mut T) -> io::Result<()> {
         ioctl::call(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
+    }
+
+    /// Returns the same file under another descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     fn driver(&self) -> io::Result<String> {

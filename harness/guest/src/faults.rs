@@ -262,8 +262,8 @@ const CALLS: &[Test] = &tests![
 fn open() -> TestResult {
     fail_all(
         Memory::Needed,
-        nothing,
-        |()| Channel::open_plain(),
+        || Ok(Channel::node()?),
+        |node| Channel::open_node(&node),
         |channel| {
             if let Some(channel) = channel {
                 check_eq!(channel.submit(Job::default())?.status(LONG)?, 1);

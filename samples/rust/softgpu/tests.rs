@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests. They need neither the device file nor userspace.
+//! KUnit tests.
 
 use crate::{
     channel::Submission,
@@ -834,14 +834,13 @@ mod cases {
         assert_eq!(client.ring_checked(&good), Ok(()));
 
         let good = uapi::UserFence {
-            flags: 0,
-            // This is only written.
-            out_fence_fd: -1,
             timeout_ns: uapi::MAX_DURATION_NS,
+            ..Default::default()
         };
         let is_ok = |args: uapi::UserFence| Request::try_from(&args).is_ok();
         assert!(is_ok(good));
         assert!(!is_ok(uapi::UserFence { flags: 1, ..good }));
+        assert!(!is_ok(uapi::UserFence { pad: 1, ..good }));
         for timeout_ns in [0, uapi::MAX_DURATION_NS + 1, u64::MAX] {
             assert!(!is_ok(uapi::UserFence { timeout_ns, ..good }));
         }
@@ -853,8 +852,6 @@ mod cases {
         let good = uapi::Submit {
             duration_ns: uapi::MAX_DURATION_NS,
             error: uapi::MAX_ERROR,
-            // This is only written.
-            out_fence_fd: -1,
             ..Default::default()
         };
         let in_fence = uapi::Submit {
@@ -941,6 +938,6 @@ mod cases {
         assert_eq!(size_of::<uapi::Query>(), 56);
         assert_eq!(size_of::<uapi::Reset>(), 8);
         assert_eq!(size_of::<uapi::Ring>(), 16);
-        assert_eq!(size_of::<uapi::UserFence>(), 16);
+        assert_eq!(size_of::<uapi::UserFence>(), 24);
     }
 }

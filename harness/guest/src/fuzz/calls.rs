@@ -28,7 +28,7 @@ macro_rules! calls {
 }
 
 calls! {
-    Open: "open /dev/softgpu",
+    Open: "open the node",
     Submit: "SUBMIT",
     Query: "QUERY",
     Reset: "RESET",
