@@ -384,6 +384,18 @@ impl Mapping {
         unsafe { self.address.add(offset).read_volatile() }
     }
 
+    /// Reads a pixel, of which there is no other user that writes.
+    pub fn read_pixel(&self, offset: usize) -> u32 {
+        u32::from_ne_bytes([0, 1, 2, 3].map(|i| self.read(offset + i)))
+    }
+
+    /// Writes a pixel, likewise.
+    pub fn write_pixel(&self, offset: usize, value: u32) {
+        for (i, byte) in value.to_ne_bytes().into_iter().enumerate() {
+            self.write(offset + i, byte);
+        }
+    }
+
     /// Writes a byte.
     pub fn write(&self, offset: usize, value: u8) {
         assert!(offset < self.len);
@@ -874,11 +886,12 @@ pub fn import_sync_file(dma_buf: BorrowedFd<'_>, file: &SyncFile) -> io::Result<
 /// A sync object. Point 0 is all of one that is no timeline.
 pub struct Syncobj<'a> {
     device: &'a Device,
-    handle: u32,
+    /// Its name for the device.
+    pub handle: u32,
 }
 
 impl Syncobj<'_> {
-    fn handle(&self, flags: u32, fd: i32, point: u64) -> SyncobjHandle {
+    fn args(&self, flags: u32, fd: i32, point: u64) -> SyncobjHandle {
         SyncobjHandle {
             handle: self.handle,
             flags: flags | if point == 0 { 0 } else { 2 },
@@ -890,13 +903,13 @@ impl Syncobj<'_> {
 
     /// Makes the fence of a sync_file that of a point.
     pub fn import(&self, point: u64, file: &SyncFile) -> io::Result<()> {
-        let mut args = self.handle(1, file.as_fd().as_raw_fd(), point);
+        let mut args = self.args(1, file.as_fd().as_raw_fd(), point);
         self.device.call(0xc2, &mut args)
     }
 
     /// Returns the fence of a point.
     pub fn export(&self, point: u64) -> io::Result<SyncFile> {
-        let mut args = self.handle(1, -1, point);
+        let mut args = self.args(1, -1, point);
         self.device.call(0xc1, &mut args)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))

@@ -15,6 +15,7 @@ mod drivers;
 mod drm;
 mod faults;
 mod fuzz;
+mod gpu;
 mod ioctl;
 mod ktap;
 mod latency;
@@ -407,7 +408,7 @@ fn cmd_submit(args: &[String]) -> CommandResult {
     let fence = channel.submit(Job {
         duration: Duration::from_micros(options.number("--duration-us", 1000)),
         error: i32::try_from(options.number("--error", 0)).unwrap_or(i32::MAX),
-        in_fence: None,
+        ..Default::default()
     })?;
     print_fence("submitted", &fence, start)?;
     if !options.flag("--wait") {

@@ -2,14 +2,14 @@
 
 //! `softgpu test`: what the driver promises, as seen from userspace.
 
-use crate::channel::{counter, Channel, Job, READ_ONLY};
+use crate::channel::{counter, sync_file, Channel, Job, READ_ONLY};
 use crate::ioctl::NOWHERE;
 use crate::ktap::{self, skip, Case, Test, TestResult};
 use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
-use crate::{check, check_eq, check_errno, ioctl, leak, module, stream, sync_file, tests};
+use crate::{check, check_eq, check_errno, gpu, ioctl, leak, module, stream, sync_file, tests};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -63,7 +63,7 @@ const TESTS: &[Test] = &tests![
 /// Runs the tests whose names contain one of `with`, or all of them if there are none, except for
 /// those whose names contain one of `without`.
 pub fn run(with: &[String], without: &[String]) -> bool {
-    let tests = TESTS.iter().chain(leak::TESTS);
+    let tests = TESTS.iter().chain(gpu::TESTS).chain(leak::TESTS);
     let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
     let chosen =
         tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
@@ -168,7 +168,7 @@ fn unknown_ioctls() -> TestResult {
     for cmd in no_drm {
         check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::ENOTTY);
     }
-    for nr in [0x45, 0x50, 0x9f, 0xff] {
+    for nr in [0x47, 0x50, 0x9f, 0xff] {
         let cmd = number(3, 32, b'd', nr);
         check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::EINVAL);
     }
@@ -181,7 +181,7 @@ fn unknown_ioctls() -> TestResult {
     arg = [0; 16];
     arg[1] = uapi::MAX_DURATION_NS;
     ioctl::call(channel.as_fd(), number(1, 16, b'd', 0x40), &mut arg)?;
-    arg[4..].fill(!0);
+    arg[7..].fill(!0);
     ioctl::call(channel.as_fd(), number(1, 128, b'd', 0x40), &mut arg)?;
     let query = channel.query()?;
     check_eq!((query.submitted, query.pending), (2, 2));
@@ -193,22 +193,9 @@ fn submit_bad_arguments() -> TestResult {
     let files = open_files()?;
     let good = Submit::default();
     let bad = [
-        Submit { flags: 2, ..good },
+        Submit { flags: 1, ..good },
         Submit {
             flags: 1 << 31,
-            ..good
-        },
-        Submit {
-            flags: !uapi::SUBMIT_IN_FENCE,
-            ..good
-        },
-        // Without the flag, this must not be set.
-        Submit {
-            in_fence_fd: 1,
-            ..good
-        },
-        Submit {
-            in_fence_fd: -1,
             ..good
         },
         Submit {
@@ -243,13 +230,16 @@ fn submit_bad_arguments() -> TestResult {
     ];
 
     for mut args in bad {
-        check_errno!(channel.submit_raw(&mut args), libc::EINVAL);
+        check_errno!(channel.submit_raw(&mut args, &[], None), libc::EINVAL);
     }
     check_eq!(open_files()?, files);
     check_eq!(channel.query()?.submitted, 0);
 
     let mut args = good;
-    check_eq!(channel.submit_raw(&mut args)?.status(PATIENCE)?, 1);
+    check_eq!(
+        channel.submit_raw(&mut args, &[], None)?.status(PATIENCE)?,
+        1
+    );
     Ok(())
 }
 
@@ -257,9 +247,7 @@ fn submit_without_out_fence() -> TestResult {
     let channel = Channel::open()?;
     let files = open_files()?;
 
-    let mut args = Submit::default();
-    let cmd = uapi::DRM_IOCTL_SOFTGPU_SUBMIT;
-    ioctl::call(channel.as_fd(), cmd, &mut args)?;
+    channel.submit_plain(&mut Submit::default())?;
     check_eq!(open_files()?, files);
     check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
     let query = channel.query()?;
@@ -284,13 +272,13 @@ fn submit_bad_pointers() -> TestResult {
         );
     }
     // This is found out only after everything has been prepared.
-    for out_fence_ptr in unwritable() {
+    for syncs in unwritable() {
         let mut args = Submit {
-            out_fence_ptr,
+            syncs,
+            sync_count: 1,
             ..Default::default()
         };
-        let cmd = uapi::DRM_IOCTL_SOFTGPU_SUBMIT;
-        check_errno!(ioctl::call(channel.as_fd(), cmd, &mut args), libc::EFAULT);
+        check_errno!(channel.submit_plain(&mut args), libc::EFAULT);
     }
 
     check_eq!(open_files()?, files);
@@ -303,13 +291,7 @@ fn submit_bad_in_fences() -> TestResult {
     let null = File::open("/dev/null")?;
     let closed = null.try_clone()?.as_raw_fd();
     let files = open_files()?;
-    let submit = |fd: RawFd| {
-        channel.submit_raw(&mut Submit {
-            flags: uapi::SUBMIT_IN_FENCE,
-            in_fence_fd: fd,
-            ..Default::default()
-        })
-    };
+    let submit = |fd: RawFd| channel.submit_raw(&mut Submit::default(), &[sync_file(fd)], None);
 
     for fd in [-1, i32::MIN, i32::MAX, closed] {
         check_errno!(submit(fd), libc::EBADF);

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Clients: the open files of the device, and what the ioctls do with untrusted arguments.
+//! Clients: the open files of the device, and what small ioctls do with untrusted arguments.
 
 use crate::{
-    channel::{
-        Channel,
-        Submission, //
-    },
-    job::JobDesc,
+    channel::Channel,
+    sync::reserve_fd,
     uapi,
     user_queue::{
         Request,
@@ -17,27 +14,17 @@ use crate::{
 };
 use core::ops::Deref;
 use kernel::{
-    dma_fence::{
-        DmaFence,
-        SyncFile, //
-    },
+    dma_fence::SyncFile,
     drm,
-    fs::file::{
-        flags::O_CLOEXEC,
-        FileDescriptorReservation,
-        LocalFile, //
-    },
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Acquire,
             Relaxed, //
         },
         Arc, //
     },
-    time::Delta,
-    uaccess::UserSlice, //
+    time::Delta, //
 };
 
 /// An open file, with a channel and a user queue of its own. When the file is closed, or its last
@@ -54,33 +41,6 @@ impl Client {
             user_queue: UserQueue::new()?,
             channel: Channel::open()?,
         })
-    }
-
-    /// Checks the arguments of [`uapi::DRM_IOCTL_SOFTGPU_SUBMIT`] and does it.
-    pub(crate) fn submit_checked(&self, args: &uapi::Submit) -> Result {
-        // Do first what may fail. Dropping it undoes it.
-        let desc = JobDesc::try_from(args)?;
-        let in_fence = if args.flags & uapi::SUBMIT_IN_FENCE != 0 {
-            Some(in_fence(args.in_fence_fd)?)
-        } else {
-            None
-        };
-        let submission = Submission::new(&self.channel, desc, in_fence)?;
-        let reservation = match args.out_fence_ptr {
-            0 => None,
-            address => Some(reserve_fd(address)?),
-        };
-
-        let sync_file = self.channel.submit(submission, |fence| match &reservation {
-            Some(_) => Ok(Some(SyncFile::new(fence)?)),
-            None => Ok(None),
-        })?;
-
-        // The job is on its way, and so is its fence.
-        if let (Some(sync_file), Some(reservation)) = (sync_file, reservation) {
-            sync_file.install(reservation);
-        }
-        Ok(())
     }
 
     /// Checks the arguments of a query and answers it.
@@ -180,23 +140,4 @@ impl drm::file::DriverFile for Client {
     fn open(_: &drm::Device<SoftGpu>) -> Result<Pin<KBox<Self>>> {
         Ok(KBox::new(Self::new()?, GFP_KERNEL)?.into())
     }
-}
-
-/// Reserves a file descriptor, and writes it where userspace wants to have it.
-fn reserve_fd(address: u64) -> Result<FileDescriptorReservation> {
-    let reservation = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
-    // CAST: File descriptors are small.
-    let fd = reservation.reserved_fd() as i32;
-    let user = UserPtr::from_addr(address.try_into().map_err(|_| EFAULT)?);
-
-    UserSlice::new(user, size_of_val(&fd)).writer().write(&fd)?;
-    Ok(reservation)
-}
-
-/// Returns the fence of a sync_file of userspace.
-fn in_fence(fd: i32) -> Result<ARef<DmaFence>> {
-    // Only to tell a bad descriptor from that of another kind of file. A negative one is bad.
-    LocalFile::fget(fd as u32)?;
-
-    SyncFile::fence_from_fd(fd)
 }

@@ -3,20 +3,24 @@
 //! A GPU in software, to show how a driver issues DMA fences.
 //!
 //! It is a DRM driver with a render node. Each open file of that is a channel, as with GPUs that are
-//! scheduled by their firmware: a queue of jobs that run one after another. A job takes the time
-//! that userspace asks for and ends with the error that it asks for. It may come after a fence of
-//! any driver, and it has a fence, which userspace gets as a sync_file.
+//! scheduled by their firmware: a queue of jobs that run one after another. A job executes commands
+//! on buffers, takes the time that userspace asks for, and ends with the error that it asks for. It
+//! comes after fences of any driver, and it has a fence, which goes wherever userspace wants it.
 //!
 //! From the outside in:
 //!
 //! - [`uapi`]: what userspace sees.
-//! - [`client`]: the open files, from untrusted arguments to a submission that cannot fail.
-//! - [`channel`]: submission, in-fences, reset.
+//! - [`client`]: the open files, and small ioctls.
+//! - [`submit`]: a submission, step by step, from untrusted arguments to what cannot fail.
+//! - [`buffer`]: buffers, and those of a job.
+//! - [`sync`]: fences in and out: sync objects and sync_files.
+//! - [`channel`]: the queue of jobs, in-fences, reset.
 //! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals fences.
+//! - [`command`]: what the hardware executes.
 //! - [`user_queue`]: the other kind of queue, where userspace rings the doorbell by itself.
 //! - [`job`]: what a fence carries, and its ops.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
-//! - [`deferred`]: what drivers had to do so far, to compare with. It is off.
+//! - [`deferred`]: what is dropped later, and what drivers had to do so far, to compare with.
 //!
 //! There is no `unsafe` in here.
 
@@ -26,10 +30,6 @@ use kernel::{
     device,
     drm::{
         self,
-        gem::{
-            self,
-            shmem, //
-        },
         ioctl, //
     },
     faux,
@@ -38,18 +38,24 @@ use kernel::{
 };
 use uapi::{
     DRM_IOCTL_SOFTGPU_FENCE,
+    DRM_IOCTL_SOFTGPU_GEM_CREATE,
+    DRM_IOCTL_SOFTGPU_GEM_MMAP,
     DRM_IOCTL_SOFTGPU_QUERY,
     DRM_IOCTL_SOFTGPU_RESET,
     DRM_IOCTL_SOFTGPU_RING,
     DRM_IOCTL_SOFTGPU_SUBMIT, //
 };
 
+mod buffer;
 mod channel;
 mod client;
+mod command;
 mod deferred;
 mod engine;
 mod job;
 mod stats;
+mod submit;
+mod sync;
 #[cfg(CONFIG_SAMPLE_RUST_SOFTGPU_KUNIT_TEST)]
 mod tests;
 mod uapi;
@@ -85,18 +91,6 @@ impl InPlaceModule for Module {
 
 type Device = drm::Device<SoftGpu, drm::Registered>;
 
-/// A buffer.
-struct Buffer;
-
-impl gem::DriverObject for Buffer {
-    type Driver = SoftGpu;
-    type Args = ();
-
-    fn new(_: &drm::Device<SoftGpu>, _size: usize, _args: ()) -> impl PinInit<Self, Error> {
-        Ok(Self)
-    }
-}
-
 /// The driver.
 struct SoftGpu;
 
@@ -104,7 +98,7 @@ struct SoftGpu;
 impl drm::Driver for SoftGpu {
     type Data = ();
     type RegistrationData<'a> = ();
-    type Object = shmem::Object<Buffer>;
+    type Object = buffer::Object;
     type File = Client;
     type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
 
@@ -125,11 +119,13 @@ impl drm::Driver for SoftGpu {
         (SOFTGPU_RESET, (uapi::Reset), ioctl::RENDER_ALLOW, reset),
         (SOFTGPU_RING, (uapi::Ring), ioctl::RENDER_ALLOW, ring),
         (SOFTGPU_FENCE, (uapi::UserFence), ioctl::RENDER_ALLOW, fence),
+        (SOFTGPU_GEM_CREATE, (uapi::GemCreate), ioctl::RENDER_ALLOW, gem_create),
+        (SOFTGPU_GEM_MMAP, (uapi::GemMmap), ioctl::RENDER_ALLOW, gem_mmap),
     }
 }
 
 fn submit(_: &Device, _: &(), args: &mut uapi::Submit, file: &drm::File<Client>) -> Result<u32> {
-    file.inner().submit_checked(args)?;
+    submit::submit(file, args)?;
     Ok(0)
 }
 
@@ -150,5 +146,20 @@ fn ring(_: &Device, _: &(), args: &mut uapi::Ring, file: &drm::File<Client>) -> 
 
 fn fence(_: &Device, _: &(), args: &mut uapi::UserFence, file: &drm::File<Client>) -> Result<u32> {
     file.inner().fence_checked(args)?;
+    Ok(0)
+}
+
+fn gem_create(
+    device: &Device,
+    _: &(),
+    args: &mut uapi::GemCreate,
+    file: &drm::File<Client>,
+) -> Result<u32> {
+    buffer::create(device, file, args)?;
+    Ok(0)
+}
+
+fn gem_mmap(_: &Device, _: &(), args: &mut uapi::GemMmap, file: &drm::File<Client>) -> Result<u32> {
+    buffer::mmap(file, args)?;
     Ok(0)
 }

@@ -5,7 +5,7 @@
 use super::calls::{Call, Shared};
 use super::files::{Descriptor, Files, Kind, Timeline};
 use super::Place;
-use crate::channel::{out_fence, Channel, READ_ONLY};
+use crate::channel::{sync_file, Channel, READ_ONLY};
 use crate::ioctl::{self, NOWHERE};
 use crate::process::limit_descriptors;
 use crate::random::Random;
@@ -39,6 +39,7 @@ type Weighted = (u64, fn(&Actor<'_>, &mut Random) -> Checked);
 const CALLS: &[Weighted] = &[
     (4, |actor, random| actor.open(random)),
     (24, |actor, random| actor.submit(random)),
+    (8, |actor, random| actor.pixels(random)),
     (6, |actor, random| actor.query(random)),
     (2, |actor, random| actor.reset(random)),
     (4, |actor, random| actor.ring(random)),
@@ -78,7 +79,7 @@ impl Actor<'_> {
 
     /// Calls something and judges the result: it must fail with one of `wrong`, or if there are
     /// none, may fail with one of `may`. Returns what there is if it has not failed.
-    fn judge<T>(
+    pub(super) fn judge<T>(
         &self,
         call: Call,
         wrong: &[i32],
@@ -152,13 +153,14 @@ impl Actor<'_> {
             return self.open(random);
         };
         if random.percent(4) {
-            let mut args = Submit::default();
+            let mut args = Submit {
+                syncs: std::ptr::from_ref(&READ_ONLY) as u64,
+                sync_count: 1,
+                ..Submit::default()
+            };
             let arg = match random.percent(50) {
                 true => *random.pick(&NOWHERE),
-                false => {
-                    args.out_fence_ptr = std::ptr::from_ref(&READ_ONLY) as u64;
-                    std::ptr::from_mut(&mut args) as usize
-                }
+                false => std::ptr::from_mut(&mut args) as usize,
             };
             let fd = channel.as_fd();
             let run = || ioctl::call_raw(fd, uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg);
@@ -181,10 +183,12 @@ impl Actor<'_> {
             },
             ..Submit::default()
         };
-        let in_fence = random.percent(45).then(|| self.some_fence(random));
-        if let Some(in_fence) = &in_fence {
-            args.flags = uapi::SUBMIT_IN_FENCE;
-            args.in_fence_fd = in_fence.fd;
+        let mut syncs = Vec::new();
+        let in_fences: Vec<_> = (0..random.below(3))
+            .map(|_| self.some_fence(random))
+            .collect();
+        for in_fence in &in_fences {
+            syncs.push(sync_file(in_fence.fd));
             match in_fence.kind {
                 Kind::Fence => {}
                 Kind::None => wrong.push(libc::EBADF),
@@ -193,17 +197,17 @@ impl Actor<'_> {
         }
         if random.percent(8) {
             match random.below(5) {
-                0 => args.flags |= 2 << random.below(31),
+                0 => args.flags = 1 << random.below(32),
                 1 => args.duration_ns = above(random, uapi::MAX_DURATION_NS),
                 2 => args.error = above(random, uapi::MAX_ERROR.into()).min(u32::MAX.into()) as u32,
-                3 if in_fence.is_none() => args.in_fence_fd = 1 + random.below(100) as i32,
+                3 => args.buffers = 1 + random.below(100),
                 _ => args.pad = 1 << random.below(32),
             }
             wrong.push(libc::EINVAL);
         }
 
         let fence = self.judge(Call::Submit, &wrong, &[libc::EBUSY], || {
-            channel.submit_raw(&mut args)
+            channel.submit_raw(&mut args, &syncs, None)
         })?;
         if let Some(fence) = fence {
             self.keep_fence(random, fence);
@@ -704,7 +708,7 @@ impl Actor<'_> {
 
         if let Some(channel) = channel {
             self.judge(Call::Submit, &[libc::EMFILE], &[], || {
-                limited(&|| channel.submit_raw(&mut Submit::default()))
+                limited(&|| channel.submit_raw(&mut Submit::default(), &[], None))
             })?;
         }
         if let Some(fence) = fence {
@@ -751,15 +755,17 @@ fn check_info(info: &FenceInfo) -> Checked {
 fn use_channel(number: RawFd, random: &mut Random) -> io::Result<()> {
     match random.below(3) {
         0 => {
-            let submit = |out_fence_ptr| {
-                let mut args = Submit {
-                    out_fence_ptr,
-                    ..Submit::default()
-                };
-                let arg = std::ptr::from_mut(&mut args) as usize;
-                ioctl::call_number(number, uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg)
+            let mut sync = READ_ONLY;
+            let mut args = Submit {
+                syncs: std::ptr::from_mut(&mut sync) as u64,
+                sync_count: 1,
+                ..Submit::default()
             };
-            out_fence(submit).map(drop)
+            let arg = std::ptr::from_mut(&mut args) as usize;
+            ioctl::call_number(number, uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg)?;
+            // SAFETY: The driver has just created the descriptor for us.
+            drop(unsafe { OwnedFd::from_raw_fd(sync.handle as RawFd) });
+            Ok(())
         }
         1 => {
             let mut args = Query::default();

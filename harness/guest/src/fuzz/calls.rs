@@ -30,6 +30,7 @@ macro_rules! calls {
 calls! {
     Open: "open the node",
     Submit: "SUBMIT",
+    Buffer: "GEM_CREATE, GEM_MMAP, GEM_CLOSE",
     Query: "QUERY",
     Reset: "RESET",
     Ring: "RING",
