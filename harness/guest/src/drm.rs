@@ -226,6 +226,19 @@ impl Mode {
             ..Default::default()
         }
     }
+
+    /// One of any size, with so many pictures in a second.
+    pub fn tiny(width: u16, height: u16, rate: u32) -> Self {
+        let with_sync = |size: u16| [size, size + 4, size + 8, size + 12, 0];
+        let total = u32::from(width + 12) * u32::from(height + 12);
+        Self {
+            clock: total * rate / 1000,
+            horizontal: with_sync(width),
+            vertical: with_sync(height),
+            vrefresh: rate,
+            ..Default::default()
+        }
+    }
 }
 
 #[repr(C)]
@@ -345,6 +358,11 @@ impl Buffer {
             width: 0,
             height: 0,
         }
+    }
+
+    /// Returns how many bytes a row has.
+    pub fn pitch(&self) -> u32 {
+        self.pitch
     }
 }
 
@@ -845,6 +863,18 @@ pub struct Commit<'a> {
 }
 
 impl Commit<'_> {
+    /// Changes the value of a property.
+    pub fn set(&mut self, id: u32, value: u64) {
+        for (_, old) in self
+            .ids
+            .iter()
+            .zip(&mut self.values)
+            .filter(|(i, _)| **i == id)
+        {
+            *old = value;
+        }
+    }
+
     /// Commits them.
     pub fn commit(&self, flags: u32) -> io::Result<()> {
         let mut args = Atomic {
