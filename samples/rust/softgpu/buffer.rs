@@ -5,9 +5,10 @@
 //! A buffer is a GEM object whose memory is shmem. Userspace creates, maps and shares it. What was
 //! imported from another driver is one, too.
 //!
-//! A job has its buffers mapped from its submission until its fence has signaled: they are a part of
-//! what the fence carries. To map and to unmap takes the lock of the buffer's reservation object, so
-//! that cannot be done where fences are signaled: whoever has that lock may wait for the next one.
+//! A job has its buffers mapped from its submission until its fence has signaled: they are a part
+//! of what the fence carries. To map and to unmap takes the lock of the buffer's reservation
+//! object, so that cannot be done where fences are signaled: whoever has that lock may wait for the
+//! next one.
 
 use crate::{
     client::Client,
@@ -137,8 +138,8 @@ impl JobBuffers {
         Ok(resvs)
     }
 
-    /// Returns whether the job writes to a buffer with this reservation object, or [`None`] if it is
-    /// no business of implicit synchronization.
+    /// Returns whether the job writes to a buffer with this reservation object, or [`None`] if it
+    /// is no business of implicit synchronization.
     ///
     /// Buffers from other drivers may share one.
     fn writes(&self, resv: &DmaResv) -> Option<bool> {

@@ -2,8 +2,8 @@
 
 //! What is dropped later than its fence is signaled.
 //!
-//! That is what cannot be dropped there, such as buffers: to release one takes its lock, and whoever
-//! has that may wait for the next fence.
+//! That is what cannot be dropped there, such as buffers: to release one takes its lock, and
+//! whoever has that may wait for the next fence.
 //!
 //! And it is what a driver must do if ops may still be running when its fence has been signaled:
 //! keep what they use until a grace period has passed. This is here to be compared with, and off

@@ -166,7 +166,8 @@ impl Engine {
         }
     }
 
-    /// Stops the hardware. Until [`Self::resume`] is called, no fence is signaled but by the caller.
+    /// Stops the hardware. Until [`Self::resume`] is called, no fence is signaled but by the
+    /// caller.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);
         // Whatever the handler has found finished it has signaled when this returns.

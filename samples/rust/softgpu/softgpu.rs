@@ -2,10 +2,11 @@
 
 //! A GPU in software, to show how a driver issues DMA fences.
 //!
-//! It is a DRM driver with a render node. Each open file of that is a channel, as with GPUs that are
-//! scheduled by their firmware: a queue of jobs that run one after another. A job executes commands
-//! on buffers, takes the time that userspace asks for, and ends with the error that it asks for. It
-//! comes after fences of any driver, and it has a fence, which goes wherever userspace wants it.
+//! It is a DRM driver with a render node. Each open file of that is a channel, as with GPUs that
+//! are scheduled by their firmware: a queue of jobs that run one after another. A job executes
+//! commands on buffers, takes the time that userspace asks for, and ends with the error that it
+//! asks for. It comes after fences of any driver, and it has a fence, which goes wherever userspace
+//! wants it.
 //!
 //! From the outside in:
 //!

@@ -11,7 +11,8 @@ use kernel::{
     },
 };
 
-/// The counters of all devices, in debugfs. There is one device for as long as the module is loaded.
+/// The counters of all devices, in debugfs. There is one device for as long as the module is
+/// loaded.
 pub(crate) static DEVICE: Stats = Stats::new();
 
 /// What is counted, for the device and for each channel.

@@ -100,8 +100,8 @@ pub(crate) const DRM_IOCTL_SOFTGPU_RING: u32 = _IOW::<Ring>(MAGIC, 0x43);
 /// Asks for the fence of the next job of the user queue that has none, as a sync_file.
 ///
 /// The job may be done, then the fence has signaled. It may not be in the ring yet, and nobody
-/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset cancels it if the job is
-/// not done. The next job then gets the next number that has no fence.
+/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset cancels it if the job
+/// is not done. The next job then gets the next number that has no fence.
 ///
 /// # Errors
 ///
@@ -189,8 +189,8 @@ pub(crate) struct Submit {
     pub(crate) pad: u32,
 }
 
-/// A flag for [`SyncUse::flags`]: the fence of the job goes there. Without it, the job waits for the
-/// fence that is there.
+/// A flag for [`SyncUse::flags`]: the fence of the job goes there. Without it, the job waits for
+/// the fence that is there.
 pub(crate) const SYNC_OUT: u32 = 1 << 0;
 
 /// A flag for [`SyncUse::flags`]: it is a sync_file. Without it, it is a sync object.
@@ -207,8 +207,8 @@ pub(crate) struct SyncUse {
     /// In: [`SYNC_OUT`], [`SYNC_FILE`].
     pub(crate) flags: u32,
     /// In: a sync object, or the file descriptor of a sync_file of any driver. Out: with
-    /// [`SYNC_FILE`] and [`SYNC_OUT`], the file descriptor of a new sync_file. That is only valid if
-    /// the ioctl succeeds.
+    /// [`SYNC_FILE`] and [`SYNC_OUT`], the file descriptor of a new sync_file. That is only valid
+    /// if the ioctl succeeds.
     pub(crate) handle: u32,
     /// In: the point on the timeline of a sync object, or 0 for one that has none. Must be zero for
     /// a sync_file.
