@@ -3,7 +3,7 @@
 # The one entry point. Everything is done by harness/ (python3 -m harness TARGET), which leaves the
 # real work to apt, git, kbuild, kunit.py and QEMU. `make` or `make help` lists the targets.
 
-TARGETS := setup run test demo explore races sanitize fuzz drivers igt litmus audit mutants bench evidence docs series check \
+TARGETS := setup run frames test demo explore races sanitize fuzz drivers igt litmus audit mutants bench evidence docs series check \
 	   format shell menuconfig rust-analyzer clean distclean
 
 export BASE KDIR LLVM JOBS ARCH SERIES CACHE ROUNDS ONLY BOUND REPLAY SECONDS SEED QUICK PAGE BUILD GCC

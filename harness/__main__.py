@@ -11,6 +11,7 @@ from harness.host import arch, cache, knobs, outcome, proc, ui
 # The order is the order of `make help`.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
+    "frames": "an animation rendered by the sample driver and shown by vkms in QEMU: each frame is compared, and without fences some are wrong",
     "test": "all KUnit suites, on UML with 2 CPUs and on QEMU with lockdep, and the code of the hot paths",
     "demo": "a tour of a minute, or 8 from nothing: the race on the base core, its absence on ours",
     "explore": "every interleaving of a few tasks over the C core, compiled for userspace: the base and ours, in seconds",
@@ -37,7 +38,7 @@ TARGETS = {
 }
 
 # What takes minutes on two cores: how many with kernels that are built, and from nothing.
-MINUTES = {"run": (4, 20), "test": (8, 30), "demo": (1, 8), "explore": (4, 12)}
+MINUTES = {"run": (4, 20), "frames": (3, 20), "test": (8, 30), "demo": (1, 8), "explore": (4, 12)}
 
 # These need no lock on the cache, and have nothing to do with any architecture.
 UNLOCKED = ("evidence", "format", "clean", "distclean")

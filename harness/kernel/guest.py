@@ -8,11 +8,19 @@ from typing import Dict
 from harness.host import arch, cache, knobs, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, options
+from harness.tree.base import our_release
 
 NAME = "softgpu"  # of the program and of its module
 MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "vgem")
+SCREEN = ("drivers/gpu/drm/drm_kms_helper.ko", "drivers/gpu/drm/vkms/vkms.ko")  # of the kernel
 OTHERS = ("harness/kernel/modules", "template")  # built out of tree
 INIT = Path(__file__).resolve().parent / "init"
+
+
+def want_driver() -> None:
+    """Refuses a release that has no DRM drivers in Rust, and so not the one that the program drives."""
+    if our_release() != knobs.RELEASES[-1]:
+        raise Fail(f"the sample driver is for Linux {knobs.RELEASES[-1]} only", f"BASE={knobs.RELEASES[-1]} (the default)")
 
 
 def _crate() -> Path:
@@ -56,6 +64,7 @@ def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
             chosen = options.values(cache.read(built.build / ".config"))
             ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES
                      if chosen.get(f"SAMPLE_RUST_{name.upper()}") == "m"]
+            ours += [built.build / module for module in SCREEN if chosen.get("DRM_VKMS") == "m"]
             ours += [module for name in OTHERS for module in kernel.modules(built, name, step)]
         for module in ours:
             kernel.strip(module, folder / module.name)

@@ -21,7 +21,7 @@ from harness.bench.measurements import Boot, Boots, percentile
 from harness.bench.report import write
 from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Fail, Step
-from harness.kernel import boot, kernel, ktap
+from harness.kernel import boot, guest, kernel, ktap
 from harness.tree import base, series
 
 FOLDER = cache.OUT / "bench"
@@ -59,6 +59,7 @@ def _machine() -> str:
 def main() -> None:
     if knobs.SERIES != "core":
         raise Fail(f"SERIES={knobs.SERIES}: the benchmark compares the core of our series with the unpatched one")
+    guest.want_driver()
     boots = QUICK_BOOTS if knobs.QUICK else BOOTS
     ui.plan(9 + 2 * boots)
     tools.prepare(qemu=False)

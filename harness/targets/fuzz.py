@@ -13,6 +13,7 @@ _LAST = re.compile(r"fuzz: (\d+) calls, seed \d+, (\d+) failures$")
 
 
 def main() -> None:
+    guest.want_driver()
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())

@@ -13,6 +13,7 @@ _LAST = re.compile(r"run: (\d+) jobs, (\d+) signaled, (\d+) errors, (\d+) ops af
 
 def main() -> None:
     name = knobs.with_arch("run")
+    guest.want_driver()
     ui.plan(6)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())

@@ -7,6 +7,7 @@ from harness.tree import base, series
 
 
 def main() -> None:
+    guest.want_driver()
     ui.plan(5)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())

@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device: `/dev/softgpu` and its counters.
+//! The device: its render node and its counters.
 
+use crate::drm::{Buffer, Device, Mapping};
 use crate::ioctl;
 use crate::module;
 use crate::sync_file::SyncFile;
-use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
-use std::fs::{self, File, OpenOptions};
+use crate::uapi::{
+    self, BufferUse, Command, GemCreate, GemMmap, Query, Reset, Ring, Submit, SyncUse, UserFence,
+};
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The device file.
-pub const DEVICE: &str = "/dev/softgpu";
+/// The name of the driver.
+const DRIVER: &str = "softgpu";
 
 /// The directory of the counters.
 pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
 
-/// A job for which there is no room to return its fence: this memory cannot be written.
-pub static READ_ONLY: Submit = Submit {
-    flags: 0,
-    in_fence_fd: 0,
-    duration_ns: 0,
-    error: 0,
-    out_fence_fd: 0,
-    pad: 0,
+/// Where no descriptor can be written. Otherwise it is good.
+pub static READ_ONLY: SyncUse = SyncUse {
+    flags: uapi::SYNC_OUT | uapi::SYNC_FILE,
+    handle: 0,
+    point: 0,
 };
 
 /// A channel: an open file of the device.
-pub struct Channel(File);
+pub struct Channel(Device);
 
 /// A job to be submitted.
 #[derive(Clone, Copy, Default)]
@@ -39,27 +40,42 @@ pub struct Job<'a> {
     pub error: i32,
     /// What it comes after.
     pub in_fence: Option<&'a SyncFile>,
+    /// What else it comes after, and where its fence goes.
+    pub syncs: &'a [SyncUse],
+    /// What it works on.
+    pub buffers: &'a [BufferUse],
+    /// What it does there.
+    pub commands: &'a [Command],
 }
 
 impl Channel {
+    /// Returns the path of the render node.
+    pub fn node() -> io::Result<PathBuf> {
+        Device::render_node(DRIVER)
+    }
+
+    /// Opens a new channel of a node. If that fails, the error is that of the system call.
+    pub fn open_node(node: &Path) -> io::Result<Self> {
+        Ok(Self(Device::open_node(node)?))
+    }
+
     /// Opens a new channel. If that fails, the error is that of the system call.
     pub fn open_plain() -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(DEVICE)?;
-        Ok(Self(file))
+        Self::open_node(&Self::node()?)
     }
 
     /// Opens a new channel.
     pub fn open() -> io::Result<Self> {
-        match Self::open_plain() {
-            Ok(channel) => Ok(channel),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+        match Self::node() {
+            Ok(node) => Self::open_node(&node)
+                .map_err(|error| io::Error::new(error.kind(), format!("{node:?}: {error}"))),
+            Err(error) => Err(io::Error::new(
                 error.kind(),
                 format!(
-                    "there is no {DEVICE}: load the module: insmod {}",
+                    "there is no render node of {DRIVER}: load the module: insmod {}",
                     module::file(module::DRIVER)
                 ),
             )),
-            Err(error) => Err(io::Error::new(error.kind(), format!("{DEVICE}: {error}"))),
         }
     }
 
@@ -75,25 +91,89 @@ impl Channel {
             error: job.error as u32,
             ..Default::default()
         };
-        if let Some(in_fence) = job.in_fence {
-            args.flags = uapi::SUBMIT_IN_FENCE;
-            args.in_fence_fd = in_fence.as_fd().as_raw_fd();
+        if !job.buffers.is_empty() {
+            args.buffers = job.buffers.as_ptr() as u64;
+            args.buffer_count = job.buffers.len() as u32;
         }
-        self.submit_raw(&mut args)
+        if !job.commands.is_empty() {
+            args.commands = job.commands.as_ptr() as u64;
+            args.command_count = job.commands.len() as u32;
+        }
+        match job.in_fence {
+            Some(fence) => self.submit_raw(&mut args, job.syncs, Some(sync_file(fence.as_fd()))),
+            None => self.submit_raw(&mut args, job.syncs, None),
+        }
     }
 
-    /// Submits a job with any arguments.
-    pub fn submit_raw(&self, args: &mut Submit) -> io::Result<SyncFile> {
-        ioctl::call(self.as_fd(), uapi::SUBMIT, args)?;
+    /// Submits a job with any arguments but for its fences. Returns its fence.
+    pub fn submit_raw(
+        &self,
+        args: &mut Submit,
+        syncs: &[SyncUse],
+        in_fence: Option<SyncUse>,
+    ) -> io::Result<SyncFile> {
+        // No memory is allocated, so that the kernel can be told to have none.
+        let mut all = [READ_ONLY; uapi::MAX_SYNCS as usize + 2];
+        let mut len = 0;
+        for sync in syncs.iter().chain(&in_fence) {
+            all[len] = *sync;
+            len += 1;
+        }
+        // The one after these is for the fence.
+        args.syncs = all.as_mut_ptr() as u64;
+        args.sync_count = len as u32 + 1;
+        self.submit_plain(args)?;
+
         // SAFETY: The driver has just created the descriptor for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) };
-        Ok(SyncFile::from(fd))
+        Ok(SyncFile::from(unsafe {
+            OwnedFd::from_raw_fd(all[len].handle as RawFd)
+        }))
+    }
+
+    /// Submits a job with any arguments. New descriptors are where these say.
+    pub fn submit_plain(&self, args: &mut Submit) -> io::Result<()> {
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_SUBMIT, args)
+    }
+
+    /// Creates a buffer.
+    pub fn create_buffer(&self, size: u64) -> io::Result<Buffer> {
+        let mut args = GemCreate {
+            size,
+            ..Default::default()
+        };
+        self.create_buffer_raw(&mut args)?;
+        Ok(Buffer::from_handle(args.handle))
+    }
+
+    /// Creates a buffer with any arguments.
+    pub fn create_buffer_raw(&self, args: &mut GemCreate) -> io::Result<()> {
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE, args)
+    }
+
+    /// Maps a buffer's memory.
+    pub fn map(&self, buffer: &Buffer, len: usize) -> io::Result<Mapping> {
+        let mut args = GemMmap {
+            handle: buffer.handle,
+            ..Default::default()
+        };
+        self.mmap_raw(&mut args)?;
+        Mapping::new(self.as_fd(), args.offset, len)
+    }
+
+    /// Asks where a buffer's memory can be mapped, with any arguments.
+    pub fn mmap_raw(&self, args: &mut GemMmap) -> io::Result<()> {
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP, args)
+    }
+
+    /// Returns the device, with what all DRM drivers have.
+    pub fn device(&self) -> &Device {
+        &self.0
     }
 
     /// Queries the limits and counters.
     pub fn query(&self) -> io::Result<Query> {
         let mut query = Query::default();
-        ioctl::call(self.as_fd(), uapi::QUERY, &mut query)?;
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut query)?;
         Ok(query)
     }
 
@@ -108,7 +188,7 @@ impl Channel {
 
     /// Rings the doorbell of the user queue with any arguments.
     pub fn ring_raw(&self, args: &mut Ring) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::RING, args)
+        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RING, args)
     }
 
     /// Asks for the fence of the next job of the user queue, which expires after `timeout`.
@@ -119,17 +199,22 @@ impl Channel {
         })
     }
 
-    /// Asks for the fence of the next job of the user queue with any arguments.
+    /// Asks for the fence of the next job of the user queue with any arguments, but for where it
+    /// goes.
     pub fn ask_raw(&self, args: &mut UserFence) -> io::Result<SyncFile> {
-        ioctl::call(self.as_fd(), uapi::FENCE, args)?;
-        // SAFETY: The driver has just created the descriptor for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) };
-        Ok(SyncFile::from(fd))
+        out_fence(|ptr| {
+            args.out_fence_ptr = ptr;
+            ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_FENCE, args)
+        })
     }
 
     /// Cancels all pending jobs.
     pub fn reset(&self) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::RESET, &mut Reset::default())
+        ioctl::call(
+            self.as_fd(),
+            uapi::DRM_IOCTL_SOFTGPU_RESET,
+            &mut Reset::default(),
+        )
     }
 }
 
@@ -137,6 +222,24 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// A sync_file to wait for.
+pub fn sync_file(fd: impl AsRawFd) -> SyncUse {
+    SyncUse {
+        flags: uapi::SYNC_FILE,
+        handle: fd.as_raw_fd() as u32,
+        point: 0,
+    }
+}
+
+/// Calls what writes a new descriptor where it is told to. Returns the fence.
+fn out_fence(call: impl FnOnce(u64) -> io::Result<()>) -> io::Result<SyncFile> {
+    let mut fd: RawFd = -1;
+
+    call(std::ptr::from_mut(&mut fd) as u64)?;
+    // SAFETY: The driver has just created the descriptor for us.
+    Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// Does something with a file of the driver's, and says what to do if there is none.

@@ -9,6 +9,7 @@ use crate::sync_file::SyncFile;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 const MAGIC: u32 = b'd' as u32;
 
@@ -249,6 +250,19 @@ impl Mode {
             ..Default::default()
         }
     }
+
+    /// One of any size, with so many pictures in a second.
+    pub fn tiny(width: u16, height: u16, rate: u32) -> Self {
+        let with_sync = |size: u16| [size, size + 4, size + 8, size + 12, 0];
+        let total = u32::from(width + 12) * u32::from(height + 12);
+        Self {
+            clock: total * rate / 1000,
+            horizontal: with_sync(width),
+            vertical: with_sync(height),
+            vrefresh: rate,
+            ..Default::default()
+        }
+    }
 }
 
 #[repr(C)]
@@ -369,6 +383,11 @@ impl Buffer {
             height: 0,
         }
     }
+
+    /// Returns how many bytes a row has.
+    pub fn pitch(&self) -> u32 {
+        self.pitch
+    }
 }
 
 /// Memory of a buffer.
@@ -407,6 +426,18 @@ impl Mapping {
         unsafe { self.address.add(offset).read_volatile() }
     }
 
+    /// Reads a pixel, of which there is no other user that writes.
+    pub fn read_pixel(&self, offset: usize) -> u32 {
+        u32::from_ne_bytes([0, 1, 2, 3].map(|i| self.read(offset + i)))
+    }
+
+    /// Writes a pixel, likewise.
+    pub fn write_pixel(&self, offset: usize, value: u32) {
+        for (i, byte) in value.to_ne_bytes().into_iter().enumerate() {
+            self.write(offset + i, byte);
+        }
+    }
+
     /// Writes a byte.
     pub fn write(&self, offset: usize, value: u8) {
         assert!(offset < self.len);
@@ -441,6 +472,12 @@ pub fn heap_buffer(len: u64) -> TestResult<OwnedFd> {
 /// An open device.
 pub struct Device(File);
 
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Device {
     /// Opens the device of a driver, the first one. Skips the test if there is none.
     pub fn open(driver: &str) -> TestResult<Self> {
@@ -459,14 +496,33 @@ impl Device {
         device.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Opens a node.
+    pub fn open_node(path: &Path) -> io::Result<Self> {
+        Ok(Self(File::options().read(true).write(true).open(path)?))
+    }
+
+    /// Returns the path of the render node of a driver, the first one.
+    pub fn render_node(driver: &str) -> io::Result<PathBuf> {
+        for minor in 128..144 {
+            let path = PathBuf::from(format!("/dev/dri/renderD{minor}"));
+            if Self::open_node(&path).is_ok_and(|device| device.is_of(driver)) {
+                return Ok(path);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_of(&self, driver: &str) -> bool {
+        self.driver().is_ok_and(|name| name == driver)
+    }
+
     fn find(driver: &str, chosen: impl Fn(u32) -> bool) -> io::Result<Option<Self>> {
         for minor in 0..16 {
             let path = format!("/dev/dri/card{minor}");
-            let Ok(file) = File::options().read(true).write(true).open(path) else {
+            let Ok(device) = Self::open_node(path.as_ref()) else {
                 continue;
             };
-            let device = Self(file);
-            if device.driver()? == driver && chosen(minor) {
+            if device.is_of(driver) && chosen(minor) {
                 return Ok(Some(device));
             }
         }
@@ -480,6 +536,11 @@ impl Device {
 
     fn call<T>(&self, number: u32, arg: &mut T) -> io::Result<()> {
         ioctl::call(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
+    }
+
+    /// Returns the same file under another descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     fn driver(&self) -> io::Result<String> {
@@ -846,6 +907,18 @@ pub struct Commit<'a> {
 }
 
 impl Commit<'_> {
+    /// Changes the value of a property.
+    pub fn set(&mut self, id: u32, value: u64) {
+        for (_, old) in self
+            .ids
+            .iter()
+            .zip(&mut self.values)
+            .filter(|(i, _)| **i == id)
+        {
+            *old = value;
+        }
+    }
+
     /// Commits them.
     pub fn commit(&self, flags: u32) -> io::Result<()> {
         let mut args = Atomic {
@@ -887,11 +960,12 @@ pub fn import_sync_file(dma_buf: BorrowedFd<'_>, file: &SyncFile) -> io::Result<
 /// A sync object. Point 0 is all of one that is no timeline.
 pub struct Syncobj<'a> {
     device: &'a Device,
-    handle: u32,
+    /// Its name for the device.
+    pub handle: u32,
 }
 
 impl Syncobj<'_> {
-    fn handle(&self, flags: u32, fd: i32, point: u64) -> SyncobjHandle {
+    fn args(&self, flags: u32, fd: i32, point: u64) -> SyncobjHandle {
         SyncobjHandle {
             handle: self.handle,
             flags: flags | if point == 0 { 0 } else { 2 },
@@ -903,13 +977,13 @@ impl Syncobj<'_> {
 
     /// Makes the fence of a sync_file that of a point.
     pub fn import(&self, point: u64, file: &SyncFile) -> io::Result<()> {
-        let mut args = self.handle(1, file.as_fd().as_raw_fd(), point);
+        let mut args = self.args(1, file.as_fd().as_raw_fd(), point);
         self.device.call(0xc2, &mut args)
     }
 
     /// Returns the fence of a point.
     pub fn export(&self, point: u64) -> io::Result<SyncFile> {
-        let mut args = self.handle(1, -1, point);
+        let mut args = self.args(1, -1, point);
         self.device.call(0xc1, &mut args)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))

@@ -8,10 +8,12 @@
 //! allocation failing, with the second one, and so on, until there is none left to fail.
 
 use crate::channel::{Channel, Job};
+use crate::drm::export_sync_file;
 use crate::ktap::{self, skip, Case, Failure, Test, TestResult};
 use crate::process::open_files;
 use crate::sw_sync::SwSync;
 use crate::sync_file::{FenceInfo, FileInfo, SyncFile, FILE_INFO};
+use crate::uapi::{BufferUse, Command, SyncUse};
 use crate::{check, check_eq, check_errno, ioctl, module, tests, uapi};
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
@@ -248,6 +250,9 @@ const CALLS: &[Test] = &tests![
     submit_after_pending,
     submit_after_signaled,
     submit_after_merged,
+    submit_with_buffers,
+    create_buffer,
+    map_buffer,
     query,
     reset,
     close,
@@ -262,8 +267,8 @@ const CALLS: &[Test] = &tests![
 fn open() -> TestResult {
     fail_all(
         Memory::Needed,
-        nothing,
-        |()| Channel::open_plain(),
+        || Ok(Channel::node()?),
+        |node| Channel::open_node(&node),
         |channel| {
             if let Some(channel) = channel {
                 check_eq!(channel.submit(Job::default())?.status(LONG)?, 1);
@@ -315,6 +320,87 @@ fn submit_after_merged() -> TestResult {
     let others = [Channel::open()?, Channel::open()?];
     let fences = [others[0].submit(endless())?, others[1].submit(endless())?];
     submit_after(Some(&fences[0].merge(&fences[1])?))
+}
+
+/// Submits jobs with a buffer that is not mapped yet, and with places for its fence. Those that fail
+/// have not changed any of these.
+fn submit_with_buffers() -> TestResult {
+    let (channel, other) = (Channel::open()?, Channel::open()?);
+    let in_fence = other.submit(endless())?;
+    let commands = [Command {
+        op: uapi::OP_FILL,
+        len: 4096,
+        ..Default::default()
+    }];
+    let used = RefCell::new(None);
+    let mut submitted = 0;
+
+    fail_all(
+        Memory::Needed,
+        || {
+            let buffer = channel.create_buffer(4096)?;
+            let dma_buf = channel.device().export(&buffer)?;
+            let syncobj = channel.device().syncobj()?;
+            let place = |point| SyncUse {
+                flags: uapi::SYNC_OUT,
+                handle: syncobj.handle,
+                point,
+            };
+            let syncs = [place(0), place(1)];
+            let uses = [BufferUse {
+                handle: buffer.handle,
+                flags: uapi::BUFFER_WRITE,
+            }];
+            *used.borrow_mut() = Some((buffer, dma_buf, syncobj));
+            Ok((syncs, uses))
+        },
+        |(syncs, buffers)| {
+            channel.submit(Job {
+                in_fence: Some(&in_fence),
+                syncs: &syncs,
+                buffers: &buffers,
+                commands: &commands,
+                ..Default::default()
+            })
+        },
+        |fence| {
+            let Some((buffer, dma_buf, syncobj)) = used.take() else {
+                return Ok(());
+            };
+            submitted += u64::from(fence.is_some());
+            check_eq!(channel.query()?.submitted, submitted);
+            check_eq!(syncobj.export(1).is_ok(), fence.is_some());
+            let users = export_sync_file(dma_buf.as_fd(), true)?;
+            check_eq!(users.is_signaled()?, fence.is_none());
+            drop(syncobj);
+            Ok(channel.device().close(&buffer)?)
+        },
+    )
+}
+
+fn create_buffer() -> TestResult {
+    let channel = Channel::open()?;
+    fail_all(
+        Memory::Needed,
+        nothing,
+        |()| channel.create_buffer(4096),
+        |buffer| {
+            if let Some(buffer) = buffer {
+                channel.device().close(&buffer)?;
+            }
+            Ok(())
+        },
+    )
+}
+
+fn map_buffer() -> TestResult {
+    let channel = Channel::open()?;
+    fail_all(
+        Memory::Needed,
+        || Ok(channel.create_buffer(4096)?),
+        |buffer| channel.map(&buffer, 4096),
+        anything,
+    )
 }
 
 fn query() -> TestResult {

@@ -21,6 +21,7 @@ mod actor;
 mod calls;
 mod episode;
 mod files;
+mod pixels;
 
 /// Nothing takes as long, however slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);

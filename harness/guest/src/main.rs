@@ -14,13 +14,16 @@ mod channel;
 mod drivers;
 mod drm;
 mod faults;
+mod frames;
 mod fuzz;
+mod gpu;
 mod ioctl;
 mod ktap;
 mod latency;
 mod leak;
 mod lifetime;
 mod module;
+mod picture;
 mod process;
 mod random;
 mod reload;
@@ -46,6 +49,7 @@ Commands:
   reload   unload and load the driver while its fences are still there
   faults   make each allocation fail in turn
   drivers  use the fences of the kernel's drivers, and print the results as KTAP
+  frames   render an animation, show it with vkms, and look at each frame
   fuzz     make random calls from several processes
   submit   submit one job
   reset    submit some jobs and reset their channel
@@ -142,6 +146,20 @@ a hang or a panic.
 Usage: softgpu drivers [NAME...]
 
   NAME   run only the tests whose names contain one of these
+";
+
+const HELP_FRAMES: &str = "\
+Renders an animation on two queues, shows each frame with vkms while it is still
+being rendered, and compares what vkms has captured with what it must be: with
+sync_files, with the fences of the buffers, and without fences, as a control.
+Needs the modules softgpu and vkms.
+
+Usage: softgpu frames [--frames N] [--pictures]
+
+  --frames N   how many frames for each of these, 1000 by default
+  --pictures   print some frames as PNG, in base 64
+
+Exits with 0 if no frame was wrong, but for some of those without fences.
 ";
 
 const HELP_FUZZ: &str = "\
@@ -382,6 +400,16 @@ fn cmd_drivers(args: &[String]) -> CommandResult {
     Ok(drivers::run(args)?)
 }
 
+fn cmd_frames(args: &[String]) -> CommandResult {
+    let options = Options::parse(args, &["--frames"], &["--pictures"])?;
+    let frames = ranged(&options, "--frames", 1000, 1..=1_000_000)? as u32;
+
+    drop(Channel::open()?);
+    frames::run(frames, options.flag("--pictures")).map_err(|failure| match failure {
+        ktap::Failure::Skip(reason) | ktap::Failure::Fail(reason) => Failure::Error(reason),
+    })
+}
+
 fn cmd_fuzz(args: &[String]) -> CommandResult {
     let options = Options::parse(args, &["--seed", "--seconds", "--processes"], &[])?;
     let options = fuzz::Options {
@@ -407,7 +435,7 @@ fn cmd_submit(args: &[String]) -> CommandResult {
     let fence = channel.submit(Job {
         duration: Duration::from_micros(options.number("--duration-us", 1000)),
         error: i32::try_from(options.number("--error", 0)).unwrap_or(i32::MAX),
-        in_fence: None,
+        ..Default::default()
     })?;
     print_fence("submitted", &fence, start)?;
     if !options.flag("--wait") {
@@ -488,6 +516,7 @@ fn main() -> ExitCode {
         "reload" => (HELP_RELOAD, cmd_reload),
         "faults" => (HELP_FAULTS, cmd_faults),
         "drivers" => (HELP_DRIVERS, cmd_drivers),
+        "frames" => (HELP_FRAMES, cmd_frames),
         "fuzz" => (HELP_FUZZ, cmd_fuzz),
         "submit" => (HELP_SUBMIT, cmd_submit),
         "reset" => (HELP_RESET, cmd_reset),

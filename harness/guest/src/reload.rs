@@ -73,7 +73,7 @@ impl Rounds {
                 _ => Duration::from_secs(10),
             },
             error: *self.random.pick(&[0, 0, libc::EIO]),
-            in_fence: None,
+            ..Default::default()
         }
     }
 

@@ -169,6 +169,7 @@ impl Worker<'_> {
                 duration,
                 error,
                 in_fence,
+                ..Default::default()
             })
             .map_err(|e| format!("job {} of thread {}: {e}", self.tally.submitted, self.id))?;
 

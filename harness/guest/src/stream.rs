@@ -175,8 +175,8 @@ impl Actor<'_> {
         };
         let job = Job {
             duration: self.options.duration,
-            error: 0,
             in_fence: other.as_deref(),
+            ..Default::default()
         };
         let fence = match unless_closed(channel.submit(job))? {
             Some(fence) => {

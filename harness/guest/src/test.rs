@@ -2,14 +2,14 @@
 
 //! `softgpu test`: what the driver promises, as seen from userspace.
 
-use crate::channel::{counter, Channel, Job, DEVICE, READ_ONLY};
+use crate::channel::{counter, sync_file, Channel, Job, READ_ONLY};
 use crate::ioctl::NOWHERE;
 use crate::ktap::{self, skip, Case, Test, TestResult};
 use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
-use crate::{check, check_eq, check_errno, ioctl, leak, module, stream, sync_file, tests};
+use crate::{check, check_eq, check_errno, gpu, ioctl, leak, module, stream, sync_file, tests};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -32,6 +32,7 @@ const TESTS: &[Test] = &tests![
     names_in_file_info,
     unknown_ioctls,
     submit_bad_arguments,
+    submit_without_out_fence,
     submit_bad_pointers,
     submit_bad_in_fences,
     submit_without_descriptors,
@@ -62,7 +63,7 @@ const TESTS: &[Test] = &tests![
 /// Runs the tests whose names contain one of `with`, or all of them if there are none, except for
 /// those whose names contain one of `without`.
 pub fn run(with: &[String], without: &[String]) -> bool {
-    let tests = TESTS.iter().chain(leak::TESTS);
+    let tests = TESTS.iter().chain(gpu::TESTS).chain(leak::TESTS);
     let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
     let chosen =
         tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
@@ -157,22 +158,33 @@ fn unknown_ioctls() -> TestResult {
     let number =
         |dir: u32, size: u32, ty: u8, nr: u32| dir << 30 | size << 16 | u32::from(ty) << 8 | nr;
 
-    let numbers = [
+    let no_drm = [
         0,
         !0,
-        number(3, 32, b'|', 0xb3),
-        number(0, 0, b'|', 0xb0),
-        number(3, 24, b'|', 0xb0),
-        number(3, 40, b'|', 0xb0),
-        number(1, 32, b'|', 0xb0),
-        number(3, 32, b'}', 0xb0),
+        number(1, 32, b'c', 0x40),
         // SYNC_IOC_FILE_INFO
         sync_file::FILE_INFO,
     ];
-    for cmd in numbers {
+    for cmd in no_drm {
         check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::ENOTTY);
     }
+    for nr in [0x47, 0x50, 0x9f, 0xff] {
+        let cmd = number(3, 32, b'd', nr);
+        check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::EINVAL);
+    }
+    // DRM_IOCTL_GEM_FLINK is not for render nodes.
+    let cmd = number(3, 8, b'd', 0x0a);
+    check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::EACCES);
     check_eq!(channel.query()?.submitted, 0);
+
+    // The end of an argument may be missing, which is zero then. More than that is not read.
+    arg = [0; 16];
+    arg[1] = uapi::MAX_DURATION_NS;
+    ioctl::call(channel.as_fd(), number(1, 16, b'd', 0x40), &mut arg)?;
+    arg[7..].fill(!0);
+    ioctl::call(channel.as_fd(), number(1, 128, b'd', 0x40), &mut arg)?;
+    let query = channel.query()?;
+    check_eq!((query.submitted, query.pending), (2, 2));
     Ok(())
 }
 
@@ -181,22 +193,9 @@ fn submit_bad_arguments() -> TestResult {
     let files = open_files()?;
     let good = Submit::default();
     let bad = [
-        Submit { flags: 2, ..good },
+        Submit { flags: 1, ..good },
         Submit {
             flags: 1 << 31,
-            ..good
-        },
-        Submit {
-            flags: !uapi::SUBMIT_IN_FENCE,
-            ..good
-        },
-        // Without the flag, this must not be set.
-        Submit {
-            in_fence_fd: 1,
-            ..good
-        },
-        Submit {
-            in_fence_fd: -1,
             ..good
         },
         Submit {
@@ -225,23 +224,41 @@ fn submit_bad_arguments() -> TestResult {
         },
         Submit { pad: 1, ..good },
         Submit {
-            pad: u64::MAX,
+            pad: u32::MAX,
             ..good
         },
     ];
 
     for mut args in bad {
-        check_errno!(channel.submit_raw(&mut args), libc::EINVAL);
+        check_errno!(channel.submit_raw(&mut args, &[], None), libc::EINVAL);
     }
     check_eq!(open_files()?, files);
     check_eq!(channel.query()?.submitted, 0);
 
-    let mut args = Submit {
-        out_fence_fd: -1,
-        ..good
-    };
-    check_eq!(channel.submit_raw(&mut args)?.status(PATIENCE)?, 1);
+    let mut args = good;
+    check_eq!(
+        channel.submit_raw(&mut args, &[], None)?.status(PATIENCE)?,
+        1
+    );
     Ok(())
+}
+
+fn submit_without_out_fence() -> TestResult {
+    let channel = Channel::open()?;
+    let files = open_files()?;
+
+    channel.submit_plain(&mut Submit::default())?;
+    check_eq!(open_files()?, files);
+    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    let query = channel.query()?;
+    check_eq!((query.submitted, query.signaled), (2, 2));
+    Ok(())
+}
+
+/// Where no descriptor can be written.
+fn unwritable() -> [u64; 4] {
+    let read_only = std::ptr::from_ref(&READ_ONLY) as u64;
+    [read_only, NOWHERE[1] as u64, NOWHERE[2] as u64, u64::MAX]
 }
 
 fn submit_bad_pointers() -> TestResult {
@@ -250,16 +267,19 @@ fn submit_bad_pointers() -> TestResult {
 
     for arg in NOWHERE {
         check_errno!(
-            ioctl::call_raw(channel.as_fd(), uapi::SUBMIT, arg),
+            ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg),
             libc::EFAULT
         );
     }
     // This is found out only after everything has been prepared.
-    let arg = std::ptr::from_ref(&READ_ONLY) as usize;
-    check_errno!(
-        ioctl::call_raw(channel.as_fd(), uapi::SUBMIT, arg),
-        libc::EFAULT
-    );
+    for syncs in unwritable() {
+        let mut args = Submit {
+            syncs,
+            sync_count: 1,
+            ..Default::default()
+        };
+        check_errno!(channel.submit_plain(&mut args), libc::EFAULT);
+    }
 
     check_eq!(open_files()?, files);
     check_eq!(channel.query()?.submitted, 0);
@@ -271,13 +291,7 @@ fn submit_bad_in_fences() -> TestResult {
     let null = File::open("/dev/null")?;
     let closed = null.try_clone()?.as_raw_fd();
     let files = open_files()?;
-    let submit = |fd: RawFd| {
-        channel.submit_raw(&mut Submit {
-            flags: uapi::SUBMIT_IN_FENCE,
-            in_fence_fd: fd,
-            ..Default::default()
-        })
-    };
+    let submit = |fd: RawFd| channel.submit_raw(&mut Submit::default(), &[sync_file(fd)], None);
 
     for fd in [-1, i32::MIN, i32::MAX, closed] {
         check_errno!(submit(fd), libc::EBADF);
@@ -304,7 +318,8 @@ fn submit_without_descriptors() -> TestResult {
 
 fn query_bad_arguments() -> TestResult {
     let channel = Channel::open()?;
-    let query = |args: &mut Query| ioctl::call(channel.as_fd(), uapi::QUERY, args);
+    let query =
+        |args: &mut Query| ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, args);
     let good = Query::default();
 
     check_errno!(query(&mut Query { flags: 1, ..good }), libc::EINVAL);
@@ -318,7 +333,7 @@ fn query_bad_arguments() -> TestResult {
     check_errno!(query(&mut Query { pad: 1, ..good }), libc::EINVAL);
     for arg in NOWHERE {
         check_errno!(
-            ioctl::call_raw(channel.as_fd(), uapi::QUERY, arg),
+            ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, arg),
             libc::EFAULT
         );
     }
@@ -336,13 +351,14 @@ fn query_bad_arguments() -> TestResult {
 fn reset_bad_arguments() -> TestResult {
     let channel = Channel::open()?;
     let fence = channel.submit(job(LONG))?;
-    let reset = |args: &mut Reset| ioctl::call(channel.as_fd(), uapi::RESET, args);
+    let reset =
+        |args: &mut Reset| ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, args);
 
     check_errno!(reset(&mut Reset { flags: 1, pad: 0 }), libc::EINVAL);
     check_errno!(reset(&mut Reset { flags: 0, pad: 1 }), libc::EINVAL);
     for arg in NOWHERE {
         check_errno!(
-            ioctl::call_raw(channel.as_fd(), uapi::RESET, arg),
+            ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, arg),
             libc::EFAULT
         );
     }
@@ -716,12 +732,12 @@ fn user_queue_bad_arguments() -> TestResult {
     }
 
     let good = UserFence {
-        flags: 0,
-        out_fence_fd: -1,
         timeout_ns: uapi::MAX_DURATION_NS,
+        ..Default::default()
     };
     for mut args in [
         UserFence { flags: 1, ..good },
+        UserFence { pad: 1, ..good },
         UserFence {
             timeout_ns: 0,
             ..good
@@ -737,10 +753,18 @@ fn user_queue_bad_arguments() -> TestResult {
     ] {
         check_errno!(channel.ask_raw(&mut args), libc::EINVAL);
     }
-    for cmd in [uapi::RING, uapi::FENCE] {
+    for cmd in [uapi::DRM_IOCTL_SOFTGPU_RING, uapi::DRM_IOCTL_SOFTGPU_FENCE] {
         for arg in NOWHERE {
             check_errno!(ioctl::call_raw(channel.as_fd(), cmd, arg), libc::EFAULT);
         }
+    }
+    for out_fence_ptr in unwritable().into_iter().chain([0]) {
+        let mut args = UserFence {
+            out_fence_ptr,
+            ..good
+        };
+        let cmd = uapi::DRM_IOCTL_SOFTGPU_FENCE;
+        check_errno!(ioctl::call(channel.as_fd(), cmd, &mut args), libc::EFAULT);
     }
     let limit = limit_descriptors(1)?;
     let result = channel.ask(LONG);
@@ -957,8 +981,9 @@ pub fn need_module() -> TestResult {
 /// Unloads the module. The reload resets the counters, so look at them before.
 pub fn unload() -> TestResult {
     check_eq!(counter("ops_after_signal")?, 0);
+    let node = Channel::node()?;
     module::unload(module::DRIVER)?;
-    check!(!Path::new(DEVICE).exists(), "{DEVICE} is still there");
+    check!(!node.exists(), "{node:?} is still there");
     Ok(())
 }
 

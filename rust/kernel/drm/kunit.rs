@@ -15,10 +15,6 @@ use crate::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -31,6 +27,7 @@ use core::{
         NonNull, //
     },
 };
+use zerocopy::Immutable;
 
 /// A file of a registered device, as if userspace had opened its primary node.
 ///
@@ -86,9 +83,23 @@ impl<T: Driver> TestFile<T> {
     /// # Context
     ///
     /// Process context, on the thread of the test that has opened the file.
-    pub fn ioctl<A: AsBytes + FromBytes>(&self, number: u32, argument: &mut A) -> Result {
+    pub fn ioctl<A: FromBytes + IntoBytes>(&self, number: u32, argument: &mut A) -> Result {
         let command = drm::ioctl::IOWR::<A>(number);
-        self.inner.ioctl(command, A::as_bytes_mut(argument))
+        self.inner.ioctl(command, argument.as_mut_bytes())
+    }
+
+    /// Puts something into the page of memory that userspace has, and returns its address, for the
+    /// argument of an ioctl. That itself is at the offset 0.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] if there is no such memory.
+    ///
+    /// # Context
+    ///
+    /// As [`Self::ioctl`].
+    pub fn put<A: IntoBytes + Immutable + ?Sized>(&self, offset: usize, value: &A) -> Result<u64> {
+        self.inner.put(offset, value.as_bytes())
     }
 }
 
@@ -132,6 +143,19 @@ impl Inner {
             file: NonNull::new(file).ok_or(ENOMEM)?,
             memory: UserPtr::from_addr(memory),
         })
+    }
+
+    #[inline(never)]
+    fn put(&self, offset: usize, bytes: &[u8]) -> Result<u64> {
+        let end = offset.checked_add(bytes.len());
+        if end.is_none_or(|end| end > PAGE_SIZE) {
+            return Err(EFAULT);
+        }
+        let address = self.memory.wrapping_byte_add(offset);
+        UserSlice::new(address, bytes.len())
+            .writer()
+            .write_slice(bytes)?;
+        Ok(address.as_mut_ptr() as u64)
     }
 
     #[inline(never)]

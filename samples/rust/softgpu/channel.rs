@@ -3,7 +3,7 @@
 //! Channels: what a client submits its jobs to.
 //!
 //! A job goes through two queues. It is *waiting* until all jobs before it have gone to the
-//! hardware and its in-fence has signaled, then it is on the ring of the [`Engine`].
+//! hardware and its in-fences have signaled, then it is on the ring of the [`Engine`].
 //!
 //! # Locking
 //!
@@ -11,12 +11,15 @@
 //!
 //! 1. [`Channel::context`]: whoever submits holds this, so that jobs are queued in the order of
 //!    their seqnos. Memory can be allocated under it.
-//! 2. [`Channel::queue`]: starts and stops the timer, moves jobs. Fences are signaled under it, and
-//!    a fence that userspace knows cannot signal without it. So nothing is allocated under it,
+//! 2. The locks of the buffers of a job, all at once. Memory can be allocated under these, too.
+//!    Others may wait for fences with them held, so they are never taken to signal one.
+//! 3. [`Channel::queue`]: starts and stops the engine, moves jobs. Fences are signaled under it,
+//!    and a fence that userspace knows cannot signal without it. So nothing is allocated under it,
 //!    since that may wait for just such a fence.
-//! 3. The lock of the ring, or the lock of a fence.
+//! 4. The locks of the engine, or the lock of a fence.
 
 use crate::{
+    command::Stream,
     engine::Engine,
     job::{
         Job,
@@ -35,6 +38,7 @@ use kernel::{
         FenceContext,
         SignaledFence, //
     },
+    dma_resv::DmaResvSet,
     new_mutex,
     prelude::*,
     str::CString,
@@ -47,13 +51,6 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::{
-        hrtimer::{
-            ArcHrTimerHandle,
-            HrTimerPointer, //
-        },
-        Delta, //
-    },
     workqueue::{
         self,
         impl_has_work,
@@ -63,13 +60,13 @@ use kernel::{
     },
 };
 
-/// The size of the buffer of a job.
-const BUFFER_SIZE: usize = 4096;
+/// How much memory of its own a job has.
+const SCRATCH_SIZE: usize = 4096;
 
 /// The number of channels that have been opened so far, for their names.
 static OPENED: Atomic<u32> = Atomic::new(0);
 
-/// Called when the in-fence of a job signals.
+/// Called when an in-fence of a job signals.
 ///
 /// That is under the lock of that fence, and maybe in hard interrupt context. So it leaves
 /// everything to a work item.
@@ -82,78 +79,106 @@ impl FenceCallback for Kick {
     }
 }
 
-/// An in-fence that had not signaled when its job was submitted.
-type InFence = Pin<KBox<FenceCallbackRegistration<Kick>>>;
+/// A fence that had not signaled when a job was submitted that waits for it.
+struct InFence {
+    registration: Pin<KBox<FenceCallbackRegistration<Kick>>>,
+    /// Whether the job fails if this does.
+    is_explicit: bool,
+}
 
 /// A job that is ready to be submitted to a channel: all that could fail has been done.
 pub(crate) struct Submission {
     desc: JobDesc,
-    in_fence: Option<InFence>,
-    buffer: KVec<u8>,
+    stream: Option<Arc<Stream>>,
+    in_fences: KVec<InFence>,
+    scratch: KVec<u8>,
     fence: FenceAllocation<Job>,
 }
 
 impl Submission {
-    /// Prepares a job that starts after `in_fence` has signaled, for submission to `channel`.
+    /// Prepares a job.
     ///
     /// Nobody notices if it is dropped.
-    pub(crate) fn new(
-        channel: &Arc<Channel>,
-        mut desc: JobDesc,
-        in_fence: Option<ARef<DmaFence>>,
-    ) -> Result<Self> {
-        let fence = FenceAllocation::new(GFP_KERNEL)?;
-        let buffer = KVec::from_elem(0, BUFFER_SIZE, GFP_KERNEL)?;
-
-        let in_fence = match in_fence {
-            None => None,
-            Some(in_fence) => {
-                let callback =
-                    FenceCallbackRegistration::new(in_fence.clone(), Kick(channel.clone()));
-                match KBox::try_pin_init(callback, GFP_KERNEL) {
-                    Ok(registration) => Some(registration),
-                    Err(CallbackError::AlreadySignaled(_)) => {
-                        desc.depend_on(in_fence.status().unwrap_or(Ok(())));
-                        None
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        };
-
+    pub(crate) fn new(desc: JobDesc, stream: Option<Arc<Stream>>) -> Result<Self> {
         Ok(Self {
             desc,
-            in_fence,
-            buffer,
-            fence,
+            stream,
+            in_fences: KVec::new(),
+            scratch: KVec::from_elem(0, SCRATCH_SIZE, GFP_KERNEL)?,
+            fence: FenceAllocation::new(GFP_KERNEL)?,
         })
     }
-}
 
-impl JobDesc {
-    /// Takes the result of the in-fence into account: if that is an error, the job does not run.
-    fn depend_on(&mut self, in_fence: Result) {
-        if in_fence.is_err() {
-            *self = Self {
-                duration: Delta::ZERO,
-                result: in_fence,
-            };
+    /// Has the job start after `in_fence` has signaled. It is to be submitted to `channel`.
+    ///
+    /// If that signals with an error, the job fails.
+    pub(crate) fn wait_for(&mut self, channel: &Arc<Channel>, in_fence: ARef<DmaFence>) -> Result {
+        self.wait(channel, in_fence, true)
+    }
+
+    fn wait(
+        &mut self,
+        channel: &Arc<Channel>,
+        in_fence: ARef<DmaFence>,
+        is_explicit: bool,
+    ) -> Result {
+        let callback = FenceCallbackRegistration::new(in_fence.clone(), Kick(channel.clone()));
+        match KBox::try_pin_init(callback, GFP_KERNEL) {
+            Ok(registration) => self.in_fences.push(
+                InFence {
+                    registration,
+                    is_explicit,
+                },
+                GFP_KERNEL,
+            )?,
+            Err(CallbackError::AlreadySignaled(_)) if is_explicit => {
+                self.desc.depend_on(in_fence.status().unwrap_or(Ok(())));
+            }
+            Err(CallbackError::AlreadySignaled(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    /// Has the job start after whoever uses its buffers, whose locks are held.
+    fn wait_for_buffers(
+        &mut self,
+        channel: &Arc<Channel>,
+        stream: &Stream,
+        locked: &DmaResvSet<'_>,
+        own_context: u64,
+    ) -> Result {
+        for guard in locked.iter() {
+            for (fence, _) in guard.iter(stream.buffers.waits_for(guard.resv())) {
+                // Jobs of a channel run in order anyway.
+                if fence.context() != own_context {
+                    self.wait(channel, fence.into(), false)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-/// A job that waits for its turn or for its in-fence.
+/// A job that waits for its turn or for its in-fences.
 struct WaitingJob {
     fence: Fence<Job>,
     desc: JobDesc,
-    in_fence: Option<InFence>,
+    in_fences: KVec<InFence>,
 }
 
-/// The jobs that are not on the hardware yet, and the timer of the hardware.
-struct Queue {
-    waiting: KVec<WaitingJob>,
-    /// The timer when it was last started. Dropping this stops it.
-    timer: Option<ArcHrTimerHandle<Engine>>,
+impl WaitingJob {
+    /// Takes the results of the in-fences into account. Returns whether all have signaled.
+    fn is_ready(&mut self) -> bool {
+        for in_fence in &self.in_fences {
+            match in_fence.registration.fence().status() {
+                None => return false,
+                Some(result) if in_fence.is_explicit => self.desc.depend_on(result),
+                Some(_) => {}
+            }
+        }
+        true
+    }
 }
 
 /// A queue of jobs that finish in the order in which they were submitted.
@@ -161,8 +186,9 @@ struct Queue {
 pub(crate) struct Channel {
     #[pin]
     context: Mutex<FenceContext<Job>>,
+    /// The jobs that are not on the hardware yet.
     #[pin]
-    queue: Mutex<Queue>,
+    queue: Mutex<KVec<WaitingJob>>,
     pub(crate) engine: Arc<Engine>,
     /// Queued when an in-fence has signaled.
     #[pin]
@@ -193,7 +219,7 @@ impl Channel {
         Arc::pin_init(
             pin_init!(Self {
                 context <- new_mutex!(context, "Channel::context"),
-                queue <- new_mutex!(Queue { waiting, timer: None }, "Channel::queue"),
+                queue <- new_mutex!(waiting, "Channel::queue"),
                 engine,
                 kick <- new_work!("Channel::kick"),
             }),
@@ -209,30 +235,28 @@ impl Channel {
         // This removes all callbacks that could queue the work item.
         self.reset();
         self.kick.flush();
-        if let Some(deferred) = &self.engine.timeline.deferred {
+        let timeline = &self.engine.timeline;
+        if let Some(deferred) = &timeline.deferred {
             deferred.flush();
         }
+        timeline.unused.flush();
     }
 
-    /// Submits a job.
+    /// Submits a job. Returns its fence.
     ///
-    /// `publish` does what can fail only when there is a fence. If it fails there is no job.
+    /// `prepare` does what can fail only when there is a fence. If it fails there is no job.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if there are too many pending jobs, and what `publish` returns.
-    pub(crate) fn submit<T>(
-        &self,
-        submission: Submission,
-        publish: impl FnOnce(&DmaFence) -> Result<T>,
-    ) -> Result<T> {
-        let Submission {
-            desc,
-            in_fence,
-            buffer,
-            fence,
-        } = submission;
-
+    /// [`EBUSY`] if there are too many pending jobs, [`EINTR`] if the task got a signal while it
+    /// waited for the lock of a buffer, [`ENOMEM`], and what `prepare` returns.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        mut submission: Submission,
+        prepare: impl FnOnce(&DmaFence) -> Result,
+    ) -> Result<ARef<DmaFence>> {
+        // This is dropped when the locks have been released.
+        let stream = submission.stream.clone();
         let context = self.context.lock();
         if self.pending() >= MAX_PENDING as usize {
             return Err(EBUSY);
@@ -242,84 +266,99 @@ impl Channel {
         if let Some(deferred) = &timeline.deferred {
             deferred.make_room();
         }
-        let job = Job::new(timeline.clone(), desc.result, buffer);
-        let fence = fence.init(&context, job);
-        let published = match publish(fence.as_dma_fence()) {
-            Ok(published) => published,
-            Err(error) => {
-                // Nobody has seen the fence, so it does not matter that it is out of order.
-                fence.signal(Err(error));
-                return Err(error);
-            }
+        let Some(stream) = stream else {
+            return self.commit(submission, &context, prepare, |_| {});
         };
 
+        timeline.unused.make_room();
+        let resvs = stream.buffers.resvs()?;
+        let mut locked = DmaResvSet::lock_interruptible(&resvs)?;
+        submission.wait_for_buffers(self, &stream, &locked, context.context())?;
+        let mut slots = locked.reserve(1)?;
+
+        self.commit(submission, &context, prepare, |fence| {
+            stream.buffers.add_fence(&mut slots, fence)
+        })
+    }
+
+    /// Makes the fence of a job, and queues the job. `publish` must not fail.
+    fn commit(
+        &self,
+        submission: Submission,
+        context: &FenceContext<Job>,
+        prepare: impl FnOnce(&DmaFence) -> Result,
+        publish: impl FnOnce(&DmaFence),
+    ) -> Result<ARef<DmaFence>> {
+        let Submission {
+            desc,
+            stream,
+            in_fences,
+            scratch,
+            fence,
+        } = submission;
+
+        let timeline = &self.engine.timeline;
+        let job = Job::new(timeline.clone(), desc.result, stream, scratch);
+        let fence = fence.init(context, job);
+        if let Err(error) = prepare(fence.as_dma_fence()) {
+            // Nobody has seen the fence, so it does not matter that it is out of order.
+            fence.signal(Err(error));
+            return Err(error);
+        }
+
         // Nothing fails from here on.
+        publish(fence.as_dma_fence());
+        let consumer = fence.to_dma_fence();
         timeline.count(|stats| &stats.submitted);
         let mut queue = self.queue.lock();
         // There is room: jobs are only added under the lock of the context.
-        let _ = queue.waiting.push_within_capacity(WaitingJob {
+        let _ = queue.push_within_capacity(WaitingJob {
             fence,
             desc,
-            in_fence,
+            in_fences,
         });
         self.start_ready(&mut queue);
-
-        Ok(published)
+        Ok(consumer)
     }
 
     /// Cancels all pending jobs, in order. The channel can be used again afterwards.
     pub(crate) fn reset(&self) {
         let mut queue = self.queue.lock();
 
-        // Stop the timer first: whatever its handler has found finished it has signaled when this
-        // returns, and it does not run while we cancel the rest.
-        queue.timer = None;
+        // Stop the engine first: whatever has finished it has signaled when this returns, and it
+        // signals nothing while we cancel the rest.
+        self.engine.stop();
 
         while let Some(fence) = self.engine.abort() {
             self.cancel(fence);
         }
         for WaitingJob {
-            fence, in_fence, ..
-        } in queue.waiting.drain_all()
+            fence, in_fences, ..
+        } in queue.drain_all()
         {
-            drop(in_fence);
+            drop(in_fences);
             self.cancel(fence);
         }
+        self.engine.resume();
     }
 
     /// Returns the number of jobs that have not finished.
     pub(crate) fn pending(&self) -> usize {
         // No job is between the two while the lock is held.
         let queue = self.queue.lock();
-        queue.waiting.len() + self.engine.pending()
+        queue.len() + self.engine.pending()
     }
 
     /// Gives all jobs whose turn it is to the hardware.
-    fn start_ready(&self, queue: &mut Queue) {
-        while let Some(job) = queue.waiting.first() {
-            let in_fence = match &job.in_fence {
-                None => Ok(()),
-                Some(in_fence) => match in_fence.fence().status() {
-                    None => break,
-                    Some(result) => result,
-                },
-            };
+    fn start_ready(&self, queue: &mut KVec<WaitingJob>) {
+        while queue.first_mut().is_some_and(WaitingJob::is_ready) {
             // There is a first job, so this does not fail.
-            let Ok(WaitingJob {
-                fence, mut desc, ..
-            }) = queue.waiting.remove(0)
-            else {
+            let Ok(WaitingJob { fence, desc, .. }) = queue.remove(0) else {
                 break;
             };
 
-            desc.depend_on(in_fence);
             fence.set_result(desc.result);
-
-            if let Some(expires) = self.engine.push(fence, desc.duration) {
-                // The old handle would stop the timer when it is dropped, so drop it before.
-                queue.timer = None;
-                queue.timer = Some(self.engine.clone().start(expires));
-            }
+            self.engine.push(fence, &desc);
         }
     }
 

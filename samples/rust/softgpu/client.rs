@@ -1,52 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Clients: the open files of `/dev/softgpu`.
+//! Clients: the open files of the device, and what small ioctls do with untrusted arguments.
 
 use crate::{
-    channel::{
-        Channel,
-        Submission, //
-    },
-    job::JobDesc,
+    channel::Channel,
+    sync::reserve_fd,
     uapi,
     user_queue::{
         Request,
         UserQueue, //
     },
+    SoftGpu, //
 };
 use core::ops::Deref;
 use kernel::{
-    dma_fence::{
-        DmaFence,
-        SyncFile, //
-    },
-    fs::{
-        file::{
-            flags::O_CLOEXEC,
-            FileDescriptorReservation,
-            LocalFile, //
-        },
-        File, //
-    },
-    ioctl::_IOC_SIZE,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceRegistration, //
-    },
+    dma_fence::SyncFile,
+    drm,
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Acquire,
             Relaxed, //
         },
         Arc, //
     },
-    time::Delta,
-    uaccess::{
-        UserSlice,
-        UserSliceReader, //
-    },
+    time::Delta, //
 };
 
 /// An open file, with a channel and a user queue of its own. When the file is closed, or its last
@@ -63,42 +41,6 @@ impl Client {
             user_queue: UserQueue::new()?,
             channel: Channel::open()?,
         })
-    }
-
-    /// Handles [`uapi::SUBMIT`].
-    fn submit(&self, user: UserSlice) -> Result {
-        let (mut reader, mut writer) = user.reader_writer();
-        let mut args: uapi::Submit = read(&mut reader)?;
-
-        // Do first what may fail. Dropping it undoes it.
-        let desc = JobDesc::try_from(&args)?;
-        let in_fence = if args.flags & uapi::SUBMIT_IN_FENCE != 0 {
-            Some(in_fence(args.in_fence_fd)?)
-        } else {
-            None
-        };
-        let submission = Submission::new(&self.channel, desc, in_fence)?;
-        let reservation = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
-
-        // CAST: File descriptors are small.
-        args.out_fence_fd = reservation.reserved_fd() as i32;
-        writer.write_slice(args.as_bytes())?;
-
-        let sync_file = self
-            .channel
-            .submit(submission, |fence| Ok(SyncFile::new(fence)?))?;
-
-        // The job is on its way, and so is its fence.
-        sync_file.install(reservation);
-        Ok(())
-    }
-
-    /// Handles [`uapi::QUERY`].
-    fn query(&self, user: UserSlice) -> Result {
-        let (mut reader, mut writer) = user.reader_writer();
-        let args: uapi::Query = read(&mut reader)?;
-
-        writer.write_slice(self.answer(&args)?.as_bytes())
     }
 
     /// Checks the arguments of a query and answers it.
@@ -123,11 +65,6 @@ impl Client {
         })
     }
 
-    /// Handles [`uapi::RESET`].
-    fn reset(&self, user: UserSlice) -> Result {
-        self.reset_checked(&read(&mut user.reader())?)
-    }
-
     /// Checks the arguments of a reset and does it.
     pub(crate) fn reset_checked(&self, args: &uapi::Reset) -> Result {
         if args.flags != 0 || args.pad != 0 {
@@ -139,7 +76,7 @@ impl Client {
         Ok(())
     }
 
-    /// Checks the arguments of [`uapi::RING`] and does it.
+    /// Checks the arguments of [`uapi::DRM_IOCTL_SOFTGPU_RING`] and does it.
     pub(crate) fn ring_checked(&self, args: &uapi::Ring) -> Result {
         if args.flags != 0
             || !(1..=uapi::MAX_PENDING).contains(&args.count)
@@ -153,19 +90,12 @@ impl Client {
         self.user_queue.ring(args.count, duration)
     }
 
-    /// Handles [`uapi::FENCE`].
-    fn fence(&self, user: UserSlice) -> Result {
-        let (mut reader, mut writer) = user.reader_writer();
-        let mut args: uapi::UserFence = read(&mut reader)?;
-
+    /// Checks the arguments of [`uapi::DRM_IOCTL_SOFTGPU_FENCE`] and does it.
+    pub(crate) fn fence_checked(&self, args: &uapi::UserFence) -> Result {
         // Do first what may fail. Dropping it undoes it.
-        let request = Request::try_from(&args)?;
+        let request = Request::try_from(args)?;
         let sync_file = SyncFile::new(request.fence())?;
-        let reservation = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
-
-        // CAST: File descriptors are small.
-        args.out_fence_fd = reservation.reserved_fd() as i32;
-        writer.write_slice(args.as_bytes())?;
+        let reservation = reserve_fd(args.out_fence_ptr)?;
 
         self.user_queue.ask(request)?;
         sync_file.install(reservation);
@@ -177,7 +107,10 @@ impl TryFrom<&uapi::UserFence> for Request {
     type Error = Error;
 
     fn try_from(args: &uapi::UserFence) -> Result<Self> {
-        if args.flags != 0 || !(1..=uapi::MAX_DURATION_NS).contains(&args.timeout_ns) {
+        if args.flags != 0
+            || args.pad != 0
+            || !(1..=uapi::MAX_DURATION_NS).contains(&args.timeout_ns)
+        {
             return Err(EINVAL);
         }
 
@@ -201,42 +134,10 @@ impl Drop for Client {
     }
 }
 
-#[vtable]
-impl MiscDevice for Client {
-    type Ptr = KBox<Self>;
+impl drm::file::DriverFile for Client {
+    type Driver = SoftGpu;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        Ok(KBox::new(Self::new()?, GFP_KERNEL)?)
+    fn open(_: &drm::Device<SoftGpu>) -> Result<Pin<KBox<Self>>> {
+        Ok(KBox::new(Self::new()?, GFP_KERNEL)?.into())
     }
-
-    fn ioctl(client: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        let user = UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd));
-
-        match cmd {
-            uapi::SUBMIT => client.submit(user)?,
-            uapi::QUERY => client.query(user)?,
-            uapi::RESET => client.reset(user)?,
-            uapi::RING => client.ring_checked(&read(&mut user.reader())?)?,
-            uapi::FENCE => client.fence(user)?,
-            _ => return Err(ENOTTY),
-        }
-
-        Ok(0)
-    }
-}
-
-/// Reads the argument of an ioctl.
-fn read<T: FromBytes + IntoBytes>(reader: &mut UserSliceReader) -> Result<T> {
-    let mut args = T::new_zeroed();
-
-    reader.read_slice(args.as_mut_bytes())?;
-    Ok(args)
-}
-
-/// Returns the fence of a sync_file of userspace.
-fn in_fence(fd: i32) -> Result<ARef<DmaFence>> {
-    // Only to tell a bad descriptor from that of another kind of file. A negative one is bad.
-    LocalFile::fget(fd as u32)?;
-
-    SyncFile::fence_from_fd(fd)
 }

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a driver must do if ops may still be running when its fence has been signaled: keep what
-//! they use until a grace period has passed.
+//! What is dropped later than its fence is signaled.
 //!
-//! It is here to be compared with, and off unless `payloads/deferred` in debugfs is set to 1. With
-//! [`Fence::signal`] nobody needs it.
+//! That is what cannot be dropped there, such as buffers: to release one takes its lock, and
+//! whoever has that may wait for the next fence.
+//!
+//! And it is what a driver must do if ops may still be running when its fence has been signaled:
+//! keep what they use until a grace period has passed. This is here to be compared with, and off
+//! unless `payloads/deferred` in debugfs is set to 1. With [`Fence::signal`] nobody needs it.
 //!
 //! [`Fence::signal`]: kernel::dma_fence::Fence::signal
 
@@ -34,13 +37,15 @@ pub(crate) static ENABLED: Atomic<u32> = Atomic::new(0);
 /// The most payloads of a channel that wait for the same grace period.
 pub(crate) const ROOM: usize = 2048;
 
-/// The payloads of signaled fences of a channel.
+/// What signaled fences of a channel leave.
 #[pin_data]
 pub(crate) struct Deferred<T> {
-    /// Those that wait for the next grace period. Taken in hard interrupt context.
+    room: usize,
+    has_grace_periods: bool,
+    /// Those that have yet to be looked at. Taken in hard interrupt context.
     #[pin]
     next: SpinLockIrq<KVVec<T>>,
-    /// Those that wait for the current one. Only the work item uses this.
+    /// Those that are just being dropped. Only the work item uses this.
     #[pin]
     current: Mutex<KVVec<T>>,
     #[pin]
@@ -53,12 +58,23 @@ impl_has_work! {
 
 impl<T: Send + 'static> Deferred<T> {
     /// Creates a list that is empty. Nothing is allocated later on.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        let next = KVVec::with_capacity(ROOM, GFP_KERNEL)?;
-        let current = KVVec::with_capacity(ROOM, GFP_KERNEL)?;
+    pub(crate) fn new(room: usize) -> Result<Arc<Self>> {
+        Self::create(room, false)
+    }
+
+    /// Creates one that keeps everything until a grace period has passed.
+    pub(crate) fn after_grace_periods(room: usize) -> Result<Arc<Self>> {
+        Self::create(room, true)
+    }
+
+    fn create(room: usize, has_grace_periods: bool) -> Result<Arc<Self>> {
+        let next = KVVec::with_capacity(room, GFP_KERNEL)?;
+        let current = KVVec::with_capacity(room, GFP_KERNEL)?;
 
         Arc::pin_init(
             pin_init!(Self {
+                room,
+                has_grace_periods,
                 next <- new_spinlock_irq!(next, "Deferred::next"),
                 current <- new_mutex!(current, "Deferred::current"),
                 work <- new_work!("Deferred::work"),
@@ -67,21 +83,21 @@ impl<T: Send + 'static> Deferred<T> {
         )
     }
 
-    /// Drops a payload after a grace period.
-    pub(crate) fn drop_later(self: &Arc<Self>, payload: T) {
+    /// Drops something as soon as that can be done.
+    pub(crate) fn drop_later(self: &Arc<Self>, unused: T) {
         // There is room, as whoever submits sees to.
-        let _ = self.next.lock().push_within_capacity(payload);
+        let _ = self.next.lock().push_within_capacity(unused);
         let _ = workqueue::system_unbound().enqueue(self.clone());
     }
 
-    /// Makes room for the payloads of all jobs that can be pending, maybe by waiting.
+    /// Makes room for what all jobs leave that can be pending, maybe by waiting.
     pub(crate) fn make_room(&self) {
-        if self.next.lock().len() + MAX_PENDING as usize > ROOM {
+        if self.next.lock().len() + MAX_PENDING as usize > self.room {
             self.flush();
         }
     }
 
-    /// Waits until all payloads have been dropped.
+    /// Waits until everything has been dropped.
     pub(crate) fn flush(&self) {
         self.work.flush();
     }
@@ -94,7 +110,9 @@ impl<T: Send + 'static> WorkItem for Deferred<T> {
         let mut current = this.current.lock();
 
         core::mem::swap(&mut *this.next.lock(), &mut *current);
-        rcu::synchronize_rcu();
+        if this.has_grace_periods {
+            rcu::synchronize_rcu();
+        }
         current.clear();
     }
 }

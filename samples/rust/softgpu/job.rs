@@ -3,6 +3,7 @@
 //! Jobs, and what their fences have to say while they are pending.
 
 use crate::{
+    command::Stream,
     deferred::{
         self,
         Deferred, //
@@ -11,7 +12,10 @@ use crate::{
         self,
         Stats, //
     },
-    uapi, //
+    uapi::{
+        self,
+        MAX_PENDING, //
+    },
 };
 use kernel::{
     dma_fence::{
@@ -45,17 +49,18 @@ pub(crate) struct JobDesc {
     pub(crate) duration: Delta,
     /// How the job ends.
     pub(crate) result: Result,
+    /// Whether its commands are executed.
+    pub(crate) runs: bool,
 }
 
 impl TryFrom<&uapi::Submit> for JobDesc {
     type Error = Error;
 
     fn try_from(args: &uapi::Submit) -> Result<Self> {
-        if args.pad != 0
+        if args.flags != 0
+            || args.pad != 0
             || args.duration_ns > uapi::MAX_DURATION_NS
             || args.error > uapi::MAX_ERROR
-            || args.flags & !uapi::SUBMIT_IN_FENCE != 0
-            || (args.flags & uapi::SUBMIT_IN_FENCE == 0 && args.in_fence_fd != 0)
         {
             return Err(EINVAL);
         }
@@ -64,7 +69,22 @@ impl TryFrom<&uapi::Submit> for JobDesc {
         Ok(Self {
             duration: Delta::from_nanos(args.duration_ns as i64),
             result: to_result(-(args.error as i32)),
+            runs: true,
         })
+    }
+}
+
+impl JobDesc {
+    /// Takes the result of what the job waits for into account: if that is an error, the job does
+    /// not run.
+    pub(crate) fn depend_on(&mut self, result: Result) {
+        if result.is_err() {
+            *self = Self {
+                duration: Delta::ZERO,
+                result,
+                runs: false,
+            };
+        }
     }
 }
 
@@ -80,6 +100,8 @@ pub(crate) struct Timeline {
     pub(crate) stats: Stats,
     /// Where payloads wait for a grace period, if they do.
     pub(crate) deferred: Option<Arc<Deferred<Job>>>,
+    /// Where buffers go that are not needed any more.
+    pub(crate) unused: Arc<Deferred<Arc<Stream>>>,
 }
 
 impl Timeline {
@@ -92,8 +114,9 @@ impl Timeline {
             stats: Stats::new(),
             deferred: match deferred::ENABLED.load(Relaxed) {
                 0 => None,
-                _ => Some(Deferred::new()?),
+                _ => Some(Deferred::after_grace_periods(deferred::ROOM)?),
             },
+            unused: Deferred::new(4 * MAX_PENDING as usize)?,
         })
     }
 
@@ -135,7 +158,14 @@ impl Timeline {
 
         fence.signaled_at.store(now, Relaxed);
         match &self.deferred {
-            None => fence.signal(result),
+            None if fence.stream.is_none() => fence.signal(result),
+            None => {
+                let mut job = fence.signal_and_take(result);
+                // To release buffers takes locks that are held by whoever may wait for a fence.
+                if let Some(stream) = job.stream.take() {
+                    self.unused.drop_later(stream);
+                }
+            }
             Some(deferred) => deferred.drop_later(fence.signal_and_take(result)),
         }
         // From here on no op of the fence must be running, and what it used is gone. Let the ops
@@ -164,13 +194,20 @@ pub(crate) struct Job {
     deadline: Atomic<i64>,
     /// When the fence was signaled, likewise. Until then, when it was created.
     signaled_at: Atomic<i64>,
-    /// What the job works on, as long as the hardware may.
-    _buffer: KVec<u8>,
+    /// What the job does with its buffers, which are there as long as the hardware may use them.
+    pub(crate) stream: Option<Arc<Stream>>,
+    /// Memory of the job's own, likewise.
+    _scratch: KVec<u8>,
 }
 
 impl Job {
     /// Creates the payload for the fence of a job that ends with `result`.
-    pub(crate) fn new(timeline: Arc<Timeline>, result: Result, buffer: KVec<u8>) -> Self {
+    pub(crate) fn new(
+        timeline: Arc<Timeline>,
+        result: Result,
+        stream: Option<Arc<Stream>>,
+        scratch: KVec<u8>,
+    ) -> Self {
         for stats in [&timeline.stats, &stats::DEVICE] {
             stats.count_payload();
         }
@@ -179,7 +216,8 @@ impl Job {
             timeline,
             result: Atomic::new(0),
             deadline: Atomic::new(i64::MAX),
-            _buffer: buffer,
+            stream,
+            _scratch: scratch,
         };
         job.set_result(result);
         job
@@ -190,7 +228,7 @@ impl Job {
         to_result(self.result.load(Relaxed))
     }
 
-    /// Changes how the job ends. It must not have started.
+    /// Changes how the job ends, which the hardware has not told yet.
     pub(crate) fn set_result(&self, result: Result) {
         let errno = result.map_or_else(Error::to_errno, |()| 0);
         self.result.store(errno, Relaxed);

@@ -2,73 +2,165 @@
 
 //! A GPU in software, to show how a driver issues DMA fences.
 //!
-//! Each open file of `/dev/softgpu` is a channel, as with GPUs that are scheduled by their
-//! firmware: a queue of jobs that run one after another. A job takes the time that userspace asks
-//! for and ends with the error that it asks for. It may come after a fence of any driver, and it
-//! has a fence, which userspace gets as a sync_file.
+//! It is a DRM driver with a render node. Each open file of that is a channel, as with GPUs that
+//! are scheduled by their firmware: a queue of jobs that run one after another. A job executes
+//! commands on buffers, takes the time that userspace asks for, and ends with the error that it
+//! asks for. It comes after fences of any driver, and it has a fence, which goes wherever userspace
+//! wants it.
 //!
 //! From the outside in:
 //!
 //! - [`uapi`]: what userspace sees.
-//! - [`client`]: the file operations, from untrusted arguments to a submission that cannot fail.
-//! - [`channel`]: submission, in-fences, reset.
+//! - [`client`]: the open files, and small ioctls.
+//! - [`submit`]: a submission, step by step, from untrusted arguments to what cannot fail.
+//! - [`buffer`]: buffers, and those of a job.
+//! - [`sync`]: fences in and out: sync objects and sync_files.
+//! - [`channel`]: the queue of jobs, in-fences, reset.
 //! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals fences.
+//! - [`command`]: what the hardware executes.
 //! - [`user_queue`]: the other kind of queue, where userspace rings the doorbell by itself.
 //! - [`job`]: what a fence carries, and its ops.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
-//! - [`deferred`]: what drivers had to do so far, to compare with. It is off.
+//! - [`deferred`]: what is dropped later, and what drivers had to do so far, to compare with.
 //!
 //! There is no `unsafe` in here.
 
+use client::Client;
 use kernel::{
     debugfs::Scope,
-    faux,
-    miscdevice::{
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
+    device,
+    drm::{
+        self,
+        ioctl, //
     },
+    faux,
     prelude::*,
     InPlaceModule, //
 };
+use uapi::{
+    DRM_IOCTL_SOFTGPU_FENCE,
+    DRM_IOCTL_SOFTGPU_GEM_CREATE,
+    DRM_IOCTL_SOFTGPU_GEM_MMAP,
+    DRM_IOCTL_SOFTGPU_QUERY,
+    DRM_IOCTL_SOFTGPU_RESET,
+    DRM_IOCTL_SOFTGPU_RING,
+    DRM_IOCTL_SOFTGPU_SUBMIT, //
+};
 
+mod buffer;
 mod channel;
 mod client;
+mod command;
 mod deferred;
 mod engine;
 mod job;
 mod stats;
+mod submit;
+mod sync;
 #[cfg(CONFIG_SAMPLE_RUST_SOFTGPU_KUNIT_TEST)]
 mod tests;
 mod uapi;
 mod user_queue;
 
 module! {
-    type: SoftGpu,
+    type: Module,
     name: "softgpu",
     authors: ["dma-fence developers"],
     description: "GPU in software, a sample for DMA fences",
     license: "GPL",
 }
 
-/// The driver and its only device.
+/// The module: the only device, for as long as it is loaded.
 #[pin_data]
-struct SoftGpu {
+struct Module {
     // Fields are dropped in this order: first nobody can get at the device any more.
-    #[pin]
-    _misc: MiscDeviceRegistration<client::Client>,
+    _device: drm::faux::Registration<SoftGpu>,
     #[pin]
     _debugfs: Scope<&'static stats::Stats>,
-    _device: faux::Registration,
 }
 
-impl InPlaceModule for SoftGpu {
+impl InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _device: faux::Registration::new(c"softgpu", None)?,
             _debugfs <- Scope::dir(&stats::DEVICE, c"softgpu", |stats, dir| {
                 stats.create_files(dir)
             }),
-            _misc <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"softgpu" }),
+            _device: drm::faux::Registration::new(c"softgpu", Ok(()), ())?,
         })
     }
+}
+
+type Device = drm::Device<SoftGpu, drm::Registered>;
+
+/// The driver.
+struct SoftGpu;
+
+#[vtable]
+impl drm::Driver for SoftGpu {
+    type Data = ();
+    type RegistrationData<'a> = ();
+    type Object = buffer::Object;
+    type File = Client;
+    type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
+
+    const INFO: drm::DriverInfo = drm::DriverInfo {
+        major: 1,
+        minor: 0,
+        patchlevel: 0,
+        name: c"softgpu",
+        desc: c"GPU in software",
+    };
+    const FEAT_RENDER: bool = true;
+    const FEAT_SYNCOBJ: bool = true;
+    const FEAT_SYNCOBJ_TIMELINE: bool = true;
+
+    kernel::declare_drm_ioctls! {
+        (SOFTGPU_SUBMIT, (uapi::Submit), ioctl::RENDER_ALLOW, submit),
+        (SOFTGPU_QUERY, (uapi::Query), ioctl::RENDER_ALLOW, query),
+        (SOFTGPU_RESET, (uapi::Reset), ioctl::RENDER_ALLOW, reset),
+        (SOFTGPU_RING, (uapi::Ring), ioctl::RENDER_ALLOW, ring),
+        (SOFTGPU_FENCE, (uapi::UserFence), ioctl::RENDER_ALLOW, fence),
+        (SOFTGPU_GEM_CREATE, (uapi::GemCreate), ioctl::RENDER_ALLOW, gem_create),
+        (SOFTGPU_GEM_MMAP, (uapi::GemMmap), ioctl::RENDER_ALLOW, gem_mmap),
+    }
+}
+
+fn submit(_: &Device, _: &(), args: &mut uapi::Submit, file: &drm::File<Client>) -> Result<u32> {
+    submit::submit(file, args)?;
+    Ok(0)
+}
+
+fn query(_: &Device, _: &(), args: &mut uapi::Query, file: &drm::File<Client>) -> Result<u32> {
+    *args = file.inner().answer(args)?;
+    Ok(0)
+}
+
+fn reset(_: &Device, _: &(), args: &mut uapi::Reset, file: &drm::File<Client>) -> Result<u32> {
+    file.inner().reset_checked(args)?;
+    Ok(0)
+}
+
+fn ring(_: &Device, _: &(), args: &mut uapi::Ring, file: &drm::File<Client>) -> Result<u32> {
+    file.inner().ring_checked(args)?;
+    Ok(0)
+}
+
+fn fence(_: &Device, _: &(), args: &mut uapi::UserFence, file: &drm::File<Client>) -> Result<u32> {
+    file.inner().fence_checked(args)?;
+    Ok(0)
+}
+
+fn gem_create(
+    device: &Device,
+    _: &(),
+    args: &mut uapi::GemCreate,
+    file: &drm::File<Client>,
+) -> Result<u32> {
+    buffer::create(device, file, args)?;
+    Ok(0)
+}
+
+fn gem_mmap(_: &Device, _: &(), args: &mut uapi::GemMmap, file: &drm::File<Client>) -> Result<u32> {
+    buffer::mmap(file, args)?;
+    Ok(0)
 }

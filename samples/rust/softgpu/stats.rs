@@ -11,11 +11,8 @@ use kernel::{
     },
 };
 
-/// The counters of the device, in debugfs.
-///
-/// [`MiscDevice::open`] is not handed any data of the driver, so this is a static.
-///
-/// [`MiscDevice::open`]: kernel::miscdevice::MiscDevice::open
+/// The counters of all devices, in debugfs. There is one device for as long as the module is
+/// loaded.
 pub(crate) static DEVICE: Stats = Stats::new();
 
 /// What is counted, for the device and for each channel.

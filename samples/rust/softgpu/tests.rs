@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests. They need neither the device file nor userspace.
+//! KUnit tests.
 
 use crate::{
     channel::Submission,
@@ -50,6 +50,8 @@ use kernel::{
         WorkItem, //
     },
 };
+
+mod buffers;
 
 /// Nothing here takes as long, however slow the machine is.
 const FOREVER: Delta = Delta::from_nanos(uapi::MAX_DURATION_NS as i64);
@@ -157,12 +159,19 @@ impl WorkItem for Poller {
 
 /// A job that runs for `duration` and ends with `result`.
 fn job(duration: Delta, result: Result) -> JobDesc {
-    JobDesc { duration, result }
+    JobDesc {
+        duration,
+        result,
+        runs: true,
+    }
 }
 
 fn submit(client: &Client, desc: JobDesc, in_fence: Option<&DmaFence>) -> Result<ARef<DmaFence>> {
-    let submission = Submission::new(client, desc, in_fence.map(ARef::from))?;
-    client.submit(submission, |fence| Ok(fence.into()))
+    let mut submission = Submission::new(desc, None)?;
+    if let Some(in_fence) = in_fence {
+        submission.wait_for(client, in_fence.into())?;
+    }
+    client.submit(submission, |_| Ok(()))
 }
 
 /// Waits for a fence and returns its result, or [`None`] if it takes far too long.
@@ -466,10 +475,10 @@ mod cases {
     fn failed_submission_leaves_no_trace() -> Result {
         let client = Client::new()?;
 
-        drop(Submission::new(&client, job(FOREVER, Ok(())), None)?);
-        let submission = Submission::new(&client, job(FOREVER, Ok(())), None)?;
+        drop(Submission::new(job(FOREVER, Ok(())), None)?);
+        let submission = Submission::new(job(FOREVER, Ok(())), None)?;
         assert!(matches!(
-            client.submit(submission, |_| Err::<(), _>(ENOMEM)),
+            client.submit(submission, |_| Err(ENOMEM)),
             Err(ENOMEM)
         ));
 
@@ -834,14 +843,13 @@ mod cases {
         assert_eq!(client.ring_checked(&good), Ok(()));
 
         let good = uapi::UserFence {
-            flags: 0,
-            // This is only written.
-            out_fence_fd: -1,
             timeout_ns: uapi::MAX_DURATION_NS,
+            ..Default::default()
         };
         let is_ok = |args: uapi::UserFence| Request::try_from(&args).is_ok();
         assert!(is_ok(good));
         assert!(!is_ok(uapi::UserFence { flags: 1, ..good }));
+        assert!(!is_ok(uapi::UserFence { pad: 1, ..good }));
         for timeout_ns in [0, uapi::MAX_DURATION_NS + 1, u64::MAX] {
             assert!(!is_ok(uapi::UserFence { timeout_ns, ..good }));
         }
@@ -853,31 +861,14 @@ mod cases {
         let good = uapi::Submit {
             duration_ns: uapi::MAX_DURATION_NS,
             error: uapi::MAX_ERROR,
-            // This is only written.
-            out_fence_fd: -1,
             ..Default::default()
-        };
-        let in_fence = uapi::Submit {
-            flags: uapi::SUBMIT_IN_FENCE,
-            // Whether there is such a file is another question.
-            in_fence_fd: -1,
-            ..good
         };
         let is_ok = |args: uapi::Submit| JobDesc::try_from(&args).is_ok();
 
         assert!(is_ok(uapi::Submit::default()));
         assert!(is_ok(good));
-        assert!(is_ok(in_fence));
-        assert!(!is_ok(uapi::Submit { flags: 2, ..good }));
+        assert!(!is_ok(uapi::Submit { flags: 1, ..good }));
         assert!(!is_ok(uapi::Submit { flags: !0, ..good }));
-        assert!(!is_ok(uapi::Submit {
-            in_fence_fd: 3,
-            ..good
-        }));
-        assert!(!is_ok(uapi::Submit {
-            in_fence_fd: -1,
-            ..good
-        }));
         assert!(!is_ok(uapi::Submit {
             duration_ns: uapi::MAX_DURATION_NS + 1,
             ..good
@@ -903,7 +894,8 @@ mod cases {
         });
         assert!(matches!(
             desc,
-            Ok(JobDesc { duration, result: Err(ETIMEDOUT) }) if duration == Delta::from_nanos(5)
+            Ok(JobDesc { duration, result: Err(ETIMEDOUT), runs: true })
+                if duration == Delta::from_nanos(5)
         ));
     }
 
@@ -937,10 +929,15 @@ mod cases {
     #[test]
     fn abi_has_no_holes() {
         // The sizes are part of the numbers of the ioctls.
-        assert_eq!(size_of::<uapi::Submit>(), 32);
+        assert_eq!(size_of::<uapi::Submit>(), 56);
+        assert_eq!(size_of::<uapi::SyncUse>(), 16);
+        assert_eq!(size_of::<uapi::BufferUse>(), 8);
+        assert_eq!(size_of::<uapi::Command>(), 40);
+        assert_eq!(size_of::<uapi::GemCreate>(), 16);
+        assert_eq!(size_of::<uapi::GemMmap>(), 16);
         assert_eq!(size_of::<uapi::Query>(), 56);
         assert_eq!(size_of::<uapi::Reset>(), 8);
         assert_eq!(size_of::<uapi::Ring>(), 16);
-        assert_eq!(size_of::<uapi::UserFence>(), 16);
+        assert_eq!(size_of::<uapi::UserFence>(), 24);
     }
 }

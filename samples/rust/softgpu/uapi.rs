@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
 
-//! What `/dev/softgpu` and userspace agree on.
+//! What the driver and userspace agree on: the ioctls of the render node, besides those that all
+//! DRM drivers have.
 //!
 //! This file is compiled into the driver as well as into the program that uses it, which has an
 //! `ioctl` module with the functions of `kernel::ioctl`.
@@ -10,7 +11,10 @@
 //!
 //! All structures have the same layout on 32-bit and 64-bit, and no padding of the compiler's.
 //! Fields that are named `pad`, flags without a meaning, and fields whose flag is not set must be
-//! zero, so that they can get a meaning one day.
+//! zero, so that they can get a meaning one day. Addresses are 64 bits wide.
+//!
+//! File descriptors are written through an address, and no ioctl that returns one writes its
+//! argument: so what cannot be written is found out before there is a job.
 
 #[cfg(not(CONFIG_RUST))]
 use crate::ioctl::{_IOW, _IOWR};
@@ -28,22 +32,33 @@ use zerocopy_derive::{
     KnownLayout, //
 };
 
-/// The type of the ioctls.
-const MAGIC: u32 = b'|' as u32;
+/// The type of DRM ioctls. Those of drivers have the numbers from `DRM_COMMAND_BASE`, 0x40, on.
+const MAGIC: u32 = b'd' as u32;
 
-/// Submits a job, and returns a sync_file for its fence.
+/// Submits a job.
+///
+/// The job waits for fences: those that are passed, and those of the buffers that it uses. Then it
+/// executes its commands and takes its time, whichever is longer. It has a fence of its own, which
+/// signals when it is done: in the buffers, and wherever userspace wants to have it.
+///
+/// If a fence that was passed signals with an error, the job does not run, and fails with the same
+/// one. Errors of those that use a buffer are nothing to the job.
 ///
 /// # Errors
 ///
-/// - `EFAULT`: the argument cannot be read or written.
-/// - `EINVAL`: unknown flags, a field that must be zero is not, a duration or an error that is out
-///   of range, or the in-fence is not a sync_file.
-/// - `EBADF`: the in-fence is not a file descriptor.
+/// - `EFAULT`: something cannot be read, or a new descriptor not be written.
+/// - `EINVAL`: unknown flags, a field that must be zero is not, a number that is out of range, an
+///   in-fence that is no sync_file, a sync object or a point that has no fence yet, a buffer that
+///   is there twice, or a command that is none or is out of bounds of its buffers.
+/// - `ENOENT`: there is no such sync object or buffer.
+/// - `EBADF`: an in-fence is not a file descriptor.
 /// - `EBUSY`: [`MAX_PENDING`] jobs of the channel have not finished. Wait for one of them.
 /// - `EMFILE`, `ENFILE`, `ENOMEM`: no more file descriptors, files or memory.
+/// - `EINTR`: a signal has come while others had the locks of the buffers.
 ///
-/// If it fails, there is no job and no new file descriptor.
-pub(crate) const SUBMIT: u32 = _IOWR::<Submit>(MAGIC, 0xb0);
+/// If it fails, there is no job and no new file descriptor, whatever was written. No buffer and no
+/// sync object has changed.
+pub(crate) const DRM_IOCTL_SOFTGPU_SUBMIT: u32 = _IOW::<Submit>(MAGIC, 0x40);
 
 /// Queries the limits and the counters of the channel.
 ///
@@ -51,7 +66,7 @@ pub(crate) const SUBMIT: u32 = _IOWR::<Submit>(MAGIC, 0xb0);
 ///
 /// - `EFAULT`: the argument cannot be read or written.
 /// - `EINVAL`: unknown flags, or a field that must be zero is not.
-pub(crate) const QUERY: u32 = _IOWR::<Query>(MAGIC, 0xb1);
+pub(crate) const DRM_IOCTL_SOFTGPU_QUERY: u32 = _IOWR::<Query>(MAGIC, 0x41);
 
 /// Resets the channel: all of its jobs that have not finished fail with `ECANCELED`, in order. So
 /// do those of its user queue that have a fence, the others are forgotten.
@@ -63,7 +78,7 @@ pub(crate) const QUERY: u32 = _IOWR::<Query>(MAGIC, 0xb1);
 ///
 /// - `EFAULT`: the argument cannot be read.
 /// - `EINVAL`: unknown flags, or a field that must be zero is not.
-pub(crate) const RESET: u32 = _IOW::<Reset>(MAGIC, 0xb2);
+pub(crate) const DRM_IOCTL_SOFTGPU_RESET: u32 = _IOW::<Reset>(MAGIC, 0x42);
 
 /// Rings the doorbell of the user queue: some jobs are in the ring.
 ///
@@ -80,23 +95,42 @@ pub(crate) const RESET: u32 = _IOW::<Reset>(MAGIC, 0xb2);
 /// - `ENOSPC`: there would be more than [`MAX_AHEAD`] jobs that nobody has asked for a fence of.
 ///
 /// If it fails, there are no new jobs.
-pub(crate) const RING: u32 = _IOW::<Ring>(MAGIC, 0xb3);
+pub(crate) const DRM_IOCTL_SOFTGPU_RING: u32 = _IOW::<Ring>(MAGIC, 0x43);
 
 /// Asks for the fence of the next job of the user queue that has none, as a sync_file.
 ///
 /// The job may be done, then the fence has signaled. It may not be in the ring yet, and nobody
-/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. [`RESET`] cancels it if the
-/// job is not done. The next job then gets the next number that has no fence.
+/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset cancels it if the job
+/// is not done. The next job then gets the next number that has no fence.
 ///
 /// # Errors
 ///
-/// - `EFAULT`: the argument cannot be read or written.
-/// - `EINVAL`: unknown flags, or a timeout that is out of range.
+/// - `EFAULT`: the argument cannot be read, or the descriptor not be written.
+/// - `EINVAL`: unknown flags, a field that must be zero is not, or a timeout that is out of range.
 /// - `EBUSY`: [`MAX_PENDING`] jobs that have a fence are not done, even if the fences have expired.
 /// - `EMFILE`, `ENFILE`, `ENOMEM`: no more file descriptors, files or memory.
 ///
 /// If it fails, the next one is for the same job, and there is no new file descriptor.
-pub(crate) const FENCE: u32 = _IOWR::<UserFence>(MAGIC, 0xb4);
+pub(crate) const DRM_IOCTL_SOFTGPU_FENCE: u32 = _IOW::<UserFence>(MAGIC, 0x44);
+
+/// Creates a buffer that is zero.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read or written.
+/// - `EINVAL`: unknown flags, or a size that is out of range.
+/// - `ENOMEM`: no more memory.
+pub(crate) const DRM_IOCTL_SOFTGPU_GEM_CREATE: u32 = _IOWR::<GemCreate>(MAGIC, 0x45);
+
+/// Returns where a buffer can be mapped with `mmap()` of the device's file.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read or written.
+/// - `EINVAL`: a field that must be zero is not.
+/// - `ENOENT`: there is no such buffer.
+/// - `ENOMEM`: no more memory.
+pub(crate) const DRM_IOCTL_SOFTGPU_GEM_MMAP: u32 = _IOWR::<GemMmap>(MAGIC, 0x46);
 
 /// The most jobs of a channel, or of a user queue, that have not finished.
 pub(crate) const MAX_PENDING: u32 = 64;
@@ -104,16 +138,28 @@ pub(crate) const MAX_PENDING: u32 = 64;
 /// The most jobs of a user queue that have no fence.
 pub(crate) const MAX_AHEAD: u32 = 256;
 
-/// The longest duration of a job: ten seconds.
+/// The longest duration of a job, and of the timeout of a fence: ten seconds.
 pub(crate) const MAX_DURATION_NS: u64 = 10_000_000_000;
 
 /// The largest error that a job can be asked to fail with. Those above are internal to the kernel.
 pub(crate) const MAX_ERROR: u32 = 511;
 
-/// A flag for [`Submit::flags`]: [`Submit::in_fence_fd`] is valid.
-pub(crate) const SUBMIT_IN_FENCE: u32 = 1 << 0;
+/// The most fences of [`Submit::syncs`].
+pub(crate) const MAX_SYNCS: u32 = 64;
 
-/// The argument of [`SUBMIT`].
+/// The most buffers of a job.
+pub(crate) const MAX_BUFFERS: u32 = 64;
+
+/// The most commands of a job.
+pub(crate) const MAX_COMMANDS: u32 = 4096;
+
+/// The largest buffer: 64 MiB.
+pub(crate) const MAX_BUFFER_SIZE: u64 = 64 << 20;
+
+/// The longest time that a job may execute commands: one second. Then it fails with `ETIMEDOUT`.
+pub(crate) const MAX_EXECUTION_NS: u64 = 1_000_000_000;
+
+/// The argument of [`DRM_IOCTL_SOFTGPU_SUBMIT`].
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(
     CONFIG_RUST,
@@ -121,22 +167,143 @@ pub(crate) const SUBMIT_IN_FENCE: u32 = 1 << 0;
 )]
 #[repr(C)]
 pub(crate) struct Submit {
-    /// In: [`SUBMIT_IN_FENCE`] or 0.
+    /// In: must be zero.
     pub(crate) flags: u32,
-    /// In: a sync_file of any driver. The job starts when its turn has come and the fence has
-    /// signaled. If that signals with an error, the job does not run and fails with the same one.
-    pub(crate) in_fence_fd: i32,
-    /// In: for how long the job runs, up to [`MAX_DURATION_NS`].
-    pub(crate) duration_ns: u64,
     /// In: the error (such as 5 for `EIO`) that the job ends with, up to [`MAX_ERROR`], or 0.
     pub(crate) error: u32,
-    /// Out: a new sync_file for the fence of the job. Only valid if the ioctl succeeds.
-    pub(crate) out_fence_fd: i32,
+    /// In: for how long the job runs, up to [`MAX_DURATION_NS`].
+    pub(crate) duration_ns: u64,
+    /// In: the address of an array of [`SyncUse`].
+    pub(crate) syncs: u64,
+    /// In: the address of an array of [`BufferUse`].
+    pub(crate) buffers: u64,
+    /// In: the address of an array of [`Command`].
+    pub(crate) commands: u64,
+    /// In: how many there are, up to [`MAX_SYNCS`]. If there are none, the address must be zero.
+    pub(crate) sync_count: u32,
+    /// In: how many there are, up to [`MAX_BUFFERS`], likewise.
+    pub(crate) buffer_count: u32,
+    /// In: how many there are, up to [`MAX_COMMANDS`], likewise.
+    pub(crate) command_count: u32,
     /// In: must be zero.
-    pub(crate) pad: u64,
+    pub(crate) pad: u32,
 }
 
-/// The argument of [`QUERY`].
+/// A flag for [`SyncUse::flags`]: the fence of the job goes there. Without it, the job waits for
+/// the fence that is there.
+pub(crate) const SYNC_OUT: u32 = 1 << 0;
+
+/// A flag for [`SyncUse::flags`]: it is a sync_file. Without it, it is a sync object.
+pub(crate) const SYNC_FILE: u32 = 1 << 1;
+
+/// A fence that a job waits for, or a place for its own.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct SyncUse {
+    /// In: [`SYNC_OUT`], [`SYNC_FILE`].
+    pub(crate) flags: u32,
+    /// In: a sync object, or the file descriptor of a sync_file of any driver. Out: with
+    /// [`SYNC_FILE`] and [`SYNC_OUT`], the file descriptor of a new sync_file. That is only valid
+    /// if the ioctl succeeds.
+    pub(crate) handle: u32,
+    /// In: the point on the timeline of a sync object, or 0 for one that has none. Must be zero for
+    /// a sync_file.
+    pub(crate) point: u64,
+}
+
+/// A flag for [`BufferUse::flags`]: the job writes to the buffer.
+pub(crate) const BUFFER_WRITE: u32 = 1 << 0;
+
+/// A flag for [`BufferUse::flags`]: userspace sees to it that the job runs at the right time, and
+/// that others wait for it.
+pub(crate) const BUFFER_EXPLICIT: u32 = 1 << 1;
+
+/// A buffer that a job uses.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct BufferUse {
+    /// In: the buffer.
+    pub(crate) handle: u32,
+    /// In: [`BUFFER_WRITE`], [`BUFFER_EXPLICIT`].
+    pub(crate) flags: u32,
+}
+
+/// Sets each pixel to [`Command::value`].
+pub(crate) const OP_FILL: u32 = 0;
+/// Copies from [`Command::source`], one pixel after the other.
+pub(crate) const OP_COPY: u32 = 1;
+/// Blends with [`Command::source`]: each byte becomes `source * value / 256` and the rest of what
+/// it was. [`Command::value`] is at most 256.
+pub(crate) const OP_BLEND: u32 = 2;
+/// Waits until the pixel is [`Command::value`]. [`Command::len`] must be 4.
+pub(crate) const OP_WAIT: u32 = 3;
+
+/// What a job does with pixels, of 32 bits. All but the last two fields are for all of them.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct Command {
+    /// In: [`OP_FILL`] and so on.
+    pub(crate) op: u32,
+    /// In: the index of the buffer in [`Submit::buffers`]. But for [`OP_WAIT`], it must be one that
+    /// the job writes to.
+    pub(crate) buffer: u32,
+    /// In: where the pixels are, in bytes. A multiple of 4.
+    pub(crate) offset: u64,
+    /// In: how many bytes that are. A multiple of 4.
+    pub(crate) len: u64,
+    /// In: see the commands.
+    pub(crate) value: u32,
+    /// In: the index of the buffer to read. Must be zero where the command reads none.
+    pub(crate) source: u32,
+    /// In: where its pixels are, likewise.
+    pub(crate) source_offset: u64,
+}
+
+/// The argument of [`DRM_IOCTL_SOFTGPU_GEM_CREATE`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct GemCreate {
+    /// In: how large it is, in bytes, from 1 to [`MAX_BUFFER_SIZE`]. Out: rounded up to pages.
+    pub(crate) size: u64,
+    /// In: must be zero.
+    pub(crate) flags: u32,
+    /// Out: the buffer.
+    pub(crate) handle: u32,
+}
+
+/// The argument of [`DRM_IOCTL_SOFTGPU_GEM_MMAP`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct GemMmap {
+    /// In: the buffer.
+    pub(crate) handle: u32,
+    /// In: must be zero.
+    pub(crate) pad: u32,
+    /// Out: the offset for `mmap()`.
+    pub(crate) offset: u64,
+}
+
+/// The argument of [`DRM_IOCTL_SOFTGPU_QUERY`].
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(
     CONFIG_RUST,
@@ -160,11 +327,11 @@ pub(crate) struct Query {
     pub(crate) signaled: u64,
     /// Out: how many of those did so with an error.
     pub(crate) errors: u64,
-    /// Out: how many of those were canceled by [`RESET`].
+    /// Out: how many of those were canceled by [`DRM_IOCTL_SOFTGPU_RESET`].
     pub(crate) canceled: u64,
 }
 
-/// The argument of [`RESET`].
+/// The argument of [`DRM_IOCTL_SOFTGPU_RESET`].
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(
     CONFIG_RUST,
@@ -178,7 +345,7 @@ pub(crate) struct Reset {
     pub(crate) pad: u32,
 }
 
-/// The argument of [`RING`].
+/// The argument of [`DRM_IOCTL_SOFTGPU_RING`].
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(
     CONFIG_RUST,
@@ -194,7 +361,7 @@ pub(crate) struct Ring {
     pub(crate) duration_ns: u64,
 }
 
-/// The argument of [`FENCE`].
+/// The argument of [`DRM_IOCTL_SOFTGPU_FENCE`].
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(
     CONFIG_RUST,
@@ -204,8 +371,11 @@ pub(crate) struct Ring {
 pub(crate) struct UserFence {
     /// In: must be zero.
     pub(crate) flags: u32,
-    /// Out: a new sync_file for the fence. Only valid if the ioctl succeeds.
-    pub(crate) out_fence_fd: i32,
+    /// In: must be zero.
+    pub(crate) pad: u32,
     /// In: for how long the fence may be pending, from 1 to [`MAX_DURATION_NS`].
     pub(crate) timeout_ns: u64,
+    /// In: the address of an `i32` for a new sync_file for the fence. What is written there is only
+    /// valid if the ioctl succeeds.
+    pub(crate) out_fence_ptr: u64,
 }

@@ -5,7 +5,7 @@
 use super::calls::{Call, Shared};
 use super::files::{Descriptor, Files, Kind, Timeline};
 use super::Place;
-use crate::channel::{Channel, READ_ONLY};
+use crate::channel::{sync_file, Channel, READ_ONLY};
 use crate::ioctl::{self, NOWHERE};
 use crate::process::limit_descriptors;
 use crate::random::Random;
@@ -39,6 +39,7 @@ type Weighted = (u64, fn(&Actor<'_>, &mut Random) -> Checked);
 const CALLS: &[Weighted] = &[
     (4, |actor, random| actor.open(random)),
     (24, |actor, random| actor.submit(random)),
+    (8, |actor, random| actor.pixels(random)),
     (6, |actor, random| actor.query(random)),
     (2, |actor, random| actor.reset(random)),
     (4, |actor, random| actor.ring(random)),
@@ -78,7 +79,7 @@ impl Actor<'_> {
 
     /// Calls something and judges the result: it must fail with one of `wrong`, or if there are
     /// none, may fail with one of `may`. Returns what there is if it has not failed.
-    fn judge<T>(
+    pub(super) fn judge<T>(
         &self,
         call: Call,
         wrong: &[i32],
@@ -152,12 +153,17 @@ impl Actor<'_> {
             return self.open(random);
         };
         if random.percent(4) {
+            let mut args = Submit {
+                syncs: std::ptr::from_ref(&READ_ONLY) as u64,
+                sync_count: 1,
+                ..Submit::default()
+            };
             let arg = match random.percent(50) {
                 true => *random.pick(&NOWHERE),
-                false => std::ptr::from_ref(&READ_ONLY) as usize,
+                false => std::ptr::from_mut(&mut args) as usize,
             };
             let fd = channel.as_fd();
-            let run = || ioctl::call_raw(fd, uapi::SUBMIT, arg);
+            let run = || ioctl::call_raw(fd, uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg);
             return self
                 .judge(Call::Submit, &[libc::EFAULT], &[], run)
                 .map(drop);
@@ -175,13 +181,14 @@ impl Actor<'_> {
                 true => random.below(u64::from(uapi::MAX_ERROR) + 1) as u32,
                 false => 0,
             },
-            out_fence_fd: random.next() as i32,
             ..Submit::default()
         };
-        let in_fence = random.percent(45).then(|| self.some_fence(random));
-        if let Some(in_fence) = &in_fence {
-            args.flags = uapi::SUBMIT_IN_FENCE;
-            args.in_fence_fd = in_fence.fd;
+        let mut syncs = Vec::new();
+        let in_fences: Vec<_> = (0..random.below(3))
+            .map(|_| self.some_fence(random))
+            .collect();
+        for in_fence in &in_fences {
+            syncs.push(sync_file(in_fence.fd));
             match in_fence.kind {
                 Kind::Fence => {}
                 Kind::None => wrong.push(libc::EBADF),
@@ -190,17 +197,17 @@ impl Actor<'_> {
         }
         if random.percent(8) {
             match random.below(5) {
-                0 => args.flags |= 2 << random.below(31),
+                0 => args.flags = 1 << random.below(32),
                 1 => args.duration_ns = above(random, uapi::MAX_DURATION_NS),
                 2 => args.error = above(random, uapi::MAX_ERROR.into()).min(u32::MAX.into()) as u32,
-                3 if in_fence.is_none() => args.in_fence_fd = 1 + random.below(100) as i32,
-                _ => args.pad = 1 << random.below(64),
+                3 => args.buffers = 1 + random.below(100),
+                _ => args.pad = 1 << random.below(32),
             }
             wrong.push(libc::EINVAL);
         }
 
         let fence = self.judge(Call::Submit, &wrong, &[libc::EBUSY], || {
-            channel.submit_raw(&mut args)
+            channel.submit_raw(&mut args, &syncs, None)
         })?;
         if let Some(fence) = fence {
             self.keep_fence(random, fence);
@@ -214,7 +221,7 @@ impl Actor<'_> {
         };
         if random.percent(5) {
             let (arg, fd) = (*random.pick(&NOWHERE), channel.as_fd());
-            let run = || ioctl::call_raw(fd, uapi::QUERY, arg);
+            let run = || ioctl::call_raw(fd, uapi::DRM_IOCTL_SOFTGPU_QUERY, arg);
             return self.judge(Call::Query, &[libc::EFAULT], &[], run).map(drop);
         }
 
@@ -231,7 +238,7 @@ impl Actor<'_> {
             wrong.push(libc::EINVAL);
         }
         let answer = self.judge(Call::Query, &wrong, &[], || {
-            ioctl::call(channel.as_fd(), uapi::QUERY, &mut args)
+            ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut args)
         })?;
         let limits = (args.max_pending, args.max_duration_ns);
         if answer.is_some()
@@ -269,7 +276,7 @@ impl Actor<'_> {
             _ => {}
         }
         let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
-        let run = || ioctl::call_raw(channel.as_fd(), uapi::RESET, arg);
+        let run = || ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, arg);
         self.judge(Call::Reset, &wrong, &[], run).map(drop)
     }
 
@@ -308,7 +315,7 @@ impl Actor<'_> {
             _ => {}
         }
         let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
-        let run = || ioctl::call_raw(channel.as_fd(), uapi::RING, arg);
+        let run = || ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RING, arg);
         self.judge(Call::Ring, &wrong, &[libc::EBUSY, libc::ENOSPC], run)
             .map(drop)
     }
@@ -319,19 +326,19 @@ impl Actor<'_> {
         };
         if random.percent(4) {
             let (arg, fd) = (*random.pick(&NOWHERE), channel.as_fd());
-            let run = || ioctl::call_raw(fd, uapi::FENCE, arg);
+            let run = || ioctl::call_raw(fd, uapi::DRM_IOCTL_SOFTGPU_FENCE, arg);
             return self.judge(Call::Ask, &[libc::EFAULT], &[], run).map(drop);
         }
         let mut args = UserFence {
-            flags: 0,
-            out_fence_fd: random.next() as i32,
             timeout_ns: 1 + random.below(10_000_000),
+            ..UserFence::default()
         };
         let mut wrong = Vec::new();
         if random.percent(8) {
-            match random.below(3) {
+            match random.below(4) {
                 0 => args.flags = 1 << random.below(32),
-                1 => args.timeout_ns = 0,
+                1 => args.pad = 1 << random.below(32),
+                2 => args.timeout_ns = 0,
                 _ => args.timeout_ns = above(random, uapi::MAX_DURATION_NS),
             }
             wrong.push(libc::EINVAL);
@@ -513,11 +520,11 @@ impl Actor<'_> {
     /// An ioctl that the file does not have.
     fn unknown(&self, random: &mut Random) -> Checked {
         const KNOWN: [(u32, Kind); 10] = [
-            (uapi::SUBMIT, Kind::Channel),
-            (uapi::QUERY, Kind::Channel),
-            (uapi::RESET, Kind::Channel),
-            (uapi::RING, Kind::Channel),
-            (uapi::FENCE, Kind::Channel),
+            (uapi::DRM_IOCTL_SOFTGPU_SUBMIT, Kind::Channel),
+            (uapi::DRM_IOCTL_SOFTGPU_QUERY, Kind::Channel),
+            (uapi::DRM_IOCTL_SOFTGPU_RESET, Kind::Channel),
+            (uapi::DRM_IOCTL_SOFTGPU_RING, Kind::Channel),
+            (uapi::DRM_IOCTL_SOFTGPU_FENCE, Kind::Channel),
             (MERGE, Kind::Fence),
             (FILE_INFO, Kind::Fence),
             (SET_DEADLINE, Kind::Fence),
@@ -532,11 +539,18 @@ impl Actor<'_> {
         }
         // Should it be there after all, this is what it can write to.
         let mut memory = vec![0u64; 2048];
-        let wrong = match file.kind {
-            Kind::None => libc::EBADF,
-            _ => libc::ENOTTY,
+        // DRM only looks at the type and the number, so what is changed may be known, with zeros for
+        // an argument, or be an ioctl of all DRM drivers.
+        let is_drm = cmd >> 8 & 0xff == uapi::DRM_IOCTL_SOFTGPU_QUERY >> 8 & 0xff;
+        let (wrong, may): (&[i32], &[i32]) = match file.kind {
+            Kind::None => (&[libc::EBADF], &[]),
+            Kind::Channel if is_drm => (
+                &[],
+                &[libc::EINVAL, libc::EACCES, libc::EBUSY, libc::EFAULT],
+            ),
+            _ => (&[libc::ENOTTY], &[]),
         };
-        self.judge(Call::Unknown, &[wrong], &[], || {
+        self.judge(Call::Unknown, wrong, may, || {
             ioctl::call_number(file.fd, cmd, memory.as_mut_ptr() as usize)
         })
         .map(drop)
@@ -581,9 +595,12 @@ impl Actor<'_> {
             _ => Ok(()),
         };
 
-        // SAFETY: The memory is valid.
-        let read = || result(unsafe { libc::read(file.fd, pointer, 64) });
-        self.judge(Call::ReadWrite, &[libc::EINVAL], &[], read)?;
+        // To read from a channel is to wait for an event of DRM, and there is none.
+        if file.kind != Kind::Channel {
+            // SAFETY: The memory is valid.
+            let read = || result(unsafe { libc::read(file.fd, pointer, 64) });
+            self.judge(Call::ReadWrite, &[libc::EINVAL], &[], read)?;
+        }
         // SAFETY: As above.
         let run = || result(unsafe { libc::write(file.fd, pointer, 64) });
         self.judge(Call::ReadWrite, &[write], &[], run)?;
@@ -593,7 +610,12 @@ impl Actor<'_> {
             // SAFETY: This maps nothing over what is there.
             result(unsafe { libc::mmap(null, 4096, libc::PROT_READ, flags, file.fd, 0) } as isize)
         };
-        self.judge(Call::ReadWrite, &[libc::ENODEV], &[], map)?;
+        // There is no buffer there.
+        let no_map = match file.kind {
+            Kind::Channel => libc::EINVAL,
+            _ => libc::ENODEV,
+        };
+        self.judge(Call::ReadWrite, &[no_map], &[], map)?;
         Ok(())
     }
 
@@ -686,7 +708,7 @@ impl Actor<'_> {
 
         if let Some(channel) = channel {
             self.judge(Call::Submit, &[libc::EMFILE], &[], || {
-                limited(&|| channel.submit_raw(&mut Submit::default()))
+                limited(&|| channel.submit_raw(&mut Submit::default(), &[], None))
             })?;
         }
         if let Some(fence) = fence {
@@ -733,20 +755,33 @@ fn check_info(info: &FenceInfo) -> Checked {
 fn use_channel(number: RawFd, random: &mut Random) -> io::Result<()> {
     match random.below(3) {
         0 => {
-            let mut args = Submit::default();
+            let mut sync = READ_ONLY;
+            let mut args = Submit {
+                syncs: std::ptr::from_mut(&mut sync) as u64,
+                sync_count: 1,
+                ..Submit::default()
+            };
             let arg = std::ptr::from_mut(&mut args) as usize;
-            ioctl::call_number(number, uapi::SUBMIT, arg)?;
+            ioctl::call_number(number, uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg)?;
             // SAFETY: The driver has just created the descriptor for us.
-            drop(unsafe { OwnedFd::from_raw_fd(args.out_fence_fd) });
+            drop(unsafe { OwnedFd::from_raw_fd(sync.handle as RawFd) });
             Ok(())
         }
         1 => {
             let mut args = Query::default();
-            ioctl::call_number(number, uapi::QUERY, std::ptr::from_mut(&mut args) as usize)
+            ioctl::call_number(
+                number,
+                uapi::DRM_IOCTL_SOFTGPU_QUERY,
+                std::ptr::from_mut(&mut args) as usize,
+            )
         }
         _ => {
             let mut args = Reset::default();
-            ioctl::call_number(number, uapi::RESET, std::ptr::from_mut(&mut args) as usize)
+            ioctl::call_number(
+                number,
+                uapi::DRM_IOCTL_SOFTGPU_RESET,
+                std::ptr::from_mut(&mut args) as usize,
+            )
         }
     }
 }

@@ -28,8 +28,9 @@ macro_rules! calls {
 }
 
 calls! {
-    Open: "open /dev/softgpu",
+    Open: "open the node",
     Submit: "SUBMIT",
+    Buffer: "GEM_CREATE, GEM_MMAP, GEM_CLOSE",
     Query: "QUERY",
     Reset: "RESET",
     Ring: "RING",

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `softgpu frames`: an animation that the driver renders, and vkms shows.
+//!
+//! Each frame is rendered by two queues, one after the other, into a buffer of the screen. It is
+//! committed while they still work on it, and vkms captures what it shows. A frame that is shown too
+//! early, or that the second queue has begun too early, is a wrong picture.
+
+use crate::channel::{sync_file, Channel, Job};
+use crate::drm::{self, Buffer, Commit, Device, Mapping, Mode, Object};
+use crate::ktap::{Failure, TestResult};
+use crate::picture::png;
+use crate::sync_file::SyncFile;
+use crate::uapi::{self, BufferUse, Command};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+const WIDTH: u32 = 96;
+const HEIGHT: u32 = 64;
+/// How many pictures there are in a second.
+const RATE: u32 = 250;
+/// For how long each queue works on a frame, besides what its commands take.
+const WORK: Duration = Duration::from_millis(2);
+/// Nothing takes as long, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The bar that moves from left to right, and one that it is blended with.
+const BAR: u32 = 16;
+const ROWS: std::ops::Range<u32> = 8..40;
+const BLENDED: std::ops::Range<u32> = 24..40;
+const ALPHA: u32 = 96;
+
+/// How those are told of each other who render a frame and who show it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Sync {
+    /// Sync_files are passed on.
+    Explicit,
+    /// The buffers have the fences.
+    Implicit,
+    /// Not at all: this is to be seen.
+    Missing,
+}
+
+/// A buffer of the screen, as all have it who use it.
+struct Target {
+    framebuffer: u32,
+    pitch: u64,
+    /// The same for both queues.
+    uses: [BufferUse; 2],
+}
+
+/// What shows the frames, and captures what is shown.
+struct Output<'a> {
+    commit: Commit<'a>,
+    framebuffer_id: u32,
+    in_fence_id: u32,
+    /// Where the kernel writes the fences.
+    out_fences: Box<[AtomicI32; 2]>,
+    captured: Mapping,
+    captured_pitch: usize,
+}
+
+impl<'a> Output<'a> {
+    fn new(device: &'a Device, first: &Target) -> TestResult<Self> {
+        let (crtc, connector) = device.output()?;
+        let writeback = device.writeback()?;
+        let plane = Object::Plane(device.planes()?[0]);
+        let mode = device.mode_blob(&Mode::tiny(WIDTH as u16, HEIGHT as u16, RATE))?;
+        let captured = device.create_buffer(WIDTH, HEIGHT)?;
+        let out_fences = Box::new([const { AtomicI32::new(-1) }; 2]);
+
+        let (width, height) = (WIDTH.into(), HEIGHT.into());
+        let plane_properties = [
+            ("FB_ID", first.framebuffer.into()),
+            ("CRTC_ID", crtc.into()),
+            ("IN_FENCE_FD", u64::MAX),
+            ("SRC_W", u64::from(WIDTH) << 16),
+            ("SRC_H", u64::from(HEIGHT) << 16),
+            ("CRTC_W", width),
+            ("CRTC_H", height),
+        ];
+        let commit = device.prepare(&[
+            (Object::Connector(connector), &[("CRTC_ID", crtc.into())]),
+            (
+                Object::Crtc(crtc),
+                &[
+                    ("MODE_ID", mode.into()),
+                    ("ACTIVE", 1),
+                    ("OUT_FENCE_PTR", out_fences[0].as_ptr() as u64),
+                ],
+            ),
+            (plane, &plane_properties),
+            (
+                Object::Connector(writeback),
+                &[
+                    ("CRTC_ID", crtc.into()),
+                    ("WRITEBACK_FB_ID", device.framebuffer(&captured)?.into()),
+                    ("WRITEBACK_OUT_FENCE_PTR", out_fences[1].as_ptr() as u64),
+                ],
+            ),
+        ])?;
+        Ok(Self {
+            commit,
+            framebuffer_id: device.property(plane, "FB_ID")?.0,
+            in_fence_id: device.property(plane, "IN_FENCE_FD")?.0,
+            out_fences,
+            captured_pitch: captured.pitch() as usize,
+            captured: device.map(&captured, (captured.pitch() * HEIGHT) as usize)?,
+        })
+    }
+
+    /// Shows a frame, and waits until it is shown and captured.
+    fn show(&mut self, target: &Target, in_fence: Option<&SyncFile>, flags: u32) -> TestResult {
+        let in_fd = in_fence.map_or(-1, |fence| fence.as_fd().as_raw_fd());
+
+        self.commit
+            .set(self.framebuffer_id, target.framebuffer.into());
+        self.commit.set(self.in_fence_id, in_fd as i64 as u64);
+        self.commit.commit(flags)?;
+        for (fence, what) in self.out_fences.iter().zip(["shown", "captured"]) {
+            let fd = fence.swap(-1, Ordering::Relaxed);
+            // SAFETY: The kernel has just created the descriptor for us.
+            let fence = SyncFile::from(unsafe { OwnedFd::from_raw_fd(fd) });
+            wait(&fence, what)?;
+        }
+        Ok(())
+    }
+
+    /// What was captured.
+    fn pixel(&self, x: u32, y: u32) -> u32 {
+        let at = y as usize * self.captured_pitch + 4 * x as usize;
+        self.captured.read_pixel(at) & 0xff_ffff
+    }
+
+    /// Whether the frame was captured as it must be.
+    fn is_right(&self, number: u32) -> bool {
+        (0..HEIGHT).all(|y| (0..WIDTH).all(|x| self.pixel(x, y) == pixel(number, x, y)))
+    }
+}
+
+/// Waits for what a fence stands for.
+fn wait(fence: &SyncFile, what: &str) -> TestResult {
+    match fence.status(PATIENCE) {
+        Ok(1) => Ok(()),
+        other => Err(Failure::Fail(format!("a frame is not {what}: {other:?}"))),
+    }
+}
+
+/// The colors of a frame: behind, and in front.
+fn colors(number: u32) -> [u32; 2] {
+    let behind = number.wrapping_mul(0x9e37_79b1) & 0xff_ffff;
+    [behind, behind ^ 0xff_ffff]
+}
+
+/// Where the bar is.
+fn bar(number: u32) -> u32 {
+    number * 4 % (WIDTH - BAR)
+}
+
+/// What a frame must be.
+fn pixel(number: u32, x: u32, y: u32) -> u32 {
+    let [behind, front] = colors(number);
+
+    if !ROWS.contains(&y) || !(bar(number)..bar(number) + BAR).contains(&x) {
+        return behind;
+    }
+    if !BLENDED.contains(&y) {
+        return front;
+    }
+    let part = |shift: u32| {
+        let (front, behind) = (front >> shift & 255, behind >> shift & 255);
+        (front * ALPHA + behind * (256 - ALPHA)) / 256 << shift
+    };
+    part(0) | part(8) | part(16)
+}
+
+/// Two queues that render frames, and what the second one draws with.
+struct Renderer {
+    queues: [Channel; 2],
+    sprite: Buffer,
+    sync: Sync,
+}
+
+impl Renderer {
+    fn new(sync: Sync) -> io::Result<Self> {
+        let queues = [Channel::open()?, Channel::open()?];
+        Ok(Self {
+            sprite: queues[1].create_buffer(u64::from(4 * BAR))?,
+            queues,
+            sync,
+        })
+    }
+
+    /// A buffer of the screen.
+    fn target(&self, screen: &Device) -> io::Result<Target> {
+        let buffer = screen.create_buffer(WIDTH, HEIGHT)?;
+        let dma_buf = screen.export(&buffer)?;
+        let flags = match self.sync {
+            Sync::Implicit => uapi::BUFFER_WRITE,
+            _ => uapi::BUFFER_WRITE | uapi::BUFFER_EXPLICIT,
+        };
+        let import = |queue: &Channel| -> io::Result<_> {
+            let handle = queue.device().import(dma_buf.as_fd())?.handle;
+            Ok(BufferUse { handle, flags })
+        };
+        Ok(Target {
+            framebuffer: screen.framebuffer(&buffer)?,
+            pitch: buffer.pitch().into(),
+            uses: [import(&self.queues[0])?, import(&self.queues[1])?],
+        })
+    }
+
+    /// Begins to render a frame. Returns the fence of that.
+    fn render(&self, number: u32, target: &Target) -> io::Result<SyncFile> {
+        let [behind, front] = colors(number);
+        let fill = Command {
+            op: uapi::OP_FILL,
+            len: target.pitch * u64::from(HEIGHT),
+            value: behind,
+            ..Default::default()
+        };
+        let first = self.queues[0].submit(Job {
+            duration: WORK,
+            buffers: &target.uses[..1],
+            commands: &[fill],
+            ..Default::default()
+        })?;
+
+        let len = u64::from(4 * BAR);
+        let mut commands = vec![Command {
+            buffer: 1,
+            len,
+            value: front,
+            ..fill
+        }];
+        commands.extend(ROWS.map(|y| {
+            let (op, value) = match BLENDED.contains(&y) {
+                true => (uapi::OP_BLEND, ALPHA),
+                false => (uapi::OP_COPY, 0),
+            };
+            Command {
+                op,
+                offset: u64::from(y) * target.pitch + u64::from(4 * bar(number)),
+                len,
+                value,
+                source: 1,
+                ..fill
+            }
+        }));
+        let sprite = BufferUse {
+            handle: self.sprite.handle,
+            flags: uapi::BUFFER_WRITE,
+        };
+        let after = [sync_file(first.as_fd())];
+        self.queues[1].submit(Job {
+            duration: WORK,
+            syncs: if self.sync == Sync::Explicit {
+                &after
+            } else {
+                &[]
+            },
+            buffers: &[target.uses[1], sprite],
+            commands: &commands,
+            ..Default::default()
+        })
+    }
+}
+
+/// Renders and shows so many frames. Returns how many were wrong.
+///
+/// If there are to be pictures, prints the first one of the second half that is right, and the first
+/// one of these that is wrong.
+fn show(frames: u32, sync: Sync, pictures: bool) -> TestResult<u32> {
+    let screen = Device::open("vkms")?;
+    screen.set_atomic()?;
+    let renderer = Renderer::new(sync)?;
+    let targets = [
+        renderer.target(&screen)?,
+        renderer.target(&screen)?,
+        renderer.target(&screen)?,
+    ];
+    let mut output = Output::new(&screen, &targets[0])?;
+    output.show(&targets[0], None, drm::ALLOW_MODESET)?;
+
+    let mut wrong = 0;
+    // A wrong picture, and a right one.
+    let mut seen = [false; 2];
+    for number in 0..frames {
+        let target = &targets[number as usize % targets.len()];
+        let done = renderer.render(number, target)?;
+        let in_fence = Some(&done).filter(|_| sync == Sync::Explicit);
+        output.show(target, in_fence, drm::NONBLOCK)?;
+        let is_right = output.is_right(number);
+        wrong += u32::from(!is_right);
+        if pictures
+            && number >= frames / 2
+            && !std::mem::replace(&mut seen[usize::from(is_right)], true)
+        {
+            let name = if is_right { "right" } else { "wrong" };
+            let png = png(WIDTH, HEIGHT, |x, y| output.pixel(x, y));
+            println!("picture: {sync:?}-{name}-{number} {png}");
+        }
+        // Those who do not wait for each other must not be late for the next frame.
+        wait(&done, "rendered")?;
+    }
+    Ok(wrong)
+}
+
+/// Runs all three, and prints what came of it. Returns whether that is right.
+pub fn run(frames: u32, pictures: bool) -> TestResult<bool> {
+    let explicit = show(frames, Sync::Explicit, pictures)?;
+    println!("  with sync_files                 {explicit:>5} wrong of {frames}");
+    let implicit = show(frames, Sync::Implicit, pictures)?;
+    println!("  with the fences of the buffers  {implicit:>5} wrong of {frames}");
+    let missing = show(frames, Sync::Missing, pictures)?;
+    println!("  without fences                  {missing:>5} wrong of {frames}");
+
+    let (shown, wrong) = (2 * frames, explicit + implicit);
+    println!("frames: {shown} shown, {wrong} wrong; {missing} wrong of {frames} without fences");
+    Ok(wrong == 0 && missing > 0)
+}
