@@ -2,8 +2,8 @@
 """make drivers: fences of the kernel's own drivers, in C, on QEMU with KASAN and lockdep.
 
 The kernel runs its KUnit suites for dma-buf, for the DRM scheduler and for TTM, and a program uses fences of sw_sync,
-vgem, vkms, qxl and vmwgfx, and sync objects of virtio_gpu. Nothing of that is in Rust, and all of it exists without the
-series: with SERIES=rust, where the C core is unmodified and no driver is mended, it tells what is not ours, up to a panic.
+vgem, vkms and qxl, and sync objects of virtio_gpu. Nothing of that is in Rust, and all of it exists without the series:
+with SERIES=rust, where the C core is unmodified and no driver is mended, it tells what is not ours, up to a panic.
 """
 
 from harness.host import cache, knobs, outcome, tools, ui
@@ -18,7 +18,7 @@ BOOTS = {NAME: ["guest=drivers", "kunit.filter_glob=d*", "slab_debug=P,kmalloc-*
          f"{NAME}-ttm": ["guest=suites", "kunit.filter_glob=ttm_*"]}
 # On a slow machine with KASAN, ACPI takes more than 30 s to compute how the interrupt of virtio_gpu is routed, and gives
 # up. The table of this BIOS says so, too. What has addresses is still asked of ACPI, or there is no room for qxl.
-MACHINE = "-bios bios-256k.bin -device virtio-gpu-pci -device qxl -device vmware-svga".split()
+MACHINE = "-bios bios-256k.bin -device virtio-gpu-pci -device qxl".split()
 ROUTING = "acpi=noirq"
 
 

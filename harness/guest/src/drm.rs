@@ -109,30 +109,6 @@ struct VgemFenceSignal {
 
 #[repr(C)]
 #[derive(Default)]
-struct VmwExecbuf {
-    commands: u64,
-    command_size: u32,
-    throttle_us: u32,
-    fence_rep: u64,
-    version: u32,
-    flags: u32,
-    context_handle: u32,
-    imported_fence_fd: i32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct VmwFenceRep {
-    handle: u32,
-    mask: u32,
-    seqno: u32,
-    passed_seqno: u32,
-    fd: i32,
-    error: i32,
-}
-
-#[repr(C)]
-#[derive(Default)]
 struct SyncobjCreate {
     handle: u32,
     flags: u32,
@@ -681,26 +657,6 @@ impl Device {
         let mut args = VgemFenceSignal { fence, flags };
         let number = _IOW::<VgemFenceSignal>(MAGIC, 0x42);
         ioctl::call(self.0.as_fd(), number, &mut args)
-    }
-
-    /// Has vmwgfx execute no commands. Returns the fence, if there is one.
-    pub fn vmw_execbuf(&self) -> io::Result<Option<SyncFile>> {
-        const EXPORT_FENCE_FD: u32 = 1 << 1;
-        let mut fence = VmwFenceRep {
-            fd: -1,
-            ..Default::default()
-        };
-        let mut args = VmwExecbuf {
-            fence_rep: std::ptr::from_mut(&mut fence) as u64,
-            version: 2,
-            flags: EXPORT_FENCE_FD,
-            context_handle: u32::MAX,
-            ..Default::default()
-        };
-        let number = _IOW::<VmwExecbuf>(MAGIC, 0x4c);
-        ioctl::call(self.0.as_fd(), number, &mut args)?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        Ok((fence.fd >= 0).then(|| SyncFile::from(unsafe { OwnedFd::from_raw_fd(fence.fd) })))
     }
 
     /// Creates a sync object.

@@ -33,7 +33,6 @@ pub const TESTS: &[Test] = &tests![
     vkms_names_of_flips,
     virtio_gpu_cursor,
     qxl_cursor,
-    vmwgfx_execbuf_without_memory,
     sw_sync_closed_while_it_advances,
     sw_sync_last_reference_of_an_eventfd,
     sw_sync_last_reference_of_a_buffer,
@@ -60,22 +59,6 @@ fn syncobj_import_without_memory() -> TestResult {
     )?;
     check_eq!(sw_sync::pending(LEAKED..value + 1)?, 0);
     Ok(())
-}
-
-fn vmwgfx_execbuf_without_memory() -> TestResult {
-    let _settings = Failslab::set_up()?;
-    let device = Device::open("vmwgfx")?;
-
-    // It tells by an error beside the descriptor that it has no fence, and has waited instead.
-    faults::fail_all(
-        Memory::NotNeeded,
-        || Ok(()),
-        |()| device.vmw_execbuf(),
-        |file| match file.flatten() {
-            Some(file) => Ok(look(&file)?),
-            None => Ok(()),
-        },
-    )
 }
 
 fn syncobj_eventfd_without_memory() -> TestResult {

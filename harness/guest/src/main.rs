@@ -137,7 +137,7 @@ Usage: softgpu faults
 ";
 
 const HELP_DRIVERS: &str = "\
-Uses fences of the kernel's drivers sw_sync, vgem, vkms, qxl and vmwgfx, and sync
+Uses fences of the kernel's drivers sw_sync, vgem, vkms and qxl, and sync
 objects of virtio_gpu or vgem, in all ways that userspace has, also while they are
 signaled, and when what they belong to is gone. Does not need the module softgpu.
 What is not there is skipped. On a kernel that is not mended, some of this ends in
