@@ -171,7 +171,7 @@ fn pixel(number: u32, x: u32, y: u32) -> u32 {
     }
     let part = |shift: u32| {
         let (front, behind) = (front >> shift & 255, behind >> shift & 255);
-        (front * ALPHA + behind * (256 - ALPHA)) / 256 << shift
+        ((front * ALPHA + behind * (256 - ALPHA)) / 256) << shift
     };
     part(0) | part(8) | part(16)
 }

@@ -105,7 +105,7 @@ fn spoil(random: &mut Random, command: &mut Command, buffers: u64) {
 fn blend(source: u32, target: u32, alpha: u32) -> u32 {
     let part = |shift: u32| {
         let (source, target) = (source >> shift & 255, target >> shift & 255);
-        (source * alpha + target * (256 - alpha)) / 256 << shift
+        ((source * alpha + target * (256 - alpha)) / 256) << shift
     };
     part(0) | part(8) | part(16) | part(24)
 }
