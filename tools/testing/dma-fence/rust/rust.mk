@@ -28,7 +28,7 @@ driver := $(filter-out --crate-type rlib --crate-name kernel --extern ffi pin_in
 RUST_KERNEL ?= $(patsubst %/lib.rs,%,$(crate_root))
 recorded := $(patsubst $(crate_root),$(RUST_KERNEL)/lib.rs,$(recorded))
 rust_sources := $(wildcard rust/*.rs)
-rust_helpers := dma_fence.c dma_fence_containers.c
+rust_helpers := dma_fence.c dma_fence_more.c dma_fence_containers.c
 rust_objects := $(RUST)/libexplore.rlib $(RUST)/libkernel.rlib \
 	$(addprefix $(KBUILD)/rust/,core.o compiler_builtins.o pin_init.o ffi.o bindings.o)
 

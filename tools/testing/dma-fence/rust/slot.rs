@@ -84,14 +84,14 @@ fn check_another() {
 }
 
 scenarios! { RUST_SLOT_SCENARIOS:
-    "slot/two": "of all who signal what is in a slot one does, and is told so",
+    "fence_slot/two": "of all who signal what is in a slot one does, and is told so",
         setup_filled, [interrupt, watchdog], check_one;
-    "slot/irq": "a slot may be emptied in hard interrupt context",
+    "fence_slot/irq": "a slot may be emptied in hard interrupt context",
         setup_filled, [watchdog, interrupt], check_one, irq = true;
-    "slot/take": "of all who take what is in a slot one gets it",
+    "fence_slot/take": "of all who take what is in a slot one gets it",
         setup_filled, [taker, watchdog, interrupt], check_one;
-    "slot/fill": "who finds the slot empty does not wait",
+    "fence_slot/fill": "who finds the slot empty does not wait",
         setup_to_fill, [filler, interrupt], check_at_most_one;
-    "slot/fill/late": "a slot is filled once, even if it was emptied",
+    "fence_slot/fill/late": "a slot is filled once, even if it was emptied",
         setup_filled_and_another, [interrupt, late_filler], check_another;
 }

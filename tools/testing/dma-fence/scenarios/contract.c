@@ -410,30 +410,32 @@ static void setup_signals_in_callback(void)
  * On another fence: "There must be nobody by whom they nest the other way round." With one lock
  * for both fences, one of the two is enough.
  */
-static struct dma_fence_cb nests[2], nested[2];
+static struct dma_fence_cb nests, nested[2];
 
-static void add_to_the_other(struct dma_fence *fence, struct dma_fence_cb *cb)
+static void add_to_other(struct dma_fence *fence, struct dma_fence_cb *cb)
 {
-	bool first = fence == &job->fence;
-
-	dma_fence_add_callback(first ? &other->fence : &job->fence, &nested[first], count);
+	dma_fence_add_callback(&other->fence, &nested[0], count);
 }
 
 static void setup_nests(void)
 {
 	setup();
 	other = scenario_arg() & EXTERNAL ? job_new_sharing(LOCKED, job) : job_new(LOCKED);
-	dma_fence_add_callback(&job->fence, &nests[0], add_to_the_other);
-	dma_fence_add_callback(&other->fence, &nests[1], add_to_the_other);
+	dma_fence_add_callback(&job->fence, &nests, add_to_other);
 }
 
-static void issuer_of_other(void)
+static void add_with_lock_of_other(void)
 {
-	job_finish(other);
+	unsigned long flags;
+
+	dma_fence_lock_irqsave(&other->fence, flags);
+	dma_fence_add_callback(&job->fence, &nested[1], count);
+	dma_fence_unlock_irqrestore(&other->fence, flags);
 }
 
 static void check_nests(void)
 {
+	job_finish(other);
 	job_put(other);
 	job_put(job);
 }
@@ -551,7 +553,7 @@ SCENARIOS(contract) = {
 	  setup_signals_in_callback, { issuer }, check, .ours = "deadlock", .base = "deadlock" },
 	{ "contract/callbacks_nest",
 	  RST "There must be nobody by whom they nest the other way round.", setup_nests,
-	  { issuer, issuer_of_other }, check_nests, .ours = "deadlock", .base = "deadlock" },
+	  { issuer, add_with_lock_of_other }, check_nests, .ours = "deadlock", .base = "deadlock" },
 	{ "contract/callbacks_nest/external",
 	  RST "There must be nobody by whom they nest the other way round.", setup_nests,
 	  { issuer }, check_nests, .arg = EXTERNAL, .ours = "deadlock", .base = "deadlock" },
