@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// The tests.
 pub const TESTS: &[Test] = &tests![
     syncobj_import_without_memory,
-    syncobj_eventfd_without_memory,
+    syncobj_without_memory_for_eventfd,
     syncobj_transfer_interrupted,
     sw_sync_deadline_that_fails,
     vkms_fence_outlives_its_device,
@@ -61,7 +61,7 @@ fn syncobj_import_without_memory() -> TestResult {
     Ok(())
 }
 
-fn syncobj_eventfd_without_memory() -> TestResult {
+fn syncobj_without_memory_for_eventfd() -> TestResult {
     let _settings = Failslab::set_up()?;
     let timeline = SwSync::open()?;
     let device = syncobj_device()?;

@@ -119,7 +119,7 @@ pub(crate) const DRM_IOCTL_SOFTGPU_FENCE: u32 = _IOW::<UserFence>(MAGIC, 0x44);
 ///
 /// - `EFAULT`: the argument cannot be read or written.
 /// - `EINVAL`: unknown flags, or a size that is out of range.
-/// - `ENOMEM`: no more memory.
+/// - `ENOMEM`, `ENOSPC`: no more memory.
 pub(crate) const DRM_IOCTL_SOFTGPU_GEM_CREATE: u32 = _IOWR::<GemCreate>(MAGIC, 0x45);
 
 /// Returns where a buffer can be mapped with `mmap()` of the device's file.
