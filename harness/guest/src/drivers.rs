@@ -52,7 +52,10 @@ pub fn run(names: &[String]) -> io::Result<bool> {
     let chosen =
         tests.filter(|test| names.is_empty() || names.iter().any(|name| test.name.contains(name)));
 
-    Ok(ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect()))
+    Ok(ktap::run(
+        SUITE,
+        chosen.map(|test| Case::from(*test)).collect(),
+    ))
 }
 
 /// Does all to a fence that anybody can who has it.
