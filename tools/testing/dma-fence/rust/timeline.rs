@@ -227,6 +227,14 @@ fn signal_ahead() {
     promise!(SIGNALER.get_mut().signal_up_to(2, Ok(())) >= 1);
 }
 
+/// It does not signal before the one that was submitted earlier.
+fn submit_in_order() {
+    submit_first();
+    if has_signaled_unseen(SUBMITTED[0].get()) {
+        promise!(has_signaled_unseen(WATCH[0].get()));
+    }
+}
+
 fn check_submitted_ahead() {
     promise!(SUBMITTED[0].get().status() == Some(Ok(())));
     promise!(DROPPED[2].get() == 1);
@@ -595,9 +603,9 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
     "timeline/submit/signal_all": "what is submitted while others are signaled is not lost",
         setup_one, [signal_all, submit_first], check_submitted_maybe;
     "timeline/submit/ahead": "what the hardware has got to is signaled, submitted before or after",
-        setup_one, [signal_ahead, submit_first], check_submitted_ahead;
+        setup_one, [signal_ahead, submit_in_order], check_submitted_ahead;
     "timeline/submit/ahead/irq": "what the hardware has got to is signaled, whoever comes first",
-        setup_one, [submit_first, signal_ahead], check_submitted_ahead, irq = true;
+        setup_one, [submit_in_order, signal_ahead], check_submitted_ahead, irq = true;
     "timeline/submit/irq": "what is submitted while others are signaled stays",
         setup_one, [submit_first, signal_one], check_submitted_one, irq = true;
     "timeline/submit/drop": "what is submitted when the signaler has gone is canceled at once",
