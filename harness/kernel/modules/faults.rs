@@ -35,6 +35,7 @@ use kernel::{
         FenceChainNode,
         FenceContext,
         FenceOps,
+        FenceSlot,
         Forward,
         QueueWork,
         SignaledFence,
@@ -63,7 +64,6 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
-    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -74,7 +74,6 @@ use kernel::{
         },
         Arc,
         Completion,
-        Mutex,
         UniqueArc, //
     },
     types::ScopeGuard,
@@ -399,8 +398,7 @@ fn callback_completes() -> Result {
 /// A work item that signals a fence.
 #[pin_data]
 struct Finish {
-    #[pin]
-    fence: Mutex<Option<Fence<Job>>>,
+    fence: FenceSlot<Job>,
     #[pin]
     work: Work<Self>,
 }
@@ -413,10 +411,7 @@ impl SignallingWorkItem for Finish {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let fence = this.fence.lock().take();
-        if let Some(fence) = fence {
-            fence.signal(Ok(()));
-        }
+        this.fence.signal(Ok(()));
     }
 }
 
@@ -425,7 +420,7 @@ impl Finish {
         // Before the fence is out of its guard.
         let memory = UniqueArc::<Self>::new_uninit(GFP_KERNEL)?;
         let work = pin_init!(Self {
-            fence <- new_mutex!(Some(fence.dismiss()), "Finish::fence"),
+            fence: FenceSlot::from(fence.dismiss()),
             work <- new_work!("Finish::work"),
         });
         Ok(memory.write_pin_init::<Infallible>(work)?.into())
