@@ -321,7 +321,7 @@ def bugs(ctx: Context, step: Step) -> Findings:
     path, found = f"{GUIDE}/bugs.rst", []
     suites = {line.split()[0] for line in ktap.SUITES.read_text().splitlines() if line and not line.startswith("#")}
     sources = "\n".join((cache.TOP / name).read_text() for name in ctx.files
-                        if name.startswith(("rust/", "drivers/", "samples/", "tools/", "harness/guest/", "harness/mutants/")))
+                        if name.endswith((".c", ".rs", ".mutants", ".patch")))
     files = {"compile-fail": "harness/kernel/compile-fail/{}.rs", "litmus": "Documentation/litmus-tests/dma-fence/{}.litmus"}
     for number, line in enumerate((cache.TOP / path).read_text().splitlines(), 1):
         for suite, case in re.findall(r"``([\w-]+)\.([\w/-]+)``", line):

@@ -12,6 +12,7 @@ use super::{
         FenceData,
         FenceHeader, //
     },
+    slot::RawSlot,
     DmaFence,
     Fence,
     FenceOps,
@@ -21,14 +22,7 @@ use super::{
 use crate::{
     bindings, container_of, fmt,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed, //
-        },
-    },
+    sync::aref::ARef,
     time::{
         hrtimer::{
             HrTimerMode,
@@ -48,29 +42,25 @@ use core::{
     cell::Cell,
     marker::PhantomData,
     ops::Deref,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 
 /// The part that does not depend on the payload.
 ///
 /// # Invariants
 ///
-/// If `taken` is false and `fence` is not null, `fence` is the fence that this is in, and has the
-/// issuer's references and the payload. They belong to whoever sets `taken`.
+/// What is in `fence` is the fence that this is in, with the issuer's references and the payload.
+/// They belong to whoever takes it out.
 struct Timer {
     timer: Opaque<bindings::hrtimer>,
-    /// Only set before the timer is started, as is `result`.
-    fence: Cell<*mut FenceHeader>,
+    fence: RawSlot,
+    /// Only set before the timer is started.
     result: Cell<Result>,
-    taken: Atomic<bool>,
 }
 
 // SAFETY: The timer can be canceled on any thread, and a fence be signaled.
 unsafe impl Send for Timer {}
-// SAFETY: The cells are not changed any more when others get to know of it.
+// SAFETY: The cell is not changed any more when others get to know of it.
 unsafe impl Sync for Timer {}
 
 impl Timer {
@@ -85,9 +75,9 @@ impl Timer {
     unsafe fn start(&self, fence: *mut FenceHeader, timeout: Delta, result: Result) {
         type Mode = RelativeSoftMode<Monotonic>;
 
-        // INVARIANT: The caller gives us the fence, and nobody has taken it so far.
-        self.fence.set(fence);
         self.result.set(result);
+        // INVARIANT: The caller gives us the fence. This is called once, so the slot is empty.
+        self.fence.fill(fence.cast());
 
         // It has to lead to all of `self`.
         let timer = Opaque::cast_into(&raw const self.timer);
@@ -102,15 +92,13 @@ impl Timer {
     /// Takes the fence, if nobody else has, and stops the timer.
     #[inline(never)]
     fn take(&self) -> Option<NonNull<FenceHeader>> {
-        if self.taken.xchg(true, Acquire) {
-            return None;
-        }
+        let fence = self.fence.take()?;
 
         // If it is just expiring it goes on, and finds the fence taken.
         //
-        // SAFETY: The timer has been started, as there is a handle.
+        // SAFETY: The timer has been started, as the slot was filled.
         unsafe { bindings::hrtimer_try_to_cancel(self.timer.get()) };
-        NonNull::new(self.fence.get())
+        Some(fence.cast())
     }
 }
 
@@ -129,16 +117,15 @@ unsafe extern "C" fn expire(timer: *mut bindings::hrtimer) -> bindings::hrtimer_
     // SAFETY: When the timer was dequeued, its fence was there, or a grace period has yet to end:
     // whoever takes the fence stops the timer before. From then on bottom halves are disabled, so
     // it does not end before we return.
-    let taken = unsafe { (*this).taken.xchg(true, Acquire) };
-    if !taken {
+    if let Some(fence) = unsafe { (*this).fence.take() } {
+        let fence = fence.cast::<FenceHeader>();
         // SAFETY: As above, the memory is there.
-        let (fence, result) = unsafe { ((*this).fence.get(), (*this).result.get()) };
-        if let Some(fence) = NonNull::new(fence) {
-            // SAFETY: By the type invariants it is ours, as it was us who have set `taken`.
-            unsafe { fence.as_ref() }.complete(result);
-            // SAFETY: We have just signaled it for its issuer. It is not used again.
-            unsafe { FenceHeader::retire(fence) };
-        }
+        let result = unsafe { (*this).result.get() };
+
+        // SAFETY: By the type invariants it is ours, as it was us who have taken it.
+        unsafe { fence.as_ref() }.complete(result);
+        // SAFETY: We have just signaled it for its issuer. It is not used again.
+        unsafe { FenceHeader::retire(fence) };
     }
     bindings::hrtimer_restart::HRTIMER_NORESTART
 }
@@ -168,9 +155,8 @@ impl<T> Expiring<T> {
         pin_init!(Self {
             timer: Timer {
                 timer: Opaque::uninit(),
-                fence: Cell::new(ptr::null_mut()),
+                fence: RawSlot::new(),
                 result: Cell::new(Err(ETIMEDOUT)),
-                taken: Atomic::new(false),
             },
             payload <- payload,
         })
@@ -270,8 +256,8 @@ impl<T: FenceOps> Fence<Expiring<T>> {
 
         if handle.fence.has_signaled() {
             // One of its ops has found it done, or its module is being unloaded: then it does not
-            // have a reference to that, and nothing of it may be called later.
-            handle.timer().taken.store(true, Relaxed);
+            // have a reference to that, and nothing of it may be called later. The slot stays empty.
+            //
             // SAFETY: `into_foreign()` has just returned this, and it is not used again.
             let fence: Self = unsafe { Fence::from_foreign(data) };
             fence.signal(Ok(()));

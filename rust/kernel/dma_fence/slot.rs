@@ -19,7 +19,10 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ptr, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 /// A slot for one fence, from which whoever comes first takes it and signals it.
@@ -102,15 +105,53 @@ use core::{
 /// assert!(consumer.is_signaled());
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// # Invariants
+///
+/// What is in `fence` is what [`Fence::into_foreign`] has returned for a fence with the payload `T`
+/// that belongs to the slot.
 pub struct FenceSlot<T: FenceOps> {
-    /// Null as long as nobody has filled it, and [`TAKEN`] when the fence was taken. Otherwise it
-    /// is what [`Fence::into_foreign`] has returned for a fence that belongs to the slot.
-    fence: Atomic<*mut c_void>,
+    fence: RawSlot,
     _fence: PhantomData<Fence<T>>,
+}
+
+/// A slot for a pointer to a fence, which is filled once, and from which one of all takes it.
+pub(super) struct RawSlot {
+    /// Null as long as nobody has filled it, and [`TAKEN`] when the fence was taken.
+    fence: Atomic<*mut c_void>,
 }
 
 /// No fence is at this address.
 const TAKEN: *mut c_void = ptr::without_provenance_mut(1);
+
+impl RawSlot {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self {
+            fence: Atomic::new(ptr::null_mut()),
+        }
+    }
+
+    /// Puts a fence into the slot, unless it was filled before. Returns whether it has.
+    #[inline]
+    pub(super) fn fill(&self, fence: *mut c_void) -> bool {
+        self.fence.cmpxchg(ptr::null_mut(), fence, Release).is_ok()
+    }
+
+    /// Takes the fence out of the slot, if it is there. Of all calls, one gets it.
+    #[inline]
+    pub(super) fn take(&self) -> Option<NonNull<c_void>> {
+        let fence = self.fence.load(Relaxed);
+        if fence == TAKEN {
+            return None;
+        }
+
+        // If this fails, somebody else has taken it.
+        let fence = NonNull::new(fence)?;
+        self.fence.cmpxchg(fence.as_ptr(), TAKEN, Acquire).ok()?;
+        Some(fence)
+    }
+}
 
 impl<T: FenceOps> FenceSlot<T> {
     /// Creates a slot that is to be filled.
@@ -121,7 +162,7 @@ impl<T: FenceOps> FenceSlot<T> {
     #[inline]
     pub const fn new() -> Self {
         Self {
-            fence: Atomic::new(ptr::null_mut()),
+            fence: RawSlot::new(),
             _fence: PhantomData,
         }
     }
@@ -164,10 +205,11 @@ impl<T: FenceOps> FenceSlot<T> {
     pub fn fill(&self, fence: Fence<T>) -> Result<(), Fence<T>> {
         let fence = fence.into_foreign();
 
-        match self.fence.cmpxchg(ptr::null_mut(), fence, Release) {
-            Ok(_) => Ok(()),
+        // INVARIANT: It belongs to the slot from now on.
+        match self.fence.fill(fence) {
+            true => Ok(()),
             // SAFETY: It was not stored, so it is still ours.
-            Err(_) => Err(unsafe { Fence::from_foreign(fence) }),
+            false => Err(unsafe { Fence::from_foreign(fence) }),
         }
     }
 
@@ -184,15 +226,11 @@ impl<T: FenceOps> FenceSlot<T> {
     /// See [`FenceSlot`].
     #[inline]
     pub fn take(&self) -> Option<Fence<T>> {
-        let fence = self.fence.load(Relaxed);
-        if fence.is_null() || fence == TAKEN {
-            return None;
-        }
+        let fence = self.fence.take()?;
 
-        // If this fails, somebody else has taken it.
-        let fence = self.fence.cmpxchg(fence, TAKEN, Acquire).ok()?;
-        // SAFETY: It is a fence that has belonged to the slot, and now belongs to us.
-        Some(unsafe { Fence::from_foreign(fence) })
+        // SAFETY: By the type invariant, it is a fence that has belonged to the slot, and now
+        // belongs to us.
+        Some(unsafe { Fence::from_foreign(fence.as_ptr()) })
     }
 
     /// Takes the fence and signals it like [`Fence::signal`]. Returns whether it was this call.
@@ -230,8 +268,11 @@ impl<T: FenceOps> From<Fence<T>> for FenceSlot<T> {
     /// Creates a slot with a fence.
     #[inline]
     fn from(fence: Fence<T>) -> Self {
+        // INVARIANT: It belongs to the slot from now on.
         Self {
-            fence: Atomic::new(fence.into_foreign()),
+            fence: RawSlot {
+                fence: Atomic::new(fence.into_foreign()),
+            },
             _fence: PhantomData,
         }
     }
@@ -239,7 +280,7 @@ impl<T: FenceOps> From<Fence<T>> for FenceSlot<T> {
 
 impl<T: FenceOps> fmt::Debug for FenceSlot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fence = self.fence.load(Relaxed);
+        let fence = self.fence.fence.load(Relaxed);
 
         f.debug_struct("FenceSlot")
             .field("filled", &!fence.is_null())
