@@ -256,7 +256,8 @@ impl<T: FenceOps> Fence<Expiring<T>> {
 
         if handle.fence.has_signaled() {
             // One of its ops has found it done, or its module is being unloaded: then it does not
-            // have a reference to that, and nothing of it may be called later. The slot stays empty.
+            // have a reference to that, and nothing of it may be called later. So the slot stays
+            // empty.
             //
             // SAFETY: `into_foreign()` has just returned this, and it is not used again.
             let fence: Self = unsafe { Fence::from_foreign(data) };

@@ -42,7 +42,7 @@ impl LockGuard {
         Self { fence, flags }
     }
 
-    /// Takes the lock for a poll, which does not wait for it: with PREEMPT_RT for nobody but others.
+    /// Takes the lock for a poll, which does not wait for it, but for others with PREEMPT_RT.
     ///
     /// # Safety
     ///
@@ -59,14 +59,14 @@ impl LockGuard {
             .then(|| Self { fence, flags })
     }
 
-    /// Returns the fence if it has not signaled. Until the lock is released, nobody else signals it.
+    /// Returns the fence if it has not signaled. Nobody else signals it with the lock held.
     #[inline]
     pub(super) fn unsignaled(&mut self) -> Option<UnsignaledFence<'_>> {
         // SAFETY: The fence is valid by the type invariant.
         let signaled = unsafe { test_signaled_flag(self.fence) };
 
         // INVARIANT: It has not signaled. We hold the lock, and do not give out another one.
-        (!signaled).then(|| UnsignaledFence(self))
+        (!signaled).then_some(UnsignaledFence(self))
     }
 }
 

@@ -65,7 +65,8 @@ unsafe extern "C" fn get_driver_name(fence: *mut bindings::dma_fence) -> *const 
 impl<T> FenceContext<T> {
     /// Creates a context whose fences have no ops.
     ///
-    /// Sequence numbers start at `seqno`, and may wrap around.
+    /// Sequence numbers start at `seqno`. To the core a smaller number is that of an earlier fence,
+    /// so they should not wrap around while earlier fences are in use.
     ///
     /// # Errors
     ///

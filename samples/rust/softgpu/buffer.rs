@@ -3,7 +3,8 @@
 //! Buffers, and those of a job.
 //!
 //! A buffer is a GEM object whose memory is shmem. Userspace creates, maps and shares it. What was
-//! imported from another driver is one, too.
+//! imported from another driver is one, too, if the processor sees what devices write to it without
+//! more ado: `dma_buf_begin_cpu_access()` cannot be called where fences are signaled.
 //!
 //! A job has its buffers mapped from its submission until its fence has signaled: they are a part
 //! of what the fence carries. To map and to unmap takes the lock of the buffer's reservation

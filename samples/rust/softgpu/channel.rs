@@ -366,7 +366,7 @@ impl Channel {
     fn cancel(&self, fence: Fence<Job>) {
         let timeline = &self.engine.timeline;
 
-        timeline.count(|stats| &stats.canceled);
         timeline.signal(fence, Err(ECANCELED));
+        timeline.count(|stats| &stats.canceled);
     }
 }

@@ -57,10 +57,10 @@ impl Client {
             // CAST: This is at most `MAX_PENDING`.
             pending: self.channel.pending() as u32,
             max_duration_ns: uapi::MAX_DURATION_NS,
-            signaled: stats.signaled.load(Acquire),
-            errors: stats.errors.load(Acquire),
+            // Each of these is at least what the one before is, and is counted before it.
             canceled: stats.canceled.load(Acquire),
-            // This is read last, as it is at least what the others are.
+            errors: stats.errors.load(Acquire),
+            signaled: stats.signaled.load(Acquire),
             submitted: stats.submitted.load(Relaxed),
         })
     }

@@ -92,7 +92,8 @@ impl<T: Send + 'static> Deferred<T> {
 
     /// Makes room for what all jobs leave that can be pending, maybe by waiting.
     pub(crate) fn make_room(&self) {
-        if self.next.lock().len() + MAX_PENDING as usize > self.room {
+        // One more may just be signaled: it is not pending any more, and not in here yet.
+        if self.next.lock().len() + MAX_PENDING as usize + 1 > self.room {
             self.flush();
         }
     }

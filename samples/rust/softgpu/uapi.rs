@@ -38,8 +38,8 @@ const MAGIC: u32 = b'd' as u32;
 /// Submits a job.
 ///
 /// The job waits for fences: those that are passed, and those of the buffers that it uses. Then it
-/// executes its commands and takes its time, whichever is longer. It has a fence of its own, which
-/// signals when it is done: in the buffers, and wherever userspace wants to have it.
+/// takes its time, and then executes its commands. It has a fence of its own, which signals when it
+/// is done: in the buffers, and wherever userspace wants to have it.
 ///
 /// If a fence that was passed signals with an error, the job does not run, and fails with the same
 /// one. Errors of those that use a buffer are nothing to the job.

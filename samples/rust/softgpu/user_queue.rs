@@ -80,7 +80,16 @@ impl FenceOps for Promise {
 }
 
 /// Signals what userspace has got when the number is reached, if it has not expired.
+///
+/// Nobody else does. So if this goes before, the fence is canceled, which is no mistake of the
+/// driver: userspace may have asked for what it cannot get.
 struct Keep(ExpiringFence<Promise>);
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.0.signal(Err(ECANCELED));
+    }
+}
 
 impl FenceCallback for Keep {
     fn on_signal(&mut self, fence: &SignaledFence<'_>) {
@@ -92,7 +101,7 @@ impl FenceCallback for Keep {
 pub(crate) struct Request {
     number: FenceAllocation<Number>,
     callback: FenceCallbackAllocation<Keep>,
-    promise: ExpiringFence<Promise>,
+    promise: Keep,
 }
 
 impl Request {
@@ -100,19 +109,21 @@ impl Request {
     ///
     /// If it is dropped, the fence is canceled.
     pub(crate) fn new(timeout: Delta) -> Result<Self> {
+        let number = FenceAllocation::new(GFP_KERNEL)?;
+        let callback = FenceCallbackAllocation::new(GFP_KERNEL)?;
         let context = FenceContext::new(c"softgpu-user", GFP_KERNEL)?;
         let promise = context.new_fence(Expiring::new(Promise), GFP_KERNEL)?;
 
         Ok(Self {
-            number: FenceAllocation::new(GFP_KERNEL)?,
-            callback: FenceCallbackAllocation::new(GFP_KERNEL)?,
-            promise: promise.expire_after(timeout),
+            number,
+            callback,
+            promise: Keep(promise.expire_after(timeout)),
         })
     }
 
     /// Returns the fence, which userspace gets if [`UserQueue::ask`] succeeds.
     pub(crate) fn fence(&self) -> &DmaFence {
-        self.promise.as_dma_fence()
+        self.promise.0.as_dma_fence()
     }
 }
 
@@ -248,10 +259,10 @@ impl UserQueue {
         // If the hardware has got there already, it is signaled in here.
         let fence = numbers.timeline.submit(number, Number);
         numbers.asked = fence.seqno();
-        match callback.register(&fence, Keep(promise)) {
+        match callback.register(&fence, promise) {
             Ok(()) => {}
-            Err((CallbackError::AlreadySignaled(Keep(promise)), _)) => {
-                promise.signal(fence.status().unwrap_or(Ok(())));
+            Err((CallbackError::AlreadySignaled(promise), _)) => {
+                promise.0.signal(fence.status().unwrap_or(Ok(())));
             }
             // The module is in use, and the fence is new. If not, the fence is canceled.
             Err(_) => {}
