@@ -120,6 +120,7 @@ mod context;
 mod deferred;
 mod expiring;
 mod fence;
+mod llist;
 mod lock;
 mod lock_class;
 mod locking;

@@ -11,42 +11,31 @@
 
 use super::{
     context::ContextRef,
-    fence::FenceHeader, //
+    fence::FenceHeader,
+    llist::LList, //
 };
 use crate::{
     bindings,
     container_of,
     prelude::*,
     str::CStrExt as _,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed,
-            Release, //
-        },
-        static_lock_class, //
-    },
+    sync::static_lock_class,
     types::Opaque, //
 };
 use core::{
     mem::ManuallyDrop,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 
 /// The fences of a context whose payloads are to be dropped.
 ///
 /// # Invariants
 ///
-/// The list begins with `first` and is linked by [`FenceHeader::next`]. It owns each of its fences,
-/// which has been signaled by its issuer, with its payload and the references to the fence, the
-/// module and the context. While `work` is queued or running, it owns a reference to the context.
+/// Each fence in `list` has been signaled by its issuer, and has come with its payload and the
+/// references to the fence, the module and the context. While `work` is queued or running, it owns
+/// a reference to the context.
 pub(super) struct Deferred {
-    /// The fence that was added last.
-    first: Atomic<*mut FenceHeader>,
+    list: LList<FenceHeader>,
     /// Initialized if there can be such fences.
     work: Opaque<bindings::work_struct>,
 }
@@ -54,7 +43,7 @@ pub(super) struct Deferred {
 impl Deferred {
     pub(super) fn new() -> Self {
         Self {
-            first: Atomic::new(ptr::null_mut()),
+            list: LList::new(),
             work: Opaque::uninit(),
         }
     }
@@ -91,18 +80,12 @@ impl Deferred {
         let context = unsafe { fence.as_ref() }.context().clone();
         let this = context.deferred();
         // SAFETY: It is valid for as long as `context`. The work item is not accessed by this.
-        let list = unsafe { &(*this).first };
+        let list = unsafe { &(*this).list };
 
-        let mut first = list.load(Relaxed);
-        loop {
-            // SAFETY: The fence is valid, and nobody else has it so far.
-            unsafe { fence.as_ref() }.next.set(first);
-            // INVARIANT: The caller gives us the fence.
-            match list.cmpxchg(first, fence.as_ptr(), Release) {
-                Ok(_) => break,
-                Err(other) => first = other,
-            }
-        }
+        // INVARIANT: The caller gives us the fence.
+        //
+        // SAFETY: The fence is valid until it is destroyed.
+        unsafe { list.add(fence) };
 
         // If it is queued already it has not looked at the list yet.
         //
@@ -135,24 +118,11 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
     // have.
     let context = unsafe { ContextRef::from_deferred(this) };
 
-    // INVARIANT: The list is empty. What was in it is ours.
-    //
     // SAFETY: It is valid for as long as `context`.
-    let mut last = unsafe { (*context.deferred()).first.xchg(ptr::null_mut(), Acquire) };
-    let mut first = ptr::null_mut();
+    let list = unsafe { &(*context.deferred()).list };
 
     // In the order in which they were signaled.
-    //
-    // SAFETY: By the type invariants it is null or a fence that is ours.
-    while let Some(fence) = unsafe { last.as_ref() } {
-        let before = fence.next.replace(first);
-        first = last;
-        last = before;
-    }
-
-    while let Some(fence) = NonNull::new(first) {
-        // SAFETY: It is one of the fences that are ours.
-        first = unsafe { fence.as_ref() }.next.get();
+    for fence in list.take_all() {
         // SAFETY: By the type invariants it has been signaled, and its payload and references have
         // come with it. It is not used again.
         unsafe { FenceHeader::destroy(fence) };

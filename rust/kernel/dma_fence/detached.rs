@@ -7,6 +7,7 @@ use super::{
         Due,
         DueList, //
     },
+    llist::Linked,
     owner::Owner,
     CallbackError,
     DmaFence,
@@ -101,12 +102,14 @@ impl Header {
     }
 }
 
-impl Due for Header {
+impl Linked for Header {
     #[inline]
     fn next(&self) -> &Cell<*mut Self> {
         &self.next
     }
+}
 
+impl Due for Header {
     unsafe fn finish(this: NonNull<Self>) {
         // SAFETY: It was in `DUE`, so it is valid.
         let (vtable, owner) = unsafe { (this.as_ref().vtable, this.as_ref().owner) };

@@ -6,6 +6,7 @@ use super::{
     context::ContextRef,
     deferred::Deferred,
     flags,
+    llist::Linked,
     lock::LockGuard,
     owner::Owner,
     test_signaled_flag,
@@ -61,6 +62,13 @@ pub(super) struct FenceHeader {
     context: ManuallyDrop<ContextRef>,
     /// The next fence of the same [`Timeline`](super::Timeline).
     pub(super) next: Cell<*mut FenceHeader>,
+}
+
+impl Linked for FenceHeader {
+    #[inline]
+    fn next(&self) -> &Cell<*mut Self> {
+        &self.next
+    }
 }
 
 /// The one allocation behind a fence.

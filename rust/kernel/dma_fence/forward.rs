@@ -22,10 +22,7 @@ use super::{
     FenceOps,
     SignaledFence, //
 };
-use core::{
-    cell::Cell,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 /// The proxies that are to be signaled.
 ///
@@ -33,11 +30,6 @@ use core::{
 static DUE: DueList<FenceHeader> = DueList::new();
 
 impl Due for FenceHeader {
-    #[inline]
-    fn next(&self) -> &Cell<*mut Self> {
-        &self.next
-    }
-
     #[inline]
     unsafe fn finish(this: NonNull<Self>) {
         // SAFETY: It was in `DUE`, so it comes from `Fence::into_due()`. It is not used again.
