@@ -10,13 +10,17 @@
 //! at run time. A type gets the same one again if its module is loaded another time.
 
 use crate::bindings;
+#[cfg(CONFIG_LOCKDEP)]
+use crate::{
+    str::CStrExt as _,
+    sync::LockClassKey, //
+};
 
 /// The class of the locks of a context's fences.
 #[derive(Clone, Copy)]
 pub(super) struct LockClass {
-    /// The type of the payload, which is never 0.
     #[cfg(CONFIG_LOCKDEP)]
-    id: u64,
+    key: &'static LockClassKey,
 }
 
 impl LockClass {
@@ -31,7 +35,7 @@ impl LockClass {
 
         Self {
             #[cfg(CONFIG_LOCKDEP)]
-            id: lockdep::hash(_name),
+            key: lockdep::key(_name),
         }
     }
 
@@ -40,14 +44,16 @@ impl LockClass {
     /// # Safety
     ///
     /// `fence` must have been initialized with a lock of its own, which was never taken.
+    // This must not be inlined into a module, where the name would end up, too.
     #[cfg(CONFIG_LOCKDEP)]
-    #[inline]
+    #[inline(never)]
     pub(super) unsafe fn set(self, fence: *mut bindings::dma_fence) {
-        let (key, name) = lockdep::class(self.id);
+        // Lockdep numbers the classes of one name.
+        let name = c"dma_fence".as_char_ptr();
 
         // SAFETY: The caller gives us a fence with a lock of its own that was never taken. The key
         // and the name are in the kernel image.
-        unsafe { bindings::dma_fence_set_lock_class(fence, key, name) };
+        unsafe { bindings::dma_fence_set_lock_class(fence, self.key.as_ptr(), name) };
     }
 
     /// Does nothing: there are no lock classes.
@@ -62,17 +68,12 @@ impl LockClass {
 
 #[cfg(CONFIG_LOCKDEP)]
 mod lockdep {
-    use crate::{
-        bindings,
-        ffi::c_char,
-        str::CStrExt as _,
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            LockClassKey, //
+    use crate::sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
         },
+        LockClassKey, //
     };
 
     /// How many types can have a class of their own. The others share one.
@@ -87,7 +88,7 @@ mod lockdep {
     }; CLASSES];
 
     /// Hashes the name of a type, by FNV-1a.
-    pub(super) fn hash(name: &str) -> u64 {
+    fn hash(name: &str) -> u64 {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });
@@ -95,14 +96,12 @@ mod lockdep {
         hash.max(1)
     }
 
-    /// Returns the key and the name of the class for a type. Lockdep numbers those of one name.
+    /// Returns the key of the class for a type.
     // This must not be inlined into a module, where its data might end up, too.
     #[inline(never)]
-    pub(super) fn class(id: u64) -> (*mut bindings::lock_class_key, *const c_char) {
-        (key(id).as_ptr(), c"dma_fence".as_char_ptr())
-    }
+    pub(super) fn key(type_name: &str) -> &'static LockClassKey {
+        let id = hash(type_name);
 
-    fn key(id: u64) -> &'static LockClassKey {
         for i in 0..CLASSES {
             // CAST: Only the low bits are needed.
             let slot = (id as usize).wrapping_add(i) % CLASSES;
