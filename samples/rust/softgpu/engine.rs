@@ -205,7 +205,7 @@ impl Engine {
 
         let is_done = |job: &&RunningJob| job.end <= now && job.executed;
         if let Some(job) = ring.jobs.iter().take_while(is_done).last() {
-            self.timeline.complete(job.fence.as_dma_fence().seqno());
+            self.timeline.complete(job.fence.seqno());
         }
     }
 
@@ -217,7 +217,7 @@ impl Engine {
             ring.busy = false;
             return Err(Next::Idle);
         };
-        if job.fence.as_dma_fence().seqno() > self.timeline.completed() {
+        if job.fence.seqno() > self.timeline.completed() {
             return match !job.executed && job.end <= self.timeline.now() {
                 true => Err(Next::Execute),
                 false => Err(Next::At(job.end)),

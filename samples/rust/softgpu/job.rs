@@ -152,7 +152,7 @@ impl Timeline {
     /// Fences must be passed in order, and no lock of the driver must be held that is taken in
     /// hard interrupt context, because this calls the callbacks of the fence.
     pub(crate) fn signal(&self, fence: Fence<Job>, result: Result) {
-        let seqno = fence.as_dma_fence().seqno();
+        let seqno = fence.seqno();
         let now = self.now().as_nanos();
         let missed = fence.deadline.load(Relaxed) < now;
 

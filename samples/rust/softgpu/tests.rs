@@ -13,12 +13,10 @@ use crate::{
 };
 use kernel::{
     dma_fence::{
+        kunit::ForeignFence,
         DmaFence,
-        Fence,
         FenceCallback,
         FenceCallbackRegistration,
-        FenceContext,
-        FenceOps,
         SignaledFence, //
     },
     new_spinlock,
@@ -55,19 +53,6 @@ mod buffers;
 
 /// Nothing here takes as long, however slow the machine is.
 const FOREVER: Delta = Delta::from_nanos(uapi::MAX_DURATION_NS as i64);
-
-/// A fence of some other driver.
-struct Foreign;
-
-#[vtable]
-impl FenceOps for Foreign {
-    const DRIVER_NAME: &'static CStr = c"softgpu-test";
-}
-
-fn foreign_fence() -> Result<Fence<Foreign>> {
-    let context = FenceContext::new(c"test", GFP_KERNEL)?;
-    context.new_fence(Foreign, GFP_KERNEL)
-}
 
 /// The order in which fences have signaled.
 struct Log {
@@ -268,7 +253,7 @@ mod cases {
     #[test]
     fn jobs_finish_in_order() -> Result {
         let client = Client::new()?;
-        let blocker = foreign_fence()?;
+        let blocker = ForeignFence::new()?;
         let log = Log::new()?;
         let mut fences = KVec::new();
         let mut registrations = KVec::new();
@@ -329,7 +314,7 @@ mod cases {
     #[test]
     fn job_waits_for_in_fence() -> Result {
         let client = Client::new()?;
-        let in_fence = foreign_fence()?;
+        let in_fence = ForeignFence::new()?;
 
         let before = submit(&client, job(Delta::ZERO, Ok(())), None)?;
         let job1 = submit(&client, job(Delta::ZERO, Ok(())), Some(in_fence.as_ref()))?;
@@ -363,7 +348,7 @@ mod cases {
     #[test]
     fn error_of_in_fence_fails_job() -> Result {
         let client = Client::new()?;
-        let in_fence = foreign_fence()?;
+        let in_fence = ForeignFence::new()?;
         let consumer = in_fence.to_dma_fence();
 
         // It would run for ever, but does not run at all.
@@ -379,7 +364,7 @@ mod cases {
     #[test]
     fn reset_cancels_in_order() -> Result {
         let client = Client::new()?;
-        let in_fence = foreign_fence()?;
+        let in_fence = ForeignFence::new()?;
         let log = Log::new()?;
         let mut fences = KVec::new();
         let mut registrations = KVec::new();
@@ -440,7 +425,7 @@ mod cases {
     fn close_cancels_pending_jobs() -> Result {
         let client = Client::new()?;
         let other = Client::new()?;
-        let in_fence = foreign_fence()?;
+        let in_fence = ForeignFence::new()?;
 
         let running = submit(&client, job(FOREVER, Ok(())), None)?;
         let queued = submit(&client, job(FOREVER, Ok(())), None)?;
@@ -529,7 +514,7 @@ mod cases {
     fn deadlines_are_counted() -> Result {
         let client = Client::new()?;
         let stats = &client.engine.timeline.stats;
-        let blocker = foreign_fence()?;
+        let blocker = ForeignFence::new()?;
         let now = Instant::<Monotonic>::now();
 
         let missed = submit(&client, job(Delta::ZERO, Ok(())), Some(blocker.as_ref()))?;

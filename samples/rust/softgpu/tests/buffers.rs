@@ -3,7 +3,6 @@
 //! KUnit tests of jobs with buffers: commands, implicit fences, sync objects.
 
 use super::{
-    foreign_fence,
     stays_pending,
     wait, //
 };
@@ -19,7 +18,10 @@ use crate::{
     SoftGpu, //
 };
 use kernel::{
-    dma_fence::DmaFence,
+    dma_fence::{
+        kunit::ForeignFence,
+        DmaFence, //
+    },
     dma_resv::DmaResvUsage::{
         Bookkeep,
         Kernel,
@@ -33,6 +35,7 @@ use kernel::{
         syncobj::SyncObj, //
     },
     io::Io,
+    ioctl::_IOC_NR,
     page::PAGE_SIZE,
     prelude::*,
     sync::aref::ARef,
@@ -47,9 +50,9 @@ const PAGE: u64 = PAGE_SIZE as u64;
 // Numbers of ioctls.
 const GEM_CLOSE: u32 = 0x09;
 const SYNCOBJ_CREATE: u32 = 0xbf;
-const SUBMIT: u32 = 0x40;
-const GEM_CREATE: u32 = 0x45;
-const GEM_MMAP: u32 = 0x46;
+const SUBMIT: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_SUBMIT);
+const GEM_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE);
+const GEM_MMAP: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP);
 
 fn device() -> Result<drm::faux::Registration<SoftGpu>> {
     drm::faux::Registration::new(c"softgpu-test", Ok(()), ())
@@ -298,7 +301,7 @@ mod cases {
             (Kernel, explicit, true),
             (Bookkeep, write, false),
         ] {
-            let user = foreign_fence()?;
+            let user = ForeignFence::new()?;
             let fence = user.as_dma_fence();
             buffer.resv().lock().reserve(1)?.add(fence, usage)?;
             let job = Job {
@@ -324,7 +327,7 @@ mod cases {
         let device = device()?;
         let file = TestFile::open(device.drm())?;
         let ((first, buffer), (second, _)) = (create(&file)?, create(&file)?);
-        let blocker = foreign_fence()?;
+        let blocker = ForeignFence::new()?;
         let (handle, syncobj) = create_syncobj(&file)?;
         syncobj.replace_fence(Some(blocker.as_dma_fence()));
 
@@ -416,7 +419,7 @@ mod cases {
         // It has no fence yet.
         assert_eq!(job.submit(&file).err(), Some(EINVAL));
         assert!(syncobj.fence().is_none());
-        let blocker = foreign_fence()?;
+        let blocker = ForeignFence::new()?;
         source.replace_fence(Some(blocker.as_dma_fence()));
         let fence = job.submit(&file)?;
         assert!(stays_pending(&fence));
