@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Dict, List, Match, NamedTuple, Optional, Pattern, Sequence, Set
 
 from harness.host import cache, knobs, lists, proc
 from harness.host.ui import Fail
@@ -155,6 +155,14 @@ def demand(variant: str, log: Path, wrong: str, bad: List[str], found: object, n
     if wrong or bad or not found:
         raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else nothing)}", log=log,
                    lines=bad or read_log(log)[-10:])
+
+
+def last_line(name: str, pattern: Pattern[str], said: List[str], problems: List[str], see: str) -> Match[str]:
+    """The line with which the guest's program ends that is run for `name`, which it must have got to."""
+    last = next(filter(None, map(pattern.match, reversed(said))), None)
+    if not last:
+        raise Fail(f"the guest program did not get to its last line `{name}: ...`", log=see, lines=problems or said[-5:])
+    return last
 
 
 def ended(log: Path, wrong: str, said: List[str]) -> List[str]:

@@ -9,7 +9,7 @@ import textwrap
 from functools import cached_property
 from typing import Callable, Iterable, List, Optional, Tuple
 
-from harness.host import cache, knobs, outcome, proc, tools, ui
+from harness.host import cache, knobs, lists, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, ktap, options
 from harness.mutants import mutants
@@ -319,7 +319,7 @@ def readme(ctx: Context, step: Step) -> Findings:
 def bugs(ctx: Context, step: Step) -> Findings:
     """Each case that the page about bug reports names is there. That they pass is for the targets that run them."""
     path, found = f"{GUIDE}/bugs.rst", []
-    suites = {line.split()[0] for line in ktap.SUITES.read_text().splitlines() if line and not line.startswith("#")}
+    suites = {words[0] for _, words in lists.words(ktap.SUITES)}
     sources = "\n".join((cache.TOP / name).read_text() for name in ctx.files
                         if name.endswith((".c", ".rs", ".mutants", ".patch")))
     files = {"compile-fail": "harness/kernel/compile-fail/{}.rs", "litmus": "Documentation/litmus-tests/dma-fence/{}.litmus"}

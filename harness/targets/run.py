@@ -4,7 +4,7 @@
 import re
 
 from harness.host import arch, cache, knobs, outcome, tools, ui
-from harness.host.ui import Fail, Step
+from harness.host.ui import Step
 from harness.kernel import boot, guest, kernel, ktap
 from harness.tree import base, series
 
@@ -24,13 +24,10 @@ def main() -> None:
         wrong = boot.qemu(built, initramfs, ["guest=run", "kunit.enable=0"], log, program_log, step,
                           limit=600, show=True, hold=("run: ", "guest: "))
     said = ktap.read_log(program_log)
-    last = next((line for line in reversed(said) if _LAST.match(line)), "")
-    problems = ktap.ended(log, wrong, said)
-    if not last:
-        raise Fail("the guest program did not get to its last line `run: ...`", log=f"{log} and {program_log}",
-                   lines=problems or said[-5:])
-    jobs, signaled, errors, late = map(int, _LAST.match(last).groups())
+    problems, logs = ktap.ended(log, wrong, said), f"{log} and {program_log}"
+    last = ktap.last_line("run", _LAST, said, problems, logs)
+    jobs, signaled, errors, late = map(int, last.groups())
     problems += [f"{late} ops ran after signal() had returned"] if late else []
-    outcome.end(name, last, problems, see=f"log: {log} and {program_log}", series=knobs.SERIES,
+    outcome.end(name, last[0], problems, see=f"log: {logs}", series=knobs.SERIES,
                 base=source.base.version, tree=source.tree, jobs=jobs, signaled=signaled, errors=errors,
                 ops_after_signal=late)

@@ -99,10 +99,8 @@ impl Channel {
             args.commands = job.commands.as_ptr() as u64;
             args.command_count = job.commands.len() as u32;
         }
-        match job.in_fence {
-            Some(fence) => self.submit_raw(&mut args, job.syncs, Some(sync_file(fence.as_fd()))),
-            None => self.submit_raw(&mut args, job.syncs, None),
-        }
+        let in_fence = job.in_fence.map(|fence| sync_file(fence.as_fd()));
+        self.submit_raw(&mut args, job.syncs, in_fence)
     }
 
     /// Submits a job with any arguments but for its fences. Returns its fence.
@@ -231,6 +229,15 @@ pub fn sync_file(fd: impl AsRawFd) -> SyncUse {
         handle: fd.as_raw_fd() as u32,
         point: 0,
     }
+}
+
+/// What [`uapi::OP_BLEND`] makes of two pixels.
+pub fn blend(source: u32, target: u32, alpha: u32) -> u32 {
+    let part = |shift: u32| {
+        let (source, target) = (source >> shift & 255, target >> shift & 255);
+        ((source * alpha + target * (256 - alpha)) / 256) << shift
+    };
+    part(0) | part(8) | part(16) | part(24)
 }
 
 /// Calls what writes a new descriptor where it is told to. Returns the fence.

@@ -5,7 +5,7 @@
 
 use crate::drm::{self, Device};
 use crate::ioctl::NOWHERE;
-use crate::ktap::{self, skip, Case, Failure, Test, TestResult};
+use crate::ktap::{self, skip, Case, Failure, Test, TestResult, PATIENCE};
 use crate::screen::Screen;
 use crate::sw_sync::{self, SwSync};
 use crate::sync_file::{self, now_ns, SyncFile};
@@ -16,8 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Nothing takes as long, however slow the machine is.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 const MS: u64 = 1_000_000;
 
 /// The name of the suite.

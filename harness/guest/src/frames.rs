@@ -6,10 +6,9 @@
 //! committed while they still work on it, and vkms captures what it shows. A frame that is shown too
 //! early, or that the second queue has begun too early, is a wrong picture.
 
-use crate::channel::{sync_file, Channel, Job};
+use crate::channel::{blend, sync_file, Channel, Job};
 use crate::drm::{self, Buffer, Commit, Device, Mapping, Mode, Object};
-use crate::ktap::{Failure, TestResult};
-use crate::picture::png;
+use crate::ktap::{Failure, TestResult, PATIENCE};
 use crate::sync_file::SyncFile;
 use crate::uapi::{self, BufferUse, Command};
 use std::io;
@@ -23,8 +22,6 @@ const HEIGHT: u32 = 64;
 const RATE: u32 = 250;
 /// For how long each queue works on a frame, besides what its commands take.
 const WORK: Duration = Duration::from_millis(2);
-/// Nothing takes as long, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The bar that moves from left to right, and one that it is blended with.
 const BAR: u32 = 16;
@@ -169,11 +166,7 @@ fn pixel(number: u32, x: u32, y: u32) -> u32 {
     if !BLENDED.contains(&y) {
         return front;
     }
-    let part = |shift: u32| {
-        let (front, behind) = (front >> shift & 255, behind >> shift & 255);
-        ((front * ALPHA + behind * (256 - ALPHA)) / 256) << shift
-    };
-    part(0) | part(8) | part(16)
+    blend(front, behind, ALPHA)
 }
 
 /// Two queues that render frames, and what the second one draws with.
@@ -271,7 +264,7 @@ impl Renderer {
 /// Renders and shows so many frames. Returns how many were wrong.
 ///
 /// If there are to be pictures, prints the first one of the second half that is right, and the first
-/// one of these that is wrong.
+/// one of these that is wrong: the name, the size, and red, green and blue of each pixel.
 fn show(frames: u32, sync: Sync, pictures: bool) -> TestResult<u32> {
     let screen = Device::open("vkms")?;
     screen.set_atomic()?;
@@ -299,8 +292,11 @@ fn show(frames: u32, sync: Sync, pictures: bool) -> TestResult<u32> {
             && !std::mem::replace(&mut seen[usize::from(is_right)], true)
         {
             let name = if is_right { "right" } else { "wrong" };
-            let png = png(WIDTH, HEIGHT, |x, y| output.pixel(x, y));
-            println!("picture: {sync:?}-{name}-{number} {png}");
+            print!("picture: {sync:?}-{name}-{number} {WIDTH} {HEIGHT} ");
+            for y in 0..HEIGHT {
+                (0..WIDTH).for_each(|x| print!("{:06x}", output.pixel(x, y)));
+            }
+            println!();
         }
         // Those who do not wait for each other must not be late for the next frame.
         wait(&done, "rendered")?;

@@ -11,6 +11,7 @@
 //! same seed, whatever the earlier ones have returned.
 
 use crate::channel;
+use crate::ktap::PATIENCE;
 use crate::module;
 use crate::process::Child;
 use calls::{Call, Shared};
@@ -22,9 +23,6 @@ mod calls;
 mod episode;
 mod files;
 mod pixels;
-
-/// Nothing takes as long, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is told how far it has got.
 const PROGRESS: Duration = Duration::from_secs(5);

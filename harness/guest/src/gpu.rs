@@ -6,7 +6,7 @@
 use crate::channel::{sync_file, Channel, Job};
 use crate::drm::{export_sync_file, heap_buffer, Buffer, Mapping, Syncobj};
 use crate::ioctl::{self, NOWHERE};
-use crate::ktap::{Test, TestResult};
+use crate::ktap::{Test, TestResult, PATIENCE};
 use crate::process::open_files;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, BufferUse, Command, GemCreate, GemMmap, Submit, SyncUse};
@@ -15,8 +15,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-/// Nothing takes as long, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for whoever does not wait to be early.
 const LATE: Duration = Duration::from_millis(50);
 const PAGE: u64 = 4096;

@@ -3,6 +3,10 @@
 //! Tests and their results in KTAP, see `Documentation/dev-tools/ktap.rst`.
 
 use std::io;
+use std::time::Duration;
+
+/// Nothing takes as long, however slow the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a test has not passed.
 pub enum Failure {

@@ -4,7 +4,7 @@
 //!
 //! The modules are in `harness/kernel/modules/`: `leak.rs`, and a driver and a library that it uses.
 
-use crate::ktap::{skip, Failure, Test, TestResult};
+use crate::ktap::{skip, Failure, Test, TestResult, PATIENCE};
 use crate::module;
 use crate::sw_sync::SwSync;
 use crate::sync_file::SyncFile;
@@ -16,8 +16,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const MODULE: &str = "leak";
 /// The same module under another name.

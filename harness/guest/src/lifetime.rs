@@ -4,10 +4,10 @@
 //! references that nobody puts. What goes wrong is found by the kernel, or in what it says about the
 //! fences of sw_sync. What a kernel does not survive that is not mended comes last.
 
-use crate::drivers::{look, syncobj_device, PATIENCE};
+use crate::drivers::{look, syncobj_device};
 use crate::drm::{self, Device};
 use crate::faults::{self, Failslab, Memory};
-use crate::ktap::{Failure, Test, TestResult};
+use crate::ktap::{Failure, Test, TestResult, PATIENCE};
 use crate::process::Child;
 use crate::screen::Screen;
 use crate::sw_sync::{self, SwSync};

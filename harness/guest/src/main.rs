@@ -23,7 +23,6 @@ mod latency;
 mod leak;
 mod lifetime;
 mod module;
-mod picture;
 mod process;
 mod random;
 mod reload;
@@ -157,7 +156,7 @@ Needs the modules softgpu and vkms.
 Usage: softgpu frames [--frames N] [--pictures]
 
   --frames N   how many frames for each of these, 1000 by default
-  --pictures   print some frames as PNG, in base 64
+  --pictures   print some frames, the pixels as hexadecimal numbers
 
 Exits with 0 if no frame was wrong, but for some of those without fences.
 ";

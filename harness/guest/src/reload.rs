@@ -3,7 +3,7 @@
 //! `softgpu reload`: the driver is unloaded and loaded again while its fences are still there.
 
 use crate::channel::{Channel, Job};
-use crate::ktap::{self, Case, TestResult};
+use crate::ktap::{self, Case, TestResult, PATIENCE};
 use crate::process::{open_files, Child};
 use crate::random::Random;
 use crate::sw_sync::SwSync;
@@ -16,9 +16,6 @@ use std::time::Duration;
 
 /// The name of the suite.
 const SUITE: &str = "softgpu-reload";
-
-/// Nothing takes as long, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The most fences that are kept from one round to the next.
 const MOST_KEPT: usize = 40;

@@ -4,7 +4,7 @@
 
 use crate::channel::{counter, sync_file, Channel, Job, READ_ONLY};
 use crate::ioctl::NOWHERE;
-use crate::ktap::{self, skip, Case, Test, TestResult};
+use crate::ktap::{self, skip, Case, Test, TestResult, PATIENCE};
 use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
@@ -19,8 +19,6 @@ use std::time::Duration;
 
 const SHORT: Duration = Duration::from_micros(100);
 const LONG: Duration = Duration::from_secs(10);
-/// Nothing takes as long, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The name of the suite.
 const SUITE: &str = "softgpu-program";

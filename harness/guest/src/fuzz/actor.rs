@@ -16,7 +16,7 @@ use crate::sync_file::{
 };
 use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,19 @@ impl Actor<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Calls an ioctl whose argument is nowhere.
+    fn call_nowhere(
+        &self,
+        random: &mut Random,
+        call: Call,
+        fd: BorrowedFd<'_>,
+        cmd: u32,
+    ) -> Checked {
+        let arg = *random.pick(&NOWHERE);
+        let run = || ioctl::call_raw(fd, cmd, arg);
+        self.judge(call, &[libc::EFAULT], &[], run).map(drop)
     }
 
     /// Returns the number that the next descriptor will have, if there are no other threads.
@@ -220,9 +233,8 @@ impl Actor<'_> {
             return self.open(random);
         };
         if random.percent(5) {
-            let (arg, fd) = (*random.pick(&NOWHERE), channel.as_fd());
-            let run = || ioctl::call_raw(fd, uapi::DRM_IOCTL_SOFTGPU_QUERY, arg);
-            return self.judge(Call::Query, &[libc::EFAULT], &[], run).map(drop);
+            let cmd = uapi::DRM_IOCTL_SOFTGPU_QUERY;
+            return self.call_nowhere(random, Call::Query, channel.as_fd(), cmd);
         }
 
         let mut args = Query {
@@ -258,12 +270,15 @@ impl Actor<'_> {
             return self.open(random);
         };
         let mut args = Reset::default();
-        let mut nowhere = None;
         let mut wrong = Vec::new();
         match random.below(20) {
             0 => {
-                nowhere = Some(*random.pick(&NOWHERE));
-                wrong.push(libc::EFAULT);
+                return self.call_nowhere(
+                    random,
+                    Call::Reset,
+                    channel.as_fd(),
+                    uapi::DRM_IOCTL_SOFTGPU_RESET,
+                )
             }
             1 => {
                 args.flags = 1 << random.below(32);
@@ -275,8 +290,7 @@ impl Actor<'_> {
             }
             _ => {}
         }
-        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
-        let run = || ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, arg);
+        let run = || ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, &mut args);
         self.judge(Call::Reset, &wrong, &[], run).map(drop)
     }
 
@@ -292,12 +306,15 @@ impl Actor<'_> {
                 _ => random.below(100_000),
             },
         };
-        let mut nowhere = None;
         let mut wrong = Vec::new();
         match random.below(30) {
             0 => {
-                nowhere = Some(*random.pick(&NOWHERE));
-                wrong.push(libc::EFAULT);
+                return self.call_nowhere(
+                    random,
+                    Call::Ring,
+                    channel.as_fd(),
+                    uapi::DRM_IOCTL_SOFTGPU_RING,
+                )
             }
             1 => {
                 args.flags = 1 << random.below(32);
@@ -314,8 +331,7 @@ impl Actor<'_> {
             }
             _ => {}
         }
-        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
-        let run = || ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RING, arg);
+        let run = || ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RING, &mut args);
         self.judge(Call::Ring, &wrong, &[libc::EBUSY, libc::ENOSPC], run)
             .map(drop)
     }
@@ -325,9 +341,8 @@ impl Actor<'_> {
             return self.open(random);
         };
         if random.percent(4) {
-            let (arg, fd) = (*random.pick(&NOWHERE), channel.as_fd());
-            let run = || ioctl::call_raw(fd, uapi::DRM_IOCTL_SOFTGPU_FENCE, arg);
-            return self.judge(Call::Ask, &[libc::EFAULT], &[], run).map(drop);
+            let cmd = uapi::DRM_IOCTL_SOFTGPU_FENCE;
+            return self.call_nowhere(random, Call::Ask, channel.as_fd(), cmd);
         }
         let mut args = UserFence {
             timeout_ns: 1 + random.below(10_000_000),
@@ -368,11 +383,8 @@ impl Actor<'_> {
             return self.open_timeline(random);
         };
         if random.percent(5) {
-            let (arg, fd) = (*random.pick(&NOWHERE), timeline.as_fd());
-            let run = || ioctl::call_raw(fd, sw_sync::CREATE_FENCE, arg);
-            return self
-                .judge(Call::CreateFence, &[libc::EFAULT], &[], run)
-                .map(drop);
+            let (fd, cmd) = (timeline.as_fd(), sw_sync::CREATE_FENCE);
+            return self.call_nowhere(random, Call::CreateFence, fd, cmd);
         }
 
         let after = random.below(5) as u32;
@@ -409,11 +421,7 @@ impl Actor<'_> {
             wrong.push(libc::ENOENT);
         }
         match random.below(20) {
-            0 => {
-                let (arg, fd) = (*random.pick(&NOWHERE), fence.as_fd());
-                let run = || ioctl::call_raw(fd, MERGE, arg);
-                return self.judge(Call::Merge, &[libc::EFAULT], &[], run).map(drop);
-            }
+            0 => return self.call_nowhere(random, Call::Merge, fence.as_fd(), MERGE),
             1 => {
                 args.flags = 1 << random.below(32);
                 wrong.push(libc::EINVAL);
@@ -442,13 +450,9 @@ impl Actor<'_> {
             sync_fence_info: fences.as_mut_ptr() as u64,
             ..FileInfo::default()
         };
-        let mut nowhere = None;
         let mut wrong = Vec::new();
         match random.below(25) {
-            0 => {
-                nowhere = Some(*random.pick(&NOWHERE));
-                wrong.push(libc::EFAULT);
-            }
+            0 => return self.call_nowhere(random, Call::Info, fence.as_fd(), FILE_INFO),
             1 => {
                 info.flags = 1 << random.below(32);
                 wrong.push(libc::EINVAL);
@@ -466,9 +470,8 @@ impl Actor<'_> {
         }
         // If the room is not enough.
         let may: &[i32] = if room > 0 { &[libc::EINVAL] } else { &[] };
-        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut info) as usize);
         let known = self.judge(Call::Info, &wrong, may, || {
-            ioctl::call_raw(fence.as_fd(), FILE_INFO, arg)
+            ioctl::call(fence.as_fd(), FILE_INFO, &mut info)
         })?;
         if known.is_none() {
             return Ok(());
@@ -499,21 +502,16 @@ impl Actor<'_> {
             },
             pad: 0,
         };
-        let mut nowhere = None;
         let mut wrong = Vec::new();
         match random.below(20) {
-            0 => {
-                nowhere = Some(*random.pick(&NOWHERE));
-                wrong.push(libc::EFAULT);
-            }
+            0 => return self.call_nowhere(random, Call::Deadline, fence.as_fd(), SET_DEADLINE),
             1 => {
                 args.pad = 1 << random.below(64);
                 wrong.push(libc::EINVAL);
             }
             _ => {}
         }
-        let arg = nowhere.unwrap_or(std::ptr::from_mut(&mut args) as usize);
-        let run = || ioctl::call_raw(fence.as_fd(), SET_DEADLINE, arg);
+        let run = || ioctl::call(fence.as_fd(), SET_DEADLINE, &mut args);
         self.judge(Call::Deadline, &wrong, &[], run).map(drop)
     }
 

@@ -4,7 +4,7 @@
 
 use super::actor::{Actor, Checked};
 use super::calls::Call;
-use crate::channel::{Channel, Job};
+use crate::channel::{blend, Channel, Job};
 use crate::drm::{Buffer, Mapping};
 use crate::random::Random;
 use crate::sync_file::SyncFile;
@@ -100,14 +100,6 @@ fn spoil(random: &mut Random, command: &mut Command, buffers: u64) {
         4 => command.len += SIZE + 4 * random.below(1 << 40),
         _ => command.offset = u64::MAX - 3 - 4 * random.below(1 << 10),
     }
-}
-
-fn blend(source: u32, target: u32, alpha: u32) -> u32 {
-    let part = |shift: u32| {
-        let (source, target) = (source >> shift & 255, target >> shift & 255);
-        ((source * alpha + target * (256 - alpha)) / 256) << shift
-    };
-    part(0) | part(8) | part(16) | part(24)
 }
 
 /// Does what the job must do.
