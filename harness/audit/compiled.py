@@ -23,6 +23,7 @@ _USERS = {
     "drivers/gpu/drm/vc4/vc4_drv.h": ["drivers/gpu/drm/vc4/vc4_drv.o", "drivers/gpu/drm/vc4/vc4_v3d.o"],
     "drivers/gpu/drm/vkms/vkms_drv.h": ["drivers/gpu/drm/vkms/vkms_drv.o", "drivers/gpu/drm/vkms/vkms_output.o"],
     "drivers/gpu/drm/vmwgfx/vmwgfx_drv.h": ["drivers/gpu/drm/vmwgfx/vmwgfx_cmdbuf.o"],
+    "drivers/gpu/drm/vmwgfx/vmwgfx_validation.h": ["drivers/gpu/drm/vmwgfx/vmwgfx_execbuf.o"],
     "include/drm/drm_crtc.h": ["drivers/gpu/drm/drm_crtc.o", "drivers/gpu/drm/drm_atomic_uapi.o"],
     "include/drm/drm_writeback.h": ["drivers/gpu/drm/drm_writeback.o"],
     "include/drm/gpu_scheduler.h": ["drivers/gpu/drm/scheduler/sched_main.o", "drivers/gpu/drm/scheduler/sched_entity.o",
