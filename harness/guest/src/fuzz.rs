@@ -14,6 +14,7 @@ use crate::channel;
 use crate::ktap::PATIENCE;
 use crate::module;
 use crate::process::Child;
+use crate::random;
 use calls::{Call, Shared};
 use episode::Place;
 use std::time::{Duration, Instant};
@@ -28,12 +29,18 @@ mod pixels;
 const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What to do.
+#[derive(clap::Args)]
 pub struct Options {
-    /// Chooses the calls.
+    /// Chooses the calls: for the same seed and number of processes, each process makes the same
+    /// ones, though not at the same time. A random one by default
+    #[arg(long, default_value_t = random::seed(), hide_default_value = true)]
     pub seed: u64,
-    /// For how long.
+    /// For how long
+    #[arg(long, default_value_t = 120)]
     pub seconds: u64,
-    /// By how many processes.
+    /// The number of processes. Each has a few children
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=16))]
     pub processes: u64,
 }
 

@@ -3,6 +3,7 @@
 //! `softgpu run`: a load of jobs, from several threads at once.
 
 use crate::channel::{self, Channel, Job};
+use crate::count;
 use crate::latency::{self, Counts};
 use crate::sync_file::{errno_name, now_ns, poll, status_name, SyncFile};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,10 +13,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How much to do.
+#[derive(clap::Args)]
 pub struct Options {
-    /// The number of jobs.
+    /// The number of jobs
+    #[arg(long, default_value_t = 3000, value_parser = count(1..))]
     pub jobs: usize,
-    /// The number of threads. Each has a channel of its own.
+    /// The number of threads
+    #[arg(long, default_value_t = 4, value_parser = count(1..=64))]
     pub threads: usize,
 }
 

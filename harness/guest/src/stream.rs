@@ -11,7 +11,9 @@ use crate::channel::{self, Channel, Job};
 use crate::latency::{self, Counts, Histogram, PARTS};
 use crate::process::{self, Child};
 use crate::sync_file::{now_ns, poll, status_name, SyncFile};
-use crate::uapi;
+use crate::{count, uapi};
+use clap::builder::TypedValueParser;
+use clap::{value_parser, Parser};
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
@@ -22,37 +24,44 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How much of everything there is.
+#[derive(Parser)]
 pub struct Options {
-    /// For how long.
+    /// For how long
+    #[arg(long = "ms", default_value = "3000")]
+    #[arg(value_parser = value_parser!(u64).range(1..=3_600_000).map(Duration::from_millis))]
     pub time: Duration,
-    /// The number of processes that submit jobs, each to a channel of its own.
+    /// The number of submitters
+    #[arg(long, default_value_t = 2)]
+    #[arg(value_parser = count(1..=MAX_SUBMITTERS as u64))]
     pub submitters: usize,
-    /// The number of jobs that each of them keeps in flight.
+    /// The jobs that each of them keeps in flight
+    #[arg(long, default_value_t = 16)]
+    #[arg(value_parser = count(1..=uapi::MAX_PENDING.into()))]
     pub in_flight: usize,
-    /// How long a job takes.
+    /// For how long a job runs. It limits how many jobs there are in a second, as those of a
+    /// channel run in turn
+    #[arg(long = "duration-us", default_value = "100")]
+    #[arg(value_parser = value_parser!(u64).range(0..=1_000_000).map(Duration::from_micros))]
     pub duration: Duration,
-    /// The number of processes that wait for the newest fence.
+    /// The number of waiters
+    #[arg(long, default_value_t = 1, value_parser = count(..=64))]
     pub waiters: usize,
-    /// The number of processes that look at all fences in each frame.
+    /// The number of compositors
+    #[arg(long, default_value_t = 1, value_parser = count(..=64))]
     pub compositors: usize,
-    /// The time of a frame.
+    /// The time of a frame
+    #[arg(long = "frame-us", default_value = "2000")]
+    #[arg(value_parser = value_parser!(u64).range(1..=1_000_000).map(Duration::from_micros))]
     pub frame: Duration,
-    /// Whether the driver destroys payloads a grace period after their fences have signaled.
+    /// Have the driver destroy what fences carried after a grace period, as it would have to if ops
+    /// could run after signaling
+    #[arg(long)]
     pub deferred: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            time: Duration::from_secs(3),
-            submitters: 2,
-            in_flight: 16,
-            duration: Duration::from_micros(100),
-            waiters: 1,
-            compositors: 1,
-            frame: Duration::from_millis(2),
-            deferred: false,
-        }
+        Self::parse_from([""])
     }
 }
 
