@@ -1,63 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices of the kernel's DRM drivers, and the ioctls with which they pass on fences. See
-//! `include/uapi/drm/`, where the structures and their fields have the same names.
+//! Devices of the kernel's DRM drivers, and the ioctls with which they pass on fences. What the
+//! functions of `drm_ffi` cannot be told is called here, with the structures of
+//! `include/uapi/drm/`.
 
 use crate::ioctl::{self, _IOW, _IOWR};
 use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
+use drm_ffi::*;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-const MAGIC: u32 = b'd' as u32;
+pub use drm_ffi::{
+    drm_mode_modeinfo as Mode, DRM_MODE_ATOMIC_ALLOW_MODESET as ALLOW_MODESET,
+    DRM_MODE_ATOMIC_NONBLOCK as NONBLOCK,
+};
 
-#[repr(C)]
-#[derive(Default)]
-struct Version {
-    numbers: [i32; 3],
-    name_len: usize,
-    name: u64,
-    date_len: usize,
-    date: u64,
-    desc_len: usize,
-    desc: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct ClientCap {
-    capability: u64,
-    value: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct CreateDumb {
-    height: u32,
-    width: u32,
-    bpp: u32,
-    flags: u32,
-    handle: u32,
-    pitch: u32,
-    size: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct MapDumb {
-    handle: u32,
-    pad: u32,
-    offset: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct GemClose {
-    handle: u32,
-    pad: u32,
-}
+const MAGIC: u32 = DRM_IOCTL_BASE as u32;
 
 /// `struct dma_heap_allocation_data`
 #[repr(C)]
@@ -69,28 +30,14 @@ struct HeapAllocation {
     heap_flags: u64,
 }
 
+/// `struct dma_buf_export_sync_file`, and `struct dma_buf_import_sync_file`
 #[repr(C)]
-#[derive(Default)]
-struct PrimeHandle {
-    handle: u32,
+struct DmaBufSyncFile {
     flags: u32,
     fd: i32,
 }
 
-#[repr(C)]
-#[derive(Default)]
-struct ExportSyncFile {
-    flags: u32,
-    fd: i32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct ImportSyncFile {
-    flags: u32,
-    fd: i32,
-}
-
+/// `struct drm_vgem_fence_attach`
 #[repr(C)]
 #[derive(Default)]
 struct VgemFenceAttach {
@@ -100,226 +47,45 @@ struct VgemFenceAttach {
     pad: u32,
 }
 
+/// `struct drm_vgem_fence_signal`
 #[repr(C)]
-#[derive(Default)]
 struct VgemFenceSignal {
     fence: u32,
     flags: u32,
 }
 
-#[repr(C)]
-#[derive(Default)]
-struct SyncobjCreate {
-    handle: u32,
-    flags: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct SyncobjHandle {
-    handle: u32,
-    flags: u32,
-    fd: i32,
-    pad: u32,
-    point: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct SyncobjTimelineWait {
-    handles: u64,
-    points: u64,
-    timeout_nsec: i64,
-    count_handles: u32,
-    flags: u32,
-    first_signaled: u32,
-    pad: u32,
-    deadline_nsec: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct SyncobjTimelineArray {
-    handles: u64,
-    points: u64,
-    count_handles: u32,
-    flags: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct SyncobjEventfd {
-    handle: u32,
-    flags: u32,
-    point: u64,
-    fd: i32,
-    pad: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct SyncobjTransfer {
-    src_handle: u32,
-    dst_handle: u32,
-    src_point: u64,
-    dst_point: u64,
-    flags: u32,
-    pad: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Cursor {
-    flags: u32,
-    crtc_id: u32,
-    x: i32,
-    y: i32,
-    width: u32,
-    height: u32,
-    handle: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct CardRes {
-    fb_id_ptr: u64,
-    crtc_id_ptr: u64,
-    connector_id_ptr: u64,
-    encoder_id_ptr: u64,
-    count_fbs: u32,
-    count_crtcs: u32,
-    count_connectors: u32,
-    count_encoders: u32,
-    sizes: [u32; 4],
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct PlaneRes {
-    plane_id_ptr: u64,
-    count_planes: u32,
-}
-
-/// `struct drm_mode_modeinfo`
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct Mode {
-    clock: u32,
-    /// The width comes first.
-    pub horizontal: [u16; 5],
-    /// The height comes first.
-    pub vertical: [u16; 5],
+/// A mode with so many pictures in a second: what is shown, two ends of the pulse, and all of it.
+fn with_timing(
+    [hdisplay, hsync_start, hsync_end, htotal]: [u16; 4],
+    [vdisplay, vsync_start, vsync_end, vtotal]: [u16; 4],
     vrefresh: u32,
-    rest: [u32; 2],
-    name: [u8; 32],
-}
-
-impl Mode {
-    /// A small one, with so many pictures in a second.
-    pub fn small(rate: u32) -> Self {
-        Self {
-            // In kHz. With what is not shown, a picture has 100000 pixels.
-            clock: 100 * rate,
-            horizontal: [320, 336, 368, 400, 0],
-            vertical: [240, 242, 246, 250, 0],
-            vrefresh: rate,
-            ..Default::default()
-        }
-    }
-
-    /// One of any size, with so many pictures in a second.
-    pub fn tiny(width: u16, height: u16, rate: u32) -> Self {
-        let with_sync = |size: u16| [size, size + 4, size + 8, size + 12, 0];
-        let total = u32::from(width + 12) * u32::from(height + 12);
-        Self {
-            clock: total * rate / 1000,
-            horizontal: with_sync(width),
-            vertical: with_sync(height),
-            vrefresh: rate,
-            ..Default::default()
-        }
+) -> Mode {
+    Mode {
+        // In kHz.
+        clock: u32::from(htotal) * u32::from(vtotal) * vrefresh / 1000,
+        hdisplay,
+        hsync_start,
+        hsync_end,
+        htotal,
+        vdisplay,
+        vsync_start,
+        vsync_end,
+        vtotal,
+        vrefresh,
+        ..Default::default()
     }
 }
 
-#[repr(C)]
-#[derive(Default)]
-struct GetConnector {
-    encoders_ptr: u64,
-    modes_ptr: u64,
-    props_ptr: u64,
-    prop_values_ptr: u64,
-    count_modes: u32,
-    count_props: u32,
-    count_encoders: u32,
-    encoder_id: u32,
-    connector_id: u32,
-    connector_type: u32,
-    rest: [u32; 6],
+/// A small mode, with so many pictures in a second.
+pub fn small_mode(rate: u32) -> Mode {
+    with_timing([320, 336, 368, 400], [240, 242, 246, 250], rate)
 }
 
-#[repr(C)]
-#[derive(Default)]
-struct GetProperties {
-    props_ptr: u64,
-    prop_values_ptr: u64,
-    count_props: u32,
-    obj_id: u32,
-    obj_type: u32,
+/// A mode of any size, with so many pictures in a second.
+pub fn tiny_mode(width: u16, height: u16, rate: u32) -> Mode {
+    let with_sync = |size| [size, size + 4, size + 8, size + 12];
+    with_timing(with_sync(width), with_sync(height), rate)
 }
-
-#[repr(C)]
-#[derive(Default)]
-struct GetProperty {
-    values_ptr: u64,
-    enum_blob_ptr: u64,
-    prop_id: u32,
-    flags: u32,
-    name: [u8; 32],
-    count_values: u32,
-    count_enum_blobs: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct CreateBlob {
-    data: u64,
-    length: u32,
-    blob_id: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct FbCmd2 {
-    fb_id: u32,
-    width: u32,
-    height: u32,
-    pixel_format: u32,
-    flags: u32,
-    handles: [u32; 4],
-    pitches: [u32; 4],
-    offsets: [u32; 4],
-    modifier: [u64; 4],
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Atomic {
-    flags: u32,
-    count_objs: u32,
-    objs_ptr: u64,
-    count_props_ptr: u64,
-    props_ptr: u64,
-    prop_values_ptr: u64,
-    reserved: u64,
-    user_data: u64,
-}
-
-/// `DRM_MODE_CONNECTOR_WRITEBACK`
-const WRITEBACK: u32 = 18;
-/// `DRM_MODE_ATOMIC_NONBLOCK`
-pub const NONBLOCK: u32 = 0x200;
-/// `DRM_MODE_ATOMIC_ALLOW_MODESET`
-pub const ALLOW_MODESET: u32 = 0x400;
 
 /// What a property belongs to.
 #[derive(Clone, Copy)]
@@ -333,9 +99,9 @@ pub enum Object {
 impl Object {
     fn id_and_type(self) -> (u32, u32) {
         match self {
-            Self::Crtc(id) => (id, 0xcccc_cccc),
-            Self::Connector(id) => (id, 0xc0c0_c0c0),
-            Self::Plane(id) => (id, 0xeeee_eeee),
+            Self::Crtc(id) => (id, DRM_MODE_OBJECT_CRTC),
+            Self::Connector(id) => (id, DRM_MODE_OBJECT_CONNECTOR),
+            Self::Plane(id) => (id, DRM_MODE_OBJECT_PLANE),
         }
     }
 }
@@ -436,7 +202,7 @@ pub fn heap_buffer(len: u64) -> TestResult<OwnedFd> {
     };
     let mut args = HeapAllocation {
         len,
-        fd_flags: libc::O_CLOEXEC as u32 | libc::O_RDWR as u32,
+        fd_flags: DRM_CLOEXEC | DRM_RDWR,
         ..Default::default()
     };
     let number = _IOWR::<HeapAllocation>(b'H' as u32, 0);
@@ -489,7 +255,7 @@ impl Device {
     }
 
     fn is_of(&self, driver: &str) -> bool {
-        self.driver().is_ok_and(|name| name == driver)
+        self.names().is_ok_and(|(name, ..)| name == driver)
     }
 
     fn find(driver: &str, chosen: impl Fn(u32) -> bool) -> io::Result<Option<Self>> {
@@ -519,10 +285,6 @@ impl Device {
         Ok(Self(self.0.try_clone()?))
     }
 
-    fn driver(&self) -> io::Result<String> {
-        Ok(self.names()?.0)
-    }
-
     /// Returns the description of the driver, and its version.
     pub fn version(&self) -> io::Result<(String, [i32; 3])> {
         let (_, description, numbers) = self.names()?;
@@ -530,57 +292,31 @@ impl Device {
     }
 
     fn names(&self) -> io::Result<(String, String, [i32; 3])> {
-        let (mut name, mut description) = ([0u8; 32], [0u8; 64]);
-        let mut version = Version {
-            name_len: name.len(),
-            name: name.as_mut_ptr() as u64,
-            desc_len: description.len(),
-            desc: description.as_mut_ptr() as u64,
-            ..Default::default()
-        };
-        self.call(0x00, &mut version)?;
-        let text = |bytes: &[u8], len: usize| {
-            String::from_utf8_lossy(&bytes[..len.min(bytes.len())]).into_owned()
-        };
-        Ok((
-            text(&name, version.name_len),
-            text(&description, version.desc_len),
-            version.numbers,
-        ))
+        let (mut name, mut desc) = (Vec::new(), Vec::new());
+        let version = get_version(self.as_fd(), Some(&mut name), None, Some(&mut desc))?;
+        let numbers = [
+            version.version_major,
+            version.version_minor,
+            version.version_patchlevel,
+        ];
+        let text = |chars: Vec<i8>| chars.iter().map(|c| char::from(*c as u8)).collect();
+        Ok((text(name), text(desc), numbers))
     }
 
     /// Asks for atomic modesetting.
     pub fn set_atomic(&self) -> io::Result<()> {
-        self.set_cap(3)
-    }
-
-    fn set_cap(&self, capability: u64) -> io::Result<()> {
-        let mut cap = ClientCap {
-            capability,
-            value: 1,
-        };
-        ioctl::call(self.0.as_fd(), _IOW::<ClientCap>(MAGIC, 0x0d), &mut cap)
+        set_capability(self.as_fd(), DRM_CLIENT_CAP_ATOMIC.into(), true)?;
+        Ok(())
     }
 
     /// Returns whether the driver has sync objects.
     pub fn has_syncobjs(&self) -> io::Result<bool> {
-        let mut cap = ClientCap {
-            capability: 0x13,
-            value: 0,
-        };
-        self.call(0x0c, &mut cap)?;
-        Ok(cap.value != 0)
+        Ok(get_capability(self.as_fd(), DRM_CAP_SYNCOBJ.into())?.value != 0)
     }
 
     /// Creates a buffer with 32 bits for a pixel.
     pub fn create_buffer(&self, width: u32, height: u32) -> io::Result<Buffer> {
-        let mut args = CreateDumb {
-            width,
-            height,
-            bpp: 32,
-            ..Default::default()
-        };
-        self.call(0xb2, &mut args)?;
+        let args = mode::dumbbuffer::create(self.as_fd(), width, height, 32, 0)?;
         Ok(Buffer {
             handle: args.handle,
             pitch: args.pitch,
@@ -591,43 +327,27 @@ impl Device {
 
     /// Returns a dma-buf of a buffer.
     pub fn export(&self, buffer: &Buffer) -> io::Result<OwnedFd> {
-        let mut args = PrimeHandle {
-            handle: buffer.handle,
-            flags: libc::O_CLOEXEC as u32 | libc::O_RDWR as u32,
-            ..Default::default()
-        };
-        self.call(0x2d, &mut args)?;
+        let args = gem::handle_to_fd(self.as_fd(), buffer.handle, DRM_CLOEXEC | DRM_RDWR)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(unsafe { OwnedFd::from_raw_fd(args.fd) })
     }
 
     /// Returns a handle for a dma-buf.
     pub fn import(&self, dma_buf: BorrowedFd<'_>) -> io::Result<Buffer> {
-        let mut args = PrimeHandle {
-            fd: dma_buf.as_raw_fd(),
-            ..Default::default()
-        };
-        self.call(0x2e, &mut args)?;
+        let args = gem::fd_to_handle(self.as_fd(), dma_buf)?;
         Ok(Buffer::from_handle(args.handle))
     }
 
     /// Maps a buffer's memory.
     pub fn map(&self, buffer: &Buffer, len: usize) -> io::Result<Mapping> {
-        let mut args = MapDumb {
-            handle: buffer.handle,
-            ..Default::default()
-        };
-        self.call(0xb3, &mut args)?;
+        let args = mode::dumbbuffer::map(self.as_fd(), buffer.handle, 0, 0)?;
         Mapping::new(self.0.as_fd(), args.offset, len)
     }
 
     /// Closes a handle.
     pub fn close(&self, buffer: &Buffer) -> io::Result<()> {
-        let mut args = GemClose {
-            handle: buffer.handle,
-            pad: 0,
-        };
-        ioctl::call(self.0.as_fd(), _IOW::<GemClose>(MAGIC, 0x09), &mut args)
+        gem::close(self.as_fd(), buffer.handle)?;
+        Ok(())
     }
 
     /// Attaches a fence of vgem to a buffer, as one that writes or one that reads.
@@ -661,27 +381,29 @@ impl Device {
 
     /// Creates a sync object.
     pub fn syncobj(&self) -> io::Result<Syncobj<'_>> {
-        let mut args = SyncobjCreate::default();
-        self.call(0xbf, &mut args)?;
         Ok(Syncobj {
             device: self,
-            handle: args.handle,
+            handle: syncobj::create(self.as_fd(), false)?.handle,
         })
     }
 
     fn ids(&self) -> io::Result<(Vec<u32>, Vec<u32>)> {
-        let (mut crtcs, mut connectors) = (vec![0; 16], vec![0; 16]);
-        let mut res = CardRes {
-            crtc_id_ptr: crtcs.as_mut_ptr() as u64,
-            connector_id_ptr: connectors.as_mut_ptr() as u64,
-            count_crtcs: 16,
-            count_connectors: 16,
-            ..Default::default()
-        };
-        self.call(0xa0, &mut res)?;
-        crtcs.truncate(res.count_crtcs as usize);
-        connectors.truncate(res.count_connectors as usize);
+        let (mut crtcs, mut connectors) = (Vec::new(), Vec::new());
+        mode::get_resources(
+            self.as_fd(),
+            None,
+            Some(&mut crtcs),
+            Some(&mut connectors),
+            None,
+        )?;
         Ok((crtcs, connectors))
+    }
+
+    /// Looks for what is connected. Returns what it is connected to, and the modes.
+    fn connector(&self, id: u32) -> io::Result<(drm_mode_get_connector, Vec<Mode>)> {
+        let mut modes = Vec::new();
+        let args = mode::get_connector(self.as_fd(), id, None, None, Some(&mut modes), None, true)?;
+        Ok((args, modes))
     }
 
     /// Returns the first CRTC and the first connector.
@@ -695,14 +417,10 @@ impl Device {
 
     /// Asks for writeback connectors, and returns the first one.
     pub fn writeback(&self) -> TestResult<u32> {
-        self.set_cap(5)?;
+        let capability = DRM_CLIENT_CAP_WRITEBACK_CONNECTORS;
+        set_capability(self.as_fd(), capability.into(), true)?;
         for connector in self.ids()?.1 {
-            let mut args = GetConnector {
-                connector_id: connector,
-                ..Default::default()
-            };
-            self.call(0xa7, &mut args)?;
-            if args.connector_type == WRITEBACK {
+            if self.connector(connector)?.0.connector_type == DRM_MODE_CONNECTOR_WRITEBACK {
                 return Ok(connector);
             }
         }
@@ -710,67 +428,36 @@ impl Device {
     }
 
     /// Shows a buffer as the cursor of a CRTC.
+    #[allow(deprecated)] // There are still drivers of this.
     pub fn set_cursor(&self, crtc: u32, buffer: &Buffer) -> io::Result<()> {
-        self.cursor(Cursor {
-            flags: 1,
-            crtc_id: crtc,
-            width: buffer.width,
-            height: buffer.height,
-            handle: buffer.handle,
-            ..Default::default()
-        })
+        let (width, height) = (buffer.width, buffer.height);
+        mode::set_cursor(self.as_fd(), crtc, buffer.handle, width, height)?;
+        Ok(())
     }
 
     /// Moves the cursor of a CRTC.
+    #[allow(deprecated)] // As above.
     pub fn move_cursor(&self, crtc: u32, x: i32, y: i32) -> io::Result<()> {
-        self.cursor(Cursor {
-            flags: 2,
-            crtc_id: crtc,
-            x,
-            y,
-            ..Default::default()
-        })
-    }
-
-    fn cursor(&self, mut args: Cursor) -> io::Result<()> {
-        self.call(0xa3, &mut args)
+        mode::move_cursor(self.as_fd(), crtc, x, y)?;
+        Ok(())
     }
 
     /// Returns the primary planes first.
     pub fn planes(&self) -> io::Result<Vec<u32>> {
-        let mut planes = vec![0u32; 64];
-        let mut res = PlaneRes {
-            plane_id_ptr: planes.as_mut_ptr() as u64,
-            count_planes: 64,
-        };
-        self.call(0xb5, &mut res)?;
-        planes.truncate(res.count_planes as usize);
+        let mut planes = Vec::new();
+        mode::get_plane_resources(self.as_fd(), Some(&mut planes))?;
         planes.sort_by_key(|plane| {
             let (_, value) = self
                 .property(Object::Plane(*plane), "type")
                 .unwrap_or((0, 0));
-            value != 1
+            value != u64::from(DRM_PLANE_TYPE_PRIMARY)
         });
         Ok(planes)
     }
 
     /// Returns a mode of a connector, the first one.
     pub fn mode(&self, connector: u32) -> TestResult<Mode> {
-        // With no room for any, the kernel looks for them first.
-        let mut args = GetConnector {
-            connector_id: connector,
-            ..Default::default()
-        };
-        self.call(0xa7, &mut args)?;
-        let mut modes = vec![Mode::default(); args.count_modes as usize];
-        let mut args = GetConnector {
-            connector_id: connector,
-            modes_ptr: modes.as_mut_ptr() as u64,
-            count_modes: modes.len() as u32,
-            ..Default::default()
-        };
-        self.call(0xa7, &mut args)?;
-        match modes.first() {
+        match self.connector(connector)?.1.first() {
             Some(mode) => Ok(*mode),
             None => skip("no mode"),
         }
@@ -778,25 +465,15 @@ impl Device {
 
     /// Returns the id of a property, and its value.
     pub fn property(&self, object: Object, name: &str) -> io::Result<(u32, u64)> {
-        let (mut ids, mut values) = (vec![0u32; 64], vec![0u64; 64]);
-        let (obj_id, obj_type) = object.id_and_type();
-        let mut args = GetProperties {
-            props_ptr: ids.as_mut_ptr() as u64,
-            prop_values_ptr: values.as_mut_ptr() as u64,
-            count_props: 64,
-            obj_id,
-            obj_type,
-        };
-        self.call(0xb9, &mut args)?;
-        for (id, value) in ids.iter().zip(values).take(args.count_props as usize) {
-            let mut property = GetProperty {
-                prop_id: *id,
-                ..Default::default()
-            };
-            self.call(0xaa, &mut property)?;
-            let end = property.name.iter().position(|byte| *byte == 0);
-            if &property.name[..end.unwrap_or(32)] == name.as_bytes() {
-                return Ok((*id, value));
+        let (mut ids, mut values) = (Vec::new(), Vec::new());
+        let (id, ty) = object.id_and_type();
+        mode::get_properties(self.as_fd(), id, ty, Some(&mut ids), Some(&mut values))?;
+        for (id, value) in ids.into_iter().zip(values) {
+            let (values, enums) = (&mut Vec::new(), &mut Vec::new());
+            let property = mode::get_property(self.as_fd(), id, Some(values), Some(enums))?;
+            let chars = property.name.iter().map(|c| *c as u8);
+            if chars.take_while(|c| *c != 0).eq(name.bytes()) {
+                return Ok((id, value));
             }
         }
         Err(io::Error::other(format!("there is no property {name}")))
@@ -804,7 +481,7 @@ impl Device {
 
     /// Gives the kernel a mode, by which it then has a number.
     pub fn mode_blob(&self, mode: &Mode) -> io::Result<u32> {
-        let mut args = CreateBlob {
+        let mut args = drm_mode_create_blob {
             data: std::ptr::from_ref(mode) as u64,
             length: size_of::<Mode>() as u32,
             ..Default::default()
@@ -815,15 +492,17 @@ impl Device {
 
     /// Makes a framebuffer of a buffer.
     pub fn framebuffer(&self, buffer: &Buffer) -> io::Result<u32> {
-        let mut args = FbCmd2 {
-            width: buffer.width,
-            height: buffer.height,
-            pixel_format: u32::from_le_bytes(*b"XR24"),
-            ..Default::default()
-        };
-        args.handles[0] = buffer.handle;
-        args.pitches[0] = buffer.pitch;
-        self.call(0xb8, &mut args)?;
+        let args = mode::add_fb2(
+            self.as_fd(),
+            buffer.width,
+            buffer.height,
+            u32::from_le_bytes(*b"XR24"),
+            &[buffer.handle, 0, 0, 0],
+            &[buffer.pitch, 0, 0, 0],
+            &[0; 4],
+            &[0; 4],
+            0,
+        )?;
         Ok(args.fb_id)
     }
 
@@ -876,27 +555,25 @@ impl Commit<'_> {
     }
 
     /// Commits them.
-    pub fn commit(&self, flags: u32) -> io::Result<()> {
-        let mut args = Atomic {
+    pub fn commit(&mut self, flags: u32) -> io::Result<()> {
+        mode::atomic_commit(
+            self.device.as_fd(),
             flags,
-            count_objs: self.objects.len() as u32,
-            objs_ptr: self.objects.as_ptr() as u64,
-            count_props_ptr: self.counts.as_ptr() as u64,
-            props_ptr: self.ids.as_ptr() as u64,
-            prop_values_ptr: self.values.as_ptr() as u64,
-            ..Default::default()
-        };
-        self.device.call(0xbc, &mut args)
+            &mut self.objects,
+            &mut self.counts,
+            &mut self.ids,
+            &mut self.values,
+        )
     }
 }
 
 /// Returns the fences of a dma-buf that somebody who writes or reads has to wait for.
 pub fn export_sync_file(dma_buf: BorrowedFd<'_>, write: bool) -> io::Result<SyncFile> {
-    let mut args = ExportSyncFile {
+    let mut args = DmaBufSyncFile {
         flags: if write { 2 } else { 1 },
         fd: -1,
     };
-    let number = _IOWR::<ExportSyncFile>(b'b' as u32, 2);
+    let number = _IOWR::<DmaBufSyncFile>(b'b' as u32, 2);
     ioctl::call(dma_buf, number, &mut args)?;
     // SAFETY: The kernel has just created the descriptor for us.
     Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
@@ -905,11 +582,11 @@ pub fn export_sync_file(dma_buf: BorrowedFd<'_>, write: bool) -> io::Result<Sync
 /// Adds the fence of a sync_file to a dma-buf, in the place of that of somebody who has written. It
 /// replaces earlier fences of its timeline.
 pub fn import_sync_file(dma_buf: BorrowedFd<'_>, file: &SyncFile) -> io::Result<()> {
-    let mut args = ImportSyncFile {
+    let mut args = DmaBufSyncFile {
         flags: 2,
         fd: file.as_fd().as_raw_fd(),
     };
-    let number = _IOW::<ImportSyncFile>(b'b' as u32, 3);
+    let number = _IOW::<DmaBufSyncFile>(b'b' as u32, 3);
     ioctl::call(dma_buf, number, &mut args)
 }
 
@@ -921,10 +598,15 @@ pub struct Syncobj<'a> {
 }
 
 impl Syncobj<'_> {
-    fn args(&self, flags: u32, fd: i32, point: u64) -> SyncobjHandle {
-        SyncobjHandle {
+    fn args(&self, fd: i32, point: u64) -> drm_syncobj_handle {
+        // These are the same for both directions.
+        let timeline = match point {
+            0 => 0,
+            _ => DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE,
+        };
+        drm_syncobj_handle {
             handle: self.handle,
-            flags: flags | if point == 0 { 0 } else { 2 },
+            flags: DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE | timeline,
             fd,
             pad: 0,
             point,
@@ -933,13 +615,13 @@ impl Syncobj<'_> {
 
     /// Makes the fence of a sync_file that of a point.
     pub fn import(&self, point: u64, file: &SyncFile) -> io::Result<()> {
-        let mut args = self.args(1, file.as_fd().as_raw_fd(), point);
+        let mut args = self.args(file.as_fd().as_raw_fd(), point);
         self.device.call(0xc2, &mut args)
     }
 
     /// Returns the fence of a point.
     pub fn export(&self, point: u64) -> io::Result<SyncFile> {
-        let mut args = self.args(1, -1, point);
+        let mut args = self.args(-1, point);
         self.device.call(0xc1, &mut args)?;
         // SAFETY: The kernel has just created the descriptor for us.
         Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
@@ -947,10 +629,10 @@ impl Syncobj<'_> {
 
     /// Waits until there is a fence, and makes it that of another sync object.
     pub fn transfer_to(&self, other: &Syncobj<'_>) -> io::Result<()> {
-        let mut args = SyncobjTransfer {
+        let mut args = drm_syncobj_transfer {
             src_handle: self.handle,
             dst_handle: other.handle,
-            flags: 2,
+            flags: DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
             ..Default::default()
         };
         self.device.call(0xcc, &mut args)
@@ -958,12 +640,16 @@ impl Syncobj<'_> {
 
     /// Waits for a point until a time of `CLOCK_MONOTONIC`, and sets a deadline on the way.
     pub fn wait(&self, point: u64, until_ns: u64, deadline_ns: Option<u64>) -> io::Result<()> {
-        let mut args = SyncobjTimelineWait {
+        let deadline = match deadline_ns {
+            Some(_) => DRM_SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE,
+            None => 0,
+        };
+        let mut args = drm_syncobj_timeline_wait {
             handles: std::ptr::from_ref(&self.handle) as u64,
             points: std::ptr::from_ref(&point) as u64,
             timeout_nsec: until_ns as i64,
             count_handles: 1,
-            flags: 2 | if deadline_ns.is_some() { 8 } else { 0 },
+            flags: DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT | deadline,
             deadline_nsec: deadline_ns.unwrap_or(0),
             ..Default::default()
         };
@@ -972,26 +658,15 @@ impl Syncobj<'_> {
 
     /// Returns the last point that has signaled.
     pub fn query(&self) -> io::Result<u64> {
-        let mut point = 0u64;
-        let mut args = SyncobjTimelineArray {
-            handles: std::ptr::from_ref(&self.handle) as u64,
-            points: std::ptr::from_mut(&mut point) as u64,
-            count_handles: 1,
-            flags: 0,
-        };
-        self.device.call(0xcb, &mut args)?;
-        Ok(point)
+        let mut points = [0];
+        syncobj::query(self.device.as_fd(), &[self.handle], &mut points, false)?;
+        Ok(points[0])
     }
 
     /// Signals a point from here.
     pub fn signal(&self, point: u64) -> io::Result<()> {
-        let mut args = SyncobjTimelineArray {
-            handles: std::ptr::from_ref(&self.handle) as u64,
-            points: std::ptr::from_ref(&point) as u64,
-            count_handles: 1,
-            flags: 0,
-        };
-        self.device.call(0xcd, &mut args)
+        syncobj::timeline_signal(self.device.as_fd(), &[self.handle], &[point])?;
+        Ok(())
     }
 
     /// Returns a descriptor that is readable when a point has signaled.
@@ -1009,7 +684,7 @@ impl Syncobj<'_> {
 
     /// Has the kernel make a descriptor readable when a point has signaled.
     pub fn notify(&self, point: u64, fd: i32) -> io::Result<()> {
-        let mut args = SyncobjEventfd {
+        let mut args = drm_syncobj_eventfd {
             handle: self.handle,
             flags: 0,
             point,
@@ -1022,11 +697,7 @@ impl Syncobj<'_> {
 
 impl Drop for Syncobj<'_> {
     fn drop(&mut self) {
-        let mut args = SyncobjCreate {
-            handle: self.handle,
-            flags: 0,
-        };
         // There is nothing to be done about an error.
-        let _ = self.device.call(0xc0, &mut args);
+        let _ = syncobj::destroy(self.device.as_fd(), self.handle);
     }
 }

@@ -7,7 +7,7 @@
 //! early, or that the second queue has begun too early, is a wrong picture.
 
 use crate::channel::{blend, sync_file, Channel, Job};
-use crate::drm::{self, Buffer, Commit, Device, Mapping, Mode, Object};
+use crate::drm::{self, Buffer, Commit, Device, Mapping, Object};
 use crate::ktap::{Failure, TestResult, PATIENCE};
 use crate::sync_file::SyncFile;
 use crate::uapi::{self, BufferUse, Command};
@@ -64,7 +64,7 @@ impl<'a> Output<'a> {
         let (crtc, connector) = device.output()?;
         let writeback = device.writeback()?;
         let plane = Object::Plane(device.planes()?[0]);
-        let mode = device.mode_blob(&Mode::tiny(WIDTH as u16, HEIGHT as u16, RATE))?;
+        let mode = device.mode_blob(&drm::tiny_mode(WIDTH as u16, HEIGHT as u16, RATE))?;
         let captured = device.create_buffer(WIDTH, HEIGHT)?;
         let out_fences = Box::new([const { AtomicI32::new(-1) }; 2]);
 

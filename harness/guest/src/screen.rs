@@ -32,13 +32,13 @@ impl Screen {
     /// A small screen that shows so many pictures in a second.
     pub fn open_at(device: Device, rate: u32) -> TestResult<Self> {
         device.set_atomic()?;
-        Self::with_mode(device, &Mode::small(rate))
+        Self::with_mode(device, &drm::small_mode(rate))
     }
 
     fn with_mode(device: Device, mode: &Mode) -> TestResult<Self> {
         let (crtc, connector) = device.output()?;
         let plane = device.planes()?[0];
-        let (width, height) = (mode.horizontal[0].into(), mode.vertical[0].into());
+        let (width, height) = (mode.hdisplay.into(), mode.vdisplay.into());
         let buffer = device.create_buffer(width, height)?;
         Ok(Self {
             framebuffer: device.framebuffer(&buffer)?.into(),
