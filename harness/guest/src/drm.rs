@@ -4,10 +4,11 @@
 //! functions of `drm_ffi` cannot be told is called here, with the structures of
 //! `include/uapi/drm/`.
 
-use crate::ioctl::{self, _IOW, _IOWR};
+use crate::ioctl;
 use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
 use drm_ffi::*;
+use rustix::ioctl::opcode;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -17,8 +18,6 @@ pub use drm_ffi::{
     drm_mode_modeinfo as Mode, DRM_MODE_ATOMIC_ALLOW_MODESET as ALLOW_MODESET,
     DRM_MODE_ATOMIC_NONBLOCK as NONBLOCK,
 };
-
-const MAGIC: u32 = DRM_IOCTL_BASE as u32;
 
 /// `struct dma_heap_allocation_data`
 #[repr(C)]
@@ -205,7 +204,7 @@ pub fn heap_buffer(len: u64) -> TestResult<OwnedFd> {
         fd_flags: DRM_CLOEXEC | DRM_RDWR,
         ..Default::default()
     };
-    let number = _IOWR::<HeapAllocation>(b'H' as u32, 0);
+    let number = opcode::read_write::<HeapAllocation>(b'H', 0);
     ioctl::call(heap.as_fd(), number, &mut args)?;
     // SAFETY: The kernel has just created the descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(args.fd as i32) })
@@ -272,12 +271,14 @@ impl Device {
     }
 
     /// Calls an ioctl whose argument may be anywhere.
-    pub fn call_raw<T>(&self, number: u32, arg: usize) -> io::Result<()> {
-        ioctl::call_raw(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
+    pub fn call_raw<T>(&self, number: u8, arg: usize) -> io::Result<()> {
+        let number = opcode::read_write::<T>(DRM_IOCTL_BASE, number);
+        ioctl::call_raw(self.0.as_fd(), number, arg)
     }
 
-    fn call<T>(&self, number: u32, arg: &mut T) -> io::Result<()> {
-        ioctl::call(self.0.as_fd(), _IOWR::<T>(MAGIC, number), arg)
+    fn call<T>(&self, number: u8, arg: &mut T) -> io::Result<()> {
+        let number = opcode::read_write::<T>(DRM_IOCTL_BASE, number);
+        ioctl::call(self.0.as_fd(), number, arg)
     }
 
     /// Returns the same file under another descriptor.
@@ -375,7 +376,7 @@ impl Device {
     /// As [`Device::vgem_signal`], with any flags.
     pub fn vgem_signal_raw(&self, fence: u32, flags: u32) -> io::Result<()> {
         let mut args = VgemFenceSignal { fence, flags };
-        let number = _IOW::<VgemFenceSignal>(MAGIC, 0x42);
+        let number = opcode::write::<VgemFenceSignal>(DRM_IOCTL_BASE, 0x42);
         ioctl::call(self.0.as_fd(), number, &mut args)
     }
 
@@ -573,7 +574,7 @@ pub fn export_sync_file(dma_buf: BorrowedFd<'_>, write: bool) -> io::Result<Sync
         flags: if write { 2 } else { 1 },
         fd: -1,
     };
-    let number = _IOWR::<DmaBufSyncFile>(b'b' as u32, 2);
+    let number = opcode::read_write::<DmaBufSyncFile>(b'b', 2);
     ioctl::call(dma_buf, number, &mut args)?;
     // SAFETY: The kernel has just created the descriptor for us.
     Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
@@ -586,7 +587,7 @@ pub fn import_sync_file(dma_buf: BorrowedFd<'_>, file: &SyncFile) -> io::Result<
         flags: 2,
         fd: file.as_fd().as_raw_fd(),
     };
-    let number = _IOW::<DmaBufSyncFile>(b'b' as u32, 3);
+    let number = opcode::write::<DmaBufSyncFile>(b'b', 3);
     ioctl::call(dma_buf, number, &mut args)
 }
 

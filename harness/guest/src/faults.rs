@@ -29,7 +29,7 @@ const SUITE: &str = "softgpu-faults";
 const MODULE: &str = "faults";
 const DEVICE: &str = "/dev/faults";
 /// Runs a step of the module.
-const RUN: u32 = ioctl::_IO(b'F' as u32, 0);
+const RUN: u32 = rustix::ioctl::opcode::none(b'F', 0);
 
 /// Nothing has as many allocations.
 const MOST: u32 = 500;

@@ -5,26 +5,18 @@
 
 #![allow(non_snake_case)]
 
+use rustix::ioctl::opcode;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-const fn _IOC<T>(dir: u32, ty: u32, nr: u32) -> u32 {
-    dir << 30 | (size_of::<T>() as u32) << 16 | ty << 8 | nr
-}
-
-/// The number of an ioctl without an argument in memory.
-pub const fn _IO(ty: u32, nr: u32) -> u32 {
-    _IOC::<()>(0, ty, nr)
-}
-
 /// The number of an ioctl that reads a `T` from userspace.
 pub const fn _IOW<T>(ty: u32, nr: u32) -> u32 {
-    _IOC::<T>(1, ty, nr)
+    opcode::write::<T>(ty as u8, nr as u8)
 }
 
 /// The number of an ioctl that reads and writes a `T`.
 pub const fn _IOWR<T>(ty: u32, nr: u32) -> u32 {
-    _IOC::<T>(3, ty, nr)
+    opcode::read_write::<T>(ty as u8, nr as u8)
 }
 
 /// Addresses that are not mapped.
@@ -49,5 +41,19 @@ pub fn call_number(fd: RawFd, cmd: u32, arg: usize) -> io::Result<()> {
     match unsafe { libc::ioctl(fd, cmd as _, arg) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{sw_sync, sync_file};
+
+    #[test]
+    fn numbers_are_those_of_the_kernel() {
+        assert_eq!(sync_file::MERGE, 0xc030_3e03);
+        assert_eq!(sync_file::FILE_INFO, 0xc038_3e04);
+        assert_eq!(sync_file::SET_DEADLINE, 0x4010_3e05);
+        assert_eq!(sw_sync::CREATE_FENCE, 0xc028_5700);
+        assert_eq!(sw_sync::INC, 0x4004_5701);
     }
 }

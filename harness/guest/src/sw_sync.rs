@@ -5,6 +5,7 @@
 use crate::ioctl;
 use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
+use rustix::ioctl::opcode;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -24,9 +25,9 @@ struct CreateFence {
 }
 
 /// `SW_SYNC_IOC_CREATE_FENCE`
-pub const CREATE_FENCE: u32 = ioctl::_IOWR::<CreateFence>(b'W' as u32, 0);
+pub const CREATE_FENCE: u32 = opcode::read_write::<CreateFence>(b'W', 0);
 /// `SW_SYNC_IOC_INC`
-pub const INC: u32 = ioctl::_IOW::<u32>(b'W' as u32, 1);
+pub const INC: u32 = opcode::write::<u32>(b'W', 1);
 
 /// `struct sw_sync_get_deadline`
 #[repr(C)]
@@ -37,7 +38,7 @@ struct GetDeadline {
 }
 
 /// `SW_SYNC_GET_DEADLINE`
-const GET_DEADLINE: u32 = ioctl::_IOWR::<GetDeadline>(b'W' as u32, 2);
+const GET_DEADLINE: u32 = opcode::read_write::<GetDeadline>(b'W', 2);
 
 /// A timeline, which is a counter that starts at 0.
 pub struct SwSync(File);

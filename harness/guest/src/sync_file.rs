@@ -2,20 +2,19 @@
 
 //! sync_files: fences as file descriptors, see `include/uapi/linux/sync_file.h`.
 
-use crate::ioctl::{self, _IOW, _IOWR};
+use crate::ioctl;
+use rustix::ioctl::opcode;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-const MAGIC: u32 = b'>' as u32;
-
 /// `SYNC_IOC_MERGE`
-pub const MERGE: u32 = _IOWR::<MergeData>(MAGIC, 3);
+pub const MERGE: u32 = opcode::read_write::<MergeData>(b'>', 3);
 /// `SYNC_IOC_FILE_INFO`
-pub const FILE_INFO: u32 = _IOWR::<FileInfo>(MAGIC, 4);
+pub const FILE_INFO: u32 = opcode::read_write::<FileInfo>(b'>', 4);
 /// `SYNC_IOC_SET_DEADLINE`
-pub const SET_DEADLINE: u32 = _IOW::<Deadline>(MAGIC, 5);
+pub const SET_DEADLINE: u32 = opcode::write::<Deadline>(b'>', 5);
 
 /// `struct sync_merge_data`
 #[repr(C)]
