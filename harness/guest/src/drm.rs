@@ -8,7 +8,9 @@ use crate::ioctl;
 use crate::ktap::{skip, TestResult};
 use crate::sync_file::SyncFile;
 use drm_ffi::*;
+use rustix::event::{eventfd, EventfdFlags};
 use rustix::ioctl::opcode;
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -140,20 +142,10 @@ pub struct Mapping {
 impl Mapping {
     /// Maps something that is as long.
     pub fn new(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let anywhere = std::ptr::null_mut();
         // SAFETY: The kernel chooses where it maps.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                offset as libc::off_t,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let address = unsafe { mmap(anywhere, len, protection, MapFlags::SHARED, fd, offset)? };
         Ok(Self {
             address: address.cast(),
             len,
@@ -190,7 +182,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: It is ours, and there are no references to it.
-        unsafe { libc::munmap(self.address.cast(), self.len) };
+        let _ = unsafe { munmap(self.address.cast(), self.len) };
     }
 }
 
@@ -672,14 +664,8 @@ impl Syncobj<'_> {
 
     /// Returns a descriptor that is readable when a point has signaled.
     pub fn eventfd(&self, point: u64) -> io::Result<OwnedFd> {
-        // SAFETY: This has no precondition.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: The kernel has just created the descriptor for us.
-        let event = unsafe { OwnedFd::from_raw_fd(fd) };
-        self.notify(point, fd)?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC)?;
+        self.notify(point, event.as_raw_fd())?;
         Ok(event)
     }
 

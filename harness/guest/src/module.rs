@@ -2,10 +2,10 @@
 
 //! Loading and unloading modules: the driver, and those of the tests.
 
+use rustix::system::{delete_module, finit_module};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// The name of the driver's module.
@@ -35,33 +35,14 @@ pub fn load(name: &str, parameters: &str) -> io::Result<()> {
 
     // There may be no KUnit, which is as well.
     let _ = fs::write(KUNIT_FILTER, "none");
-    // SAFETY: The arguments are a descriptor and a valid string.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_finit_module,
-            file.as_raw_fd(),
-            parameters.as_ptr(),
-            0,
-        )
-    };
-    let result = match ret {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    };
+    let result = finit_module(file, &parameters, 0);
     let _ = fs::write(KUNIT_FILTER, "*");
-    result
+    Ok(result?)
 }
 
 /// Unloads a module, if nobody uses it.
 pub fn unload(name: &str) -> io::Result<()> {
-    let name = CString::new(name)?;
-
-    // SAFETY: The argument is a valid string.
-    let ret = unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) };
-    match ret {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    Ok(delete_module(&CString::new(name)?, libc::O_NONBLOCK)?)
 }
 
 /// Returns how many users a module has.

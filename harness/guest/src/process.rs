@@ -2,9 +2,11 @@
 
 //! Children of this program, and what it has open.
 
+use rustix::mm::{mmap_anonymous, MapFlags, ProtFlags};
+use rustix::pipe::{pipe_with, PipeFlags};
+use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::FromRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::thread;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A child. It is killed when this is dropped, if it has not been waited for.
 pub struct Child {
-    pid: libc::pid_t,
+    pid: Pid,
     status: Option<ExitStatus>,
 }
 
@@ -36,22 +38,21 @@ impl Child {
     }
 
     fn start(forked: libc::pid_t, run: impl FnOnce() -> u8) -> io::Result<Self> {
-        match forked {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
-                // SAFETY: There are no requirements on calling this.
-                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-                let code = run();
-                // SAFETY: As above.
-                unsafe { libc::_exit(code.into()) }
-            }
-            pid => Ok(Self { pid, status: None }),
+        if forked < 0 {
+            return Err(io::Error::last_os_error());
         }
+        let Some(pid) = Pid::from_raw(forked) else {
+            let _ = process::set_parent_process_death_signal(Some(Signal::KILL));
+            let code = run();
+            // SAFETY: There are no requirements on calling this.
+            unsafe { libc::_exit(code.into()) }
+        };
+        Ok(Self { pid, status: None })
     }
 
     /// The number of the process.
     pub fn pid(&self) -> libc::pid_t {
-        self.pid
+        self.pid.as_raw_pid()
     }
 
     /// How it has ended, if that is known.
@@ -62,22 +63,16 @@ impl Child {
     /// Kills it.
     pub fn kill(&self) {
         if self.status.is_none() {
-            // SAFETY: The child is ours and has not been waited for, so the number is still its.
-            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+            // The child is ours and has not been waited for, so the number is still its.
+            let _ = process::kill_process(self.pid, Signal::KILL);
         }
     }
 
     /// Returns how it has ended, if it has.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        let mut status = 0;
-
         if self.status.is_none() {
-            // SAFETY: The pointer is valid.
-            match unsafe { libc::waitpid(self.pid, &mut status, libc::WNOHANG) } {
-                -1 => return Err(io::Error::last_os_error()),
-                0 => {}
-                _ => self.status = Some(ExitStatus::from_raw(status)),
-            }
+            let ended = process::waitpid(Some(self.pid), WaitOptions::NOHANG)?;
+            self.status = ended.map(|(_, status)| ExitStatus::from_raw(status.as_raw()));
         }
         Ok(self.status)
     }
@@ -105,14 +100,8 @@ impl Drop for Child {
 
 /// Creates a pipe. Returns the end to read from and the end to write to.
 pub fn pipe() -> io::Result<(File, File)> {
-    let mut fds = [0; 2];
-
-    // SAFETY: The array is valid.
-    match unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: The descriptors are new and ours.
-        _ => Ok(fds.map(|fd| unsafe { File::from_raw_fd(fd) }).into()),
-    }
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((read.into(), write.into()))
 }
 
 /// Returns memory that is shared with all children. It is never freed.
@@ -121,23 +110,13 @@ pub fn pipe() -> io::Result<(File, File)> {
 ///
 /// All zeroes must be a valid value.
 pub unsafe fn shared<T: Sync>() -> io::Result<&'static T> {
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let anywhere = std::ptr::null_mut();
 
-    // SAFETY: This is new memory.
-    match unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            size_of::<T>(),
-            protection,
-            flags,
-            -1,
-            0,
-        )
-    } {
-        libc::MAP_FAILED => Err(io::Error::last_os_error()),
-        // SAFETY: It is large enough and aligned to a page, and zeroes are valid.
-        memory => Ok(unsafe { &*memory.cast() }),
+    // SAFETY: This is new memory. It is large enough and aligned to a page, and zeroes are valid.
+    unsafe {
+        let memory = mmap_anonymous(anywhere, size_of::<T>(), protection, MapFlags::SHARED)?;
+        Ok(&*memory.cast())
     }
 }
 
@@ -148,19 +127,11 @@ pub fn open_files() -> io::Result<usize> {
 
 /// Sets how many descriptors this program can have, and returns how many that were.
 pub fn limit_descriptors(count: u64) -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
+    let Rlimit { current, maximum } = process::getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: Some(count),
+        maximum,
     };
-
-    // SAFETY: The pointer is valid.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let before = std::mem::replace(&mut limit.rlim_cur, count);
-    // SAFETY: As above.
-    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
-        0 => Ok(before),
-        _ => Err(io::Error::last_os_error()),
-    }
+    process::setrlimit(Resource::Nofile, limit)?;
+    Ok(current.unwrap_or(u64::MAX))
 }

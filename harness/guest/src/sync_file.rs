@@ -3,7 +3,10 @@
 //! sync_files: fences as file descriptors, see `include/uapi/linux/sync_file.h`.
 
 use crate::ioctl;
+use rustix::event::{self, PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::ioctl::opcode;
+use rustix::time::{clock_gettime, ClockId};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -207,40 +210,26 @@ impl AsFd for SyncFile {
 pub fn poll(files: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Vec<bool>> {
     let mut fds: Vec<_> = files
         .iter()
-        .map(|file| libc::pollfd {
-            fd: file.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
+        .map(|file| PollFd::new(file, PollFlags::IN))
         .collect();
 
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Not earlier than asked for.
-        let ms = left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
-        // SAFETY: The array is valid.
-        let ret = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, ms as i32) };
-        if ret >= 0 {
-            return Ok(fds
-                .iter()
-                .map(|fd| fd.revents & libc::POLLIN != 0)
-                .collect());
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        let left = left.try_into().map_err(io::Error::other)?;
+        match event::poll(&mut fds, Some(&left)) {
+            Ok(_) => {
+                let readable = |fd: &PollFd<'_>| fd.revents().contains(PollFlags::IN);
+                return Ok(fds.iter().map(readable).collect());
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 /// The time of `CLOCK_MONOTONIC`, which fences use.
 pub fn now_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: The pointer is valid.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
