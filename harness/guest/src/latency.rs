@@ -30,8 +30,8 @@ pub fn at<const N: usize>(counts: &Counts, parts: [u64; N]) -> Option<[u64; N]> 
 /// The numbers between a power of two and the next one that a [`Histogram`] tells apart.
 const STEPS: u64 = 16;
 
-/// Counts of times that are rounded by a few percent. It may be shared by processes, and one that
-/// is all zeroes is empty.
+/// Counts of times that are rounded by a few percent. It may be shared by processes, which those of
+/// `hdrhistogram` may not, as they have their counts in a vector. One that is all zeroes is empty.
 #[repr(transparent)]
 pub struct Histogram([AtomicU64; 61 * STEPS as usize]);
 
