@@ -128,6 +128,7 @@ pub(crate) mod names_only;
 mod ops;
 mod order;
 mod owner;
+mod queue;
 mod signalling;
 mod slot;
 mod timeline;
@@ -198,6 +199,10 @@ pub use ops::{
     FenceOps,
     FenceState,
     LockedFence, //
+};
+pub use queue::{
+    SignallingQueue,
+    SignallingQueueHandle, //
 };
 pub use signalling::{
     SignallingGuard,

@@ -4,7 +4,9 @@
 
 use super::{
     owner::Owner,
-    DmaFence, //
+    DmaFence,
+    SignallingQueueHandle,
+    SignallingWorkItem, //
 };
 use crate::{
     alloc::AllocError,
@@ -714,6 +716,9 @@ impl<P: Deref<Target = Completion> + Send + 'static> FenceCallback for Complete<
 /// is dropped, see [`FenceCallback`](FenceCallback#when-it-is-dropped): that must not happen when
 /// it is called.
 ///
+/// If other fences depend on the work, it goes to a [`SignallingQueue`](super::SignallingQueue):
+/// see [`Self::signalling`].
+///
 /// # Examples
 ///
 /// ```
@@ -765,10 +770,15 @@ impl<P: Deref<Target = Completion> + Send + 'static> FenceCallback for Complete<
 /// # Ok::<(), Error>(())
 /// ```
 pub struct QueueWork<W: RawWorkItem<ID>, const ID: u64 = 0> {
-    queue: &'static Queue,
+    queue: AnyQueue,
     work: Option<W>,
     /// Kept only to be dropped later.
     _rejected: Option<W::EnqueueOutput>,
+}
+
+enum AnyQueue {
+    Static(&'static Queue),
+    Signalling(SignallingQueueHandle),
 }
 
 impl<W: RawWorkItem<ID>, const ID: u64> QueueWork<W, ID> {
@@ -776,7 +786,23 @@ impl<W: RawWorkItem<ID>, const ID: u64> QueueWork<W, ID> {
     #[inline]
     pub fn new(queue: &'static Queue, work: W) -> Self {
         Self {
-            queue,
+            queue: AnyQueue::Static(queue),
+            work: Some(work),
+            _rejected: None,
+        }
+    }
+
+    /// Creates a callback that queues `work`, which fences depend on, on a queue for that.
+    ///
+    /// If the queue has gone when the fence signals, nothing is done. So a fence that depends on
+    /// the work must not be left pending when the queue is dropped.
+    #[inline]
+    pub fn signalling(queue: SignallingQueueHandle, work: W) -> Self
+    where
+        W: Deref<Target: SignallingWorkItem<ID, Pointer = W>>,
+    {
+        Self {
+            queue: AnyQueue::Signalling(queue),
             work: Some(work),
             _rejected: None,
         }
@@ -789,8 +815,15 @@ where
 {
     #[inline]
     fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
-        if let Some(work) = self.work.take() {
-            self._rejected = Some(self.queue.enqueue(work));
+        let Some(work) = self.work.take() else {
+            return;
+        };
+        match &self.queue {
+            AnyQueue::Static(queue) => self._rejected = Some(queue.enqueue(work)),
+            AnyQueue::Signalling(queue) => match queue.enqueue_any(work) {
+                Ok(output) => self._rejected = Some(output),
+                Err(work) => self.work = Some(work),
+            },
         }
     }
 }

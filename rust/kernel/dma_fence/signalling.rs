@@ -147,6 +147,10 @@ impl Drop for SignallingGuard {
 /// It is implemented instead of [`WorkItem`], and queued like one. All of [`run`] is in a
 /// [`SignallingGuard`], and so is the drop of what it does not keep of `this`.
 ///
+/// On the queues of the system, as in the examples, it may have to wait for memory before it runs.
+/// A driver whose fences others wait for when they free memory, such as one of a GPU, has a
+/// [`SignallingQueue`](super::SignallingQueue) for it.
+///
 /// [`run`]: SignallingWorkItem::run
 ///
 /// # Examples
@@ -205,7 +209,8 @@ impl Drop for SignallingGuard {
 /// ```
 ///
 /// One that is delayed, as for a job that takes too long. If that is all that it is for, there is
-/// [`ExpiringFence`](super::ExpiringFence).
+/// [`ExpiringFence`](super::ExpiringFence). With a [`SignallingQueue`](super::SignallingQueue), it
+/// is a timer that enqueues it.
 ///
 /// ```
 /// # use kernel::dma_fence::{FenceContext, FenceOps};

@@ -58,6 +58,7 @@ use crate::{
 mod callbacks;
 mod issuer;
 mod proxies;
+mod queue;
 mod signalling;
 mod timeline;
 

@@ -31,6 +31,8 @@ use kernel::{
         FenceContext,
         FenceOps,
         QueueWork,
+        SignallingQueue,
+        SignallingQueueHandle,
         SignallingWorkItem,
         Timeline,
         TimelineSignaler, //
@@ -63,7 +65,6 @@ use kernel::{
         Monotonic, //
     },
     workqueue::{
-        self,
         impl_has_work,
         new_work,
         Work, //
@@ -182,7 +183,7 @@ impl WaitingJob {
         }
 
         while let Some(fence) = self.dependencies.pop() {
-            let kick = Kick::new(workqueue::system_highpri(), queue.clone());
+            let kick = Kick::signalling(queue.work_queue.clone(), queue.clone());
 
             match self.waits_for.as_mut().register(&fence, kick) {
                 Ok(()) => return false,
@@ -218,6 +219,8 @@ pub(crate) struct Queue {
     /// Queued when a dependency has signaled.
     #[pin]
     work: Work<Self>,
+    /// The queue that it goes to, which the [`Device`] owns.
+    work_queue: SignallingQueueHandle,
     /// Stands in for the interrupt.
     #[pin]
     timer: HrTimer<Self>,
@@ -236,7 +239,7 @@ impl_has_hr_timer! {
 }
 
 impl Queue {
-    fn new() -> Result<Arc<Self>> {
+    fn new(work_queue: SignallingQueueHandle) -> Result<Arc<Self>> {
         let context = FenceContext::new(c"fwqueue", GFP_KERNEL)?.starting_at(FIRST_SEQNO);
         let (timeline, signaler) = Timeline::new(context, GFP_KERNEL)?;
         let waiting = KVec::with_capacity(RING_SLOTS, GFP_KERNEL)?;
@@ -248,6 +251,7 @@ impl Queue {
                 signaler <- new_spinlock_irq!(signaler, "Queue::signaler"),
                 waiting <- new_mutex!(waiting, "Queue::waiting"),
                 work <- new_work!("Queue::work"),
+                work_queue,
                 timer <- HrTimer::new(),
                 firmware: Firmware::new(hardware(FIRST_SEQNO - 1)),
                 free_slots,
@@ -317,7 +321,8 @@ impl SignallingWorkItem for Queue {
     type Pointer = Arc<Self>;
 
     // The fences of the waiting jobs depend on this. So lockdep is told, and reports it if this
-    // waits for a fence or for memory, be it by way of a lock.
+    // waits for a fence or for memory, be it by way of a lock. The queue of the work item does not
+    // wait for memory, either.
 
     fn run(this: Arc<Self>) {
         this.start_ready(&mut this.waiting.lock());
@@ -349,14 +354,19 @@ pub(crate) struct Device {
     queue: Arc<Queue>,
     /// The running timer. Dropping this stops it.
     interrupts: Option<ArcHrTimerHandle<Queue>>,
+    /// Where the work item runs. Dropping this waits for it.
+    _work_queue: SignallingQueue,
 }
 
 impl Device {
     /// Creates a queue whose firmware does not run yet.
     pub(crate) fn new() -> Result<Self> {
+        let work_queue = SignallingQueue::new_highpri(c"fence_fwqueue")?;
+
         Ok(Self {
-            queue: Queue::new()?,
+            queue: Queue::new(work_queue.handle())?,
             interrupts: None,
+            _work_queue: work_queue,
         })
     }
 
@@ -419,8 +429,8 @@ impl Deref for Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.interrupts = None;
-        // This removes all callbacks that could queue the work item.
+        // This removes all callbacks that could queue the work item, which is waited for when its
+        // queue is dropped.
         self.reset();
-        self.queue.work.flush();
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Returns whether we are in a section.
-fn in_section() -> bool {
+pub(super) fn in_section() -> bool {
     // To begin a section within another is nothing, which the cookie says.
     //
     // SAFETY: There are no requirements on calling this; what it returns goes to the corresponding
