@@ -21,6 +21,9 @@ const DRIVER: &str = "softgpu";
 /// The directory of the counters.
 pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
 
+/// The file there that is no counter, but says whether the device is plugged in.
+pub const PLUGGED: &str = "plugged";
+
 /// Where no descriptor can be written. Otherwise it is good.
 pub static READ_ONLY: SyncUse = SyncUse {
     flags: uapi::SYNC_OUT | uapi::SYNC_FILE,
@@ -28,8 +31,11 @@ pub static READ_ONLY: SyncUse = SyncUse {
     point: 0,
 };
 
-/// A channel: an open file of the device.
-pub struct Channel(Device);
+/// A channel of an open file of the device.
+pub struct Channel {
+    device: Device,
+    number: u32,
+}
 
 /// A job to be submitted.
 #[derive(Clone, Copy, Default)]
@@ -54,9 +60,12 @@ impl Channel {
         Device::render_node(DRIVER)
     }
 
-    /// Opens a new channel of a node. If that fails, the error is that of the system call.
+    /// Opens a node, for its first channel. If that fails, the error is that of the system call.
     pub fn open_node(node: &Path) -> io::Result<Self> {
-        Ok(Self(Device::open_node(node)?))
+        Ok(Self {
+            device: Device::open_node(node)?,
+            number: 0,
+        })
     }
 
     /// Opens a new channel. If that fails, the error is that of the system call.
@@ -81,7 +90,44 @@ impl Channel {
 
     /// Returns the same channel under another descriptor.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self(self.0.try_clone()?))
+        Ok(Self {
+            device: self.device.try_clone()?,
+            number: self.number,
+        })
+    }
+
+    /// Creates another channel of the same file.
+    pub fn create(&self) -> io::Result<Self> {
+        let mut args = uapi::Channel::default();
+        ioctl::call(
+            self.as_fd(),
+            uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE,
+            &mut args,
+        )?;
+        Ok(Self {
+            number: args.channel,
+            ..self.try_clone()?
+        })
+    }
+
+    /// Returns which channel of the file it is.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether it is the one that each file has.
+    pub fn is_first(&self) -> bool {
+        self.number == 0
+    }
+
+    /// Destroys the channel. What is left fails.
+    pub fn destroy(&self) -> io::Result<()> {
+        let mut args = uapi::Channel {
+            channel: self.number,
+            pad: 0,
+        };
+        let cmd = uapi::DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY;
+        ioctl::call(self.as_fd(), cmd, &mut args)
     }
 
     /// Submits a job. Returns its fence.
@@ -89,6 +135,7 @@ impl Channel {
         let mut args = Submit {
             duration_ns: job.duration.as_nanos() as u64,
             error: job.error as u32,
+            channel: self.number,
             ..Default::default()
         };
         if !job.buffers.is_empty() {
@@ -104,6 +151,8 @@ impl Channel {
     }
 
     /// Submits a job with any arguments but for its fences. Returns its fence.
+    ///
+    /// Which channel it is for is one of the arguments.
     pub fn submit_raw(
         &self,
         args: &mut Submit,
@@ -165,12 +214,15 @@ impl Channel {
 
     /// Returns the device, with what all DRM drivers have.
     pub fn device(&self) -> &Device {
-        &self.0
+        &self.device
     }
 
     /// Queries the limits and counters.
     pub fn query(&self) -> io::Result<Query> {
-        let mut query = Query::default();
+        let mut query = Query {
+            channel: self.number,
+            ..Default::default()
+        };
         ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut query)?;
         Ok(query)
     }
@@ -211,14 +263,17 @@ impl Channel {
         ioctl::call(
             self.as_fd(),
             uapi::DRM_IOCTL_SOFTGPU_RESET,
-            &mut Reset::default(),
+            &mut Reset {
+                flags: 0,
+                channel: self.number,
+            },
         )
     }
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.device.as_fd()
     }
 }
 
@@ -273,6 +328,11 @@ pub fn counter(name: &str) -> io::Result<u64> {
     parse(name, &debugfs(name, |path| fs::read_to_string(path))?)
 }
 
+/// Pulls the device out, or plugs it in again.
+pub fn plug(is_in: bool) -> io::Result<()> {
+    set_counter(PLUGGED, is_in.into())
+}
+
 /// Writes a counter of the driver.
 pub fn set_counter(name: &str, value: u64) -> io::Result<()> {
     debugfs(name, |path| fs::write(path, value.to_string()))
@@ -297,6 +357,9 @@ pub fn counters() -> io::Result<Vec<(String, u64)>> {
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
+        if name == PLUGGED {
+            continue;
+        }
         let value = counter(&name)?;
         counters.push((name, value));
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use sync_file::{now_ns, status_name, SyncFile};
 
 mod channel;
+mod client;
 mod drivers;
 mod drm;
 mod faults;
@@ -36,6 +37,7 @@ mod stream;
 mod sw_sync;
 mod sync_file;
 mod test;
+mod trace;
 #[path = "../../../samples/rust/softgpu/uapi.rs"]
 mod uapi;
 mod vkms;

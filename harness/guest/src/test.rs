@@ -9,7 +9,9 @@ use crate::process::{limit_descriptors, open_files, pipe, Child};
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
 use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
-use crate::{check, check_eq, check_errno, gpu, ioctl, leak, module, stream, sync_file, tests};
+use crate::{
+    check, check_eq, check_errno, client, gpu, ioctl, leak, module, stream, sync_file, tests,
+};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -61,7 +63,11 @@ const TESTS: &[Test] = &tests![
 /// Runs the tests whose names contain one of `with`, or all of them if there are none, except for
 /// those whose names contain one of `without`.
 pub fn run(with: &[String], without: &[String]) -> bool {
-    let tests = TESTS.iter().chain(gpu::TESTS).chain(leak::TESTS);
+    let tests = TESTS
+        .iter()
+        .chain(gpu::TESTS)
+        .chain(client::TESTS)
+        .chain(leak::TESTS);
     let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
     let chosen =
         tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
@@ -166,7 +172,7 @@ fn unknown_ioctls() -> TestResult {
     for cmd in no_drm {
         check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::ENOTTY);
     }
-    for nr in [0x47, 0x50, 0x9f, 0xff] {
+    for nr in [0x49, 0x50, 0x9f, 0xff] {
         let cmd = number(3, 32, b'd', nr);
         check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::EINVAL);
     }
@@ -213,16 +219,11 @@ fn submit_bad_arguments() -> TestResult {
             ..good
         },
         Submit {
-            error: u32::MAX,
-            ..good
-        },
-        Submit {
             error: -libc::EIO as u32,
             ..good
         },
-        Submit { pad: 1, ..good },
         Submit {
-            pad: u32::MAX,
+            error: u32::MAX,
             ..good
         },
     ];
@@ -328,7 +329,13 @@ fn query_bad_arguments() -> TestResult {
         }),
         libc::EINVAL
     );
-    check_errno!(query(&mut Query { pad: 1, ..good }), libc::EINVAL);
+    for number in [1, uapi::MAX_CHANNELS, u32::MAX] {
+        let mut args = Query {
+            channel: number,
+            ..good
+        };
+        check_errno!(query(&mut args), libc::ENOENT);
+    }
     for arg in NOWHERE {
         check_errno!(
             ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, arg),
@@ -352,8 +359,9 @@ fn reset_bad_arguments() -> TestResult {
     let reset =
         |args: &mut Reset| ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, args);
 
-    check_errno!(reset(&mut Reset { flags: 1, pad: 0 }), libc::EINVAL);
-    check_errno!(reset(&mut Reset { flags: 0, pad: 1 }), libc::EINVAL);
+    for (flags, channel, errno) in [(1, 0, libc::EINVAL), (0, 1, libc::ENOENT)] {
+        check_errno!(reset(&mut Reset { flags, channel }), errno);
+    }
     for arg in NOWHERE {
         check_errno!(
             ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, arg),

@@ -5,6 +5,9 @@
 //! A job goes through two queues. It is *waiting* until all jobs before it have gone to the
 //! hardware and its in-fences have signaled, then it is on the ring of the [`Engine`].
 //!
+//! If a job hangs, the watchdog of the channel resets it: the job and all behind it fail. The
+//! client cannot submit any more jobs then, to any of its channels.
+//!
 //! # Locking
 //!
 //! From the outside in:
@@ -13,19 +16,23 @@
 //!    their seqnos. Memory can be allocated under it.
 //! 2. The locks of the buffers of a job, all at once. Memory can be allocated under these, too.
 //!    Others may wait for fences with them held, so they are never taken to signal one.
-//! 3. [`Channel::queue`]: starts and stops the engine, moves jobs. Fences are signaled under it,
+//! 3. [`Channel::queue`]: starts and stops the engine and the watchdog, moves jobs. Fences are signaled under it,
 //!    and a fence that userspace knows cannot signal without it. So nothing is allocated under it,
 //!    since that may wait for just such a fence.
 //! 4. The locks of the engine, or the lock of a fence.
 
 use crate::{
     command::Stream,
-    engine::Engine,
+    engine::{
+        Engine,
+        Health, //
+    },
     job::{
         Job,
         JobDesc, //
     },
-    uapi::MAX_PENDING, //
+    uapi::MAX_PENDING,
+    work::WorkHandles, //
 };
 use kernel::{
     dma_fence::{
@@ -36,10 +43,12 @@ use kernel::{
         FenceCallback,
         FenceCallbackRegistration,
         FenceContext,
-        SignaledFence, //
+        SignaledFence,
+        SignallingQueueHandle,
+        SignallingWorkItem, //
     },
     dma_resv::DmaResvSet,
-    new_mutex,
+    impl_has_hr_timer, new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -49,16 +58,32 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        ArcBorrow,
         Mutex, //
     },
+    time::{
+        hrtimer::{
+            AbsoluteMode,
+            ArcHrTimerHandle,
+            HrTimer,
+            HrTimerCallback,
+            HrTimerCallbackContext,
+            HrTimerPointer,
+            HrTimerRestart, //
+        },
+        Delta,
+        Monotonic, //
+    },
     workqueue::{
-        self,
         impl_has_work,
         new_work,
-        Work,
-        WorkItem, //
+        Work, //
     },
 };
+
+/// The work items of a channel.
+const KICK: u64 = 0;
+const RECOVERY: u64 = 1;
 
 /// How much memory of its own a job has.
 const SCRATCH_SIZE: usize = 4096;
@@ -75,7 +100,7 @@ struct Kick(Arc<Channel>);
 impl FenceCallback for Kick {
     fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
         // If it is queued already, it has yet to look at the jobs.
-        let _ = workqueue::system_highpri().enqueue(self.0.clone());
+        let _ = self.0.work.enqueue::<_, KICK>(self.0.clone());
     }
 }
 
@@ -184,22 +209,45 @@ impl WaitingJob {
 /// A queue of jobs that finish in the order in which they were submitted.
 #[pin_data]
 pub(crate) struct Channel {
+    /// [`None`] if it is closed.
     #[pin]
-    context: Mutex<FenceContext<Job>>,
+    context: Mutex<Option<FenceContext<Job>>>,
     /// The jobs that are not on the hardware yet.
     #[pin]
     queue: Mutex<KVec<WaitingJob>>,
     pub(crate) engine: Arc<Engine>,
     /// Queued when an in-fence has signaled.
     #[pin]
-    kick: Work<Self>,
+    kick: Work<Self, KICK>,
+    /// Expires when a job is on the hardware and may hang.
+    #[pin]
+    watchdog: HrTimer<Self>,
+    /// The watchdog when it was last started. Dropping this stops it.
+    #[pin]
+    watching: Mutex<Option<ArcHrTimerHandle<Self>>>,
+    /// Queued when a job hangs.
+    #[pin]
+    recovery: Work<Self, RECOVERY>,
+    work: SignallingQueueHandle,
+    /// Whether a job of the client has hung.
+    is_banned: Arc<Atomic<bool>>,
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Channel { self.kick }
+    impl HasWork<Self, KICK> for Channel { self.kick }
 }
 
-impl WorkItem for Channel {
+impl_has_work! {
+    impl HasWork<Self, RECOVERY> for Channel { self.recovery }
+}
+
+impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Channel {
+        mode: AbsoluteMode<Monotonic>, field: self.watchdog
+    }
+}
+
+impl SignallingWorkItem<KICK> for Channel {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
@@ -207,34 +255,84 @@ impl WorkItem for Channel {
     }
 }
 
+impl HrTimerCallback for Channel {
+    type Pointer<'a> = Arc<Self>;
+
+    /// The watchdog.
+    fn run(this: ArcBorrow<'_, Self>, mut ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
+        match this.engine.health() {
+            Health::Hung(_) => {
+                let _ = this.work.enqueue::<_, RECOVERY>(Arc::<Self>::from(this));
+                HrTimerRestart::NoRestart
+            }
+            Health::GoodUntil(end) => {
+                let expires = this.watchdog.expires();
+                ctx.forward(expires, this.engine.timeline.instant(end) - expires);
+                HrTimerRestart::Restart
+            }
+            Health::Idle => HrTimerRestart::NoRestart,
+        }
+    }
+}
+
+impl SignallingWorkItem<RECOVERY> for Channel {
+    type Pointer = Arc<Self>;
+
+    /// A job hangs, unless it has just come to its end.
+    fn run(this: Arc<Self>) {
+        let mut queue = this.queue.lock();
+
+        if let Health::Hung(seqno) = this.engine.health() {
+            this.cancel_all(&mut queue, |fence| match fence.seqno() == seqno {
+                true => {
+                    this.is_banned.store(true, Relaxed);
+                    ETIMEDOUT
+                }
+                // If that one has just come to its end, there are only these.
+                false => ECANCELED,
+            });
+        }
+    }
+}
+
 impl Channel {
     /// Creates a channel. It must be [closed](Self::close).
-    pub(crate) fn open() -> Result<Arc<Self>> {
+    ///
+    /// `is_banned` is shared by the channels of a client.
+    pub(crate) fn open(work: &WorkHandles, is_banned: &Arc<Atomic<bool>>) -> Result<Arc<Self>> {
         let id = OPENED.fetch_add(1, Relaxed);
         let name = CString::try_from_fmt(fmt!("softgpu-chan{id}"))?;
         let context = FenceContext::with_name(name, GFP_KERNEL)?;
         let waiting = KVec::with_capacity(MAX_PENDING as usize, GFP_KERNEL)?;
-        let engine = Engine::new()?;
+        let engine = Engine::new(work.engines.clone())?;
+        let work = work.channels.clone();
 
         Arc::pin_init(
             pin_init!(Self {
-                context <- new_mutex!(context, "Channel::context"),
+                context <- new_mutex!(Some(context), "Channel::context"),
                 queue <- new_mutex!(waiting, "Channel::queue"),
                 engine,
                 kick <- new_work!("Channel::kick"),
+                watchdog <- HrTimer::new(),
+                watching <- new_mutex!(None, "Channel::watching"),
+                recovery <- new_work!("Channel::recovery"),
+                work,
+                is_banned: is_banned.clone(),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Cancels all pending jobs. Nothing must be submitted afterwards.
+    /// Cancels all pending jobs. No more can be submitted.
     ///
-    /// When this returns, nothing of the channel is running any more, so that the module can be
-    /// unloaded.
+    /// When this returns, nothing of the channel is running any more, but for work items that have
+    /// nothing to do. Those are waited for when the workqueues are dropped.
     pub(crate) fn close(&self) {
-        // This removes all callbacks that could queue the work item.
+        *self.context.lock() = None;
+        // This removes the callbacks of its jobs.
         self.reset();
-        self.kick.flush();
+        // There is no job that it could look after any more.
+        *self.watching.lock() = None;
         let timeline = &self.engine.timeline;
         if let Some(deferred) = &timeline.deferred {
             deferred.flush();
@@ -248,16 +346,21 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if there are too many pending jobs, [`EINTR`] if the task got a signal while it
-    /// waited for the lock of a buffer, [`ENOMEM`], and what `prepare` returns.
+    /// [`EIO`] if the client is banned, [`ENOENT`] if the channel is closed, [`EBUSY`] if there are
+    /// too many pending jobs, [`EINTR`] if the task got a signal while it waited for the lock of a
+    /// buffer, [`ENOMEM`], and what `prepare` returns.
     pub(crate) fn submit(
         self: &Arc<Self>,
         mut submission: Submission,
         prepare: impl FnOnce(&DmaFence) -> Result,
     ) -> Result<ARef<DmaFence>> {
-        // This is dropped when the locks have been released.
+        // This is dropped when the locks of the buffers have been released.
         let stream = submission.stream.clone();
         let context = self.context.lock();
+        let context = context.as_ref().ok_or(ENOENT)?;
+        if self.is_banned.load(Relaxed) {
+            return Err(EIO);
+        }
         if self.pending() >= MAX_PENDING as usize {
             return Err(EBUSY);
         }
@@ -267,7 +370,7 @@ impl Channel {
             deferred.make_room();
         }
         let Some(stream) = stream else {
-            return self.commit(submission, &context, prepare, |_| {});
+            return self.commit(submission, context, prepare, |_| {});
         };
 
         timeline.unused.make_room();
@@ -276,29 +379,28 @@ impl Channel {
         submission.wait_for_buffers(self, &stream, &locked, context.context())?;
         let mut slots = locked.reserve(1)?;
 
-        self.commit(submission, &context, prepare, |fence| {
+        self.commit(submission, context, prepare, |fence| {
             stream.buffers.add_fence(&mut slots, fence)
         })
     }
 
     /// Makes the fence of a job, and queues the job. `publish` must not fail.
     fn commit(
-        &self,
+        self: &Arc<Self>,
         submission: Submission,
         context: &FenceContext<Job>,
         prepare: impl FnOnce(&DmaFence) -> Result,
         publish: impl FnOnce(&DmaFence),
     ) -> Result<ARef<DmaFence>> {
         let Submission {
-            desc,
+            mut desc,
             stream,
             in_fences,
             scratch,
             fence,
         } = submission;
 
-        let timeline = &self.engine.timeline;
-        let job = Job::new(timeline.clone(), desc.result, stream, scratch);
+        let job = Job::new(self.engine.clone(), desc.result, stream, scratch);
         let fence = fence.init(context, job);
         if let Err(error) = prepare(fence.as_dma_fence()) {
             // Nobody has seen the fence, so it does not matter that it is out of order.
@@ -309,8 +411,12 @@ impl Channel {
         // Nothing fails from here on.
         publish(fence.as_dma_fence());
         let consumer = fence.to_dma_fence();
-        timeline.count(|stats| &stats.submitted);
+        self.engine.timeline.count(|stats| &stats.submitted);
         let mut queue = self.queue.lock();
+        if self.is_banned.load(Relaxed) {
+            // That has happened since it was looked at.
+            desc.depend_on(Err(ECANCELED));
+        }
         // There is room: jobs are only added under the lock of the context.
         let _ = queue.push_within_capacity(WaitingJob {
             fence,
@@ -323,21 +429,28 @@ impl Channel {
 
     /// Cancels all pending jobs, in order. The channel can be used again afterwards.
     pub(crate) fn reset(&self) {
-        let mut queue = self.queue.lock();
+        self.cancel_all(&mut self.queue.lock(), |_| ECANCELED);
+    }
 
+    /// Signals the fences of all pending jobs, in order, each with an error.
+    fn cancel_all(&self, queue: &mut KVec<WaitingJob>, error: impl Fn(&DmaFence) -> Error) {
         // Stop the engine first: whatever has finished it has signaled when this returns, and it
         // signals nothing while we cancel the rest.
         self.engine.stop();
 
+        let cancel = |fence: Fence<Job>| {
+            let error = error(fence.as_dma_fence());
+            self.cancel(fence, error);
+        };
         while let Some(fence) = self.engine.abort() {
-            self.cancel(fence);
+            cancel(fence);
         }
         for WaitingJob {
             fence, in_fences, ..
         } in queue.drain_all()
         {
             drop(in_fences);
-            self.cancel(fence);
+            cancel(fence);
         }
         self.engine.resume();
     }
@@ -350,7 +463,7 @@ impl Channel {
     }
 
     /// Gives all jobs whose turn it is to the hardware.
-    fn start_ready(&self, queue: &mut KVec<WaitingJob>) {
+    fn start_ready(self: &Arc<Self>, queue: &mut KVec<WaitingJob>) {
         while queue.first_mut().is_some_and(WaitingJob::is_ready) {
             // There is a first job, so this does not fail.
             let Ok(WaitingJob { fence, desc, .. }) = queue.remove(0) else {
@@ -359,14 +472,29 @@ impl Channel {
 
             fence.set_result(desc.result);
             self.engine.push(fence, &desc);
+            if let Health::GoodUntil(end) = self.engine.health() {
+                self.watch(end);
+            }
         }
     }
 
+    /// Has the watchdog look after the engine at this time.
+    fn watch(self: &Arc<Self>, time: Delta) {
+        let mut watching = self.watching.lock();
+
+        // The old handle would stop the timer when it is dropped, so drop it before.
+        *watching = None;
+        *watching = Some(self.clone().start(self.engine.timeline.instant(time)));
+    }
+
     /// Signals the fence of a job that is not run, or not to its end.
-    fn cancel(&self, fence: Fence<Job>) {
+    fn cancel(&self, fence: Fence<Job>, error: Error) {
         let timeline = &self.engine.timeline;
 
-        timeline.signal(fence, Err(ECANCELED));
-        timeline.count(|stats| &stats.canceled);
+        timeline.signal(fence, Err(error));
+        match error {
+            ETIMEDOUT => timeline.count(|stats| &stats.hung),
+            _ => timeline.count(|stats| &stats.canceled),
+        }
     }
 }

@@ -13,9 +13,7 @@ use kernel::{
     prelude::*,
     time::{
         delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
+        Delta, //
     },
 };
 
@@ -47,11 +45,9 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// - [`ECANCELED`] if it was stopped.
-    /// - [`ETIMEDOUT`] if it takes too long.
+    /// [`ECANCELED`] if it was stopped.
     pub(crate) fn execute(&self, is_stopped: impl Fn() -> bool) -> Result {
         let mut run = Run {
-            start: Instant::now(),
             pixels: 0,
             is_stopped,
         };
@@ -65,7 +61,6 @@ impl Stream {
 
 /// How far the engine has got.
 struct Run<F> {
-    start: Instant<Monotonic>,
     /// The pixels since it has slept.
     pixels: u64,
     is_stopped: F,
@@ -81,14 +76,10 @@ impl<F: Fn() -> bool> Run<F> {
         }
     }
 
-    /// Sleeps a little, unless it has been enough.
+    /// Sleeps a little, unless it is to stop.
     fn pause(&mut self) -> Result {
         if (self.is_stopped)() {
             return Err(ECANCELED);
-        }
-        // CAST: It is small enough.
-        if self.start.elapsed() > Delta::from_nanos(uapi::MAX_EXECUTION_NS as i64) {
-            return Err(ETIMEDOUT);
         }
         fsleep(PAUSE);
         self.pixels = 0;

@@ -6,8 +6,12 @@
 //! been executed. An hrtimer stands in for the interrupt that tells so, and a work item for the
 //! processor that executes commands. The rest is what a driver does for a real one.
 //!
-//! Either the timer is started, or the work item runs, or there is nothing to do. So fences are
+//! Either the timer is started, or the processor runs, or there is nothing to do. So fences are
 //! signaled by one of them at a time, and in order.
+//!
+//! The clock is raised when a job would miss its deadline otherwise, and stays so until there are
+//! no more jobs. That takes another work item, as the op that tells of a deadline runs under the
+//! lock of a fence.
 
 use crate::{
     job::{
@@ -15,10 +19,17 @@ use crate::{
         JobDesc,
         Timeline, //
     },
-    uapi::MAX_PENDING, //
+    uapi::{
+        MAX_EXECUTION_NS,
+        MAX_PENDING, //
+    }, //
 };
 use kernel::{
-    dma_fence::Fence,
+    dma_fence::{
+        Fence,
+        SignallingQueueHandle,
+        SignallingWorkItem, //
+    },
     impl_has_hr_timer, new_mutex, new_spinlock_irq,
     prelude::*,
     sync::{
@@ -45,21 +56,42 @@ use kernel::{
         Monotonic, //
     },
     workqueue::{
-        self,
         impl_has_work,
         new_work,
-        Work,
-        WorkItem, //
+        Work, //
     },
 };
+
+/// The work items of an engine.
+const PROCESSOR: u64 = 0;
+const GOVERNOR: u64 = 1;
+
+/// By how many powers of two the raised clock is faster: a job takes a quarter of its time.
+const FAST: u32 = 2;
+
+/// How long a job may execute commands.
+const MAX_EXECUTION: Delta = Delta::from_nanos(MAX_EXECUTION_NS as i64);
 
 /// A job on the hardware, which has all that it needs to run.
 struct RunningJob {
     fence: Fence<Job>,
     /// When the time of the job has passed, as a time of the [`Timeline`].
     end: Delta,
+    /// When the processor has begun to execute its commands, likewise.
+    begin: Option<Delta>,
     /// Whether its commands have been executed, or there are none.
     executed: bool,
+}
+
+/// Who looks at the ring next.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// Nobody: there are no jobs.
+    Idle,
+    /// The timer.
+    Timer,
+    /// The processor.
+    Processor,
 }
 
 /// The jobs on the hardware, in order. The first one is running.
@@ -67,8 +99,59 @@ struct Ring {
     jobs: KVec<RunningJob>,
     /// When the last of the jobs ends, or has ended if there are none.
     end: Delta,
-    /// Whether the timer is started, or somebody will look at the ring again.
-    busy: bool,
+    state: State,
+    /// How fast the clock is: 0 or [`FAST`].
+    speed: u32,
+    /// Since when the first job is that.
+    since: Delta,
+    /// For how long there were jobs before that.
+    busy: Delta,
+}
+
+impl Ring {
+    /// Takes off the first job, if there is one.
+    fn pop(&mut self, now: Delta) -> Option<RunningJob> {
+        let job = self.jobs.remove(0).ok()?;
+
+        self.busy += now - self.since;
+        self.since = now;
+        Some(job)
+    }
+
+    /// Raises the clock if a job would miss its deadline otherwise. Returns whether it has done so.
+    fn hurry(&mut self, now: Delta) -> bool {
+        // It does not help those whose time has passed.
+        let is_late = |job: &RunningJob| job.end > now && job.fence.deadline() < job.end;
+
+        if self.speed == FAST || !self.jobs.iter().any(is_late) {
+            return false;
+        }
+        let sooner = |end: Delta| match end > now {
+            true => now + faster(end - now, FAST),
+            false => end,
+        };
+        for job in &mut self.jobs {
+            job.end = sooner(job.end);
+        }
+        self.end = sooner(self.end);
+        self.speed = FAST;
+        true
+    }
+}
+
+/// Returns how long something takes if the clock is raised.
+fn faster(duration: Delta, speed: u32) -> Delta {
+    Delta::from_nanos(duration.as_nanos() >> speed)
+}
+
+/// What the watchdog finds.
+pub(crate) enum Health {
+    /// No job executes commands.
+    Idle,
+    /// If nothing has changed by then, a job hangs.
+    GoodUntil(Delta),
+    /// The job with this seqno does not come to its end.
+    Hung(u64),
 }
 
 /// What is to be done when all jobs have been signaled that are finished.
@@ -84,7 +167,7 @@ enum Next {
 /// The hardware of a channel.
 #[pin_data]
 pub(crate) struct Engine {
-    pub(crate) timeline: Arc<Timeline>,
+    pub(crate) timeline: Timeline,
     /// Taken in hard interrupt context. No fence is signaled, and nothing but memory is freed,
     /// with this held.
     #[pin]
@@ -96,7 +179,11 @@ pub(crate) struct Engine {
     started: Mutex<Option<ArcHrTimerHandle<Self>>>,
     /// Executes commands.
     #[pin]
-    processor: Work<Self>,
+    processor: Work<Self, PROCESSOR>,
+    /// Raises the clock.
+    #[pin]
+    governor: Work<Self, GOVERNOR>,
+    work: SignallingQueueHandle,
     /// Whether it is to stop.
     stopped: Atomic<bool>,
 }
@@ -108,13 +195,17 @@ impl_has_hr_timer! {
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Engine { self.processor }
+    impl HasWork<Self, PROCESSOR> for Engine { self.processor }
+}
+
+impl_has_work! {
+    impl HasWork<Self, GOVERNOR> for Engine { self.governor }
 }
 
 impl Engine {
     /// Creates an engine that has nothing to do. It must be [stopped](Self::stop) in the end.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        let timeline = Arc::new(Timeline::new()?, GFP_KERNEL)?;
+    pub(crate) fn new(work: SignallingQueueHandle) -> Result<Arc<Self>> {
+        let timeline = Timeline::new()?;
         // Nothing can be allocated later on, so there is room for all jobs of a channel.
         let jobs = KVec::with_capacity(MAX_PENDING as usize, GFP_KERNEL)?;
 
@@ -124,11 +215,16 @@ impl Engine {
                 ring <- new_spinlock_irq!(Ring {
                     jobs,
                     end: Delta::ZERO,
-                    busy: false,
+                    state: State::Idle,
+                    speed: 0,
+                    since: Delta::ZERO,
+                    busy: Delta::ZERO,
                 }),
                 timer <- HrTimer::new(),
                 started <- new_mutex!(None, "Engine::started"),
                 processor <- new_work!("Engine::processor"),
+                governor <- new_work!("Engine::governor"),
+                work,
                 stopped: Atomic::new(false),
             }),
             GFP_KERNEL,
@@ -140,30 +236,88 @@ impl Engine {
         let executed = fence.stream.is_none() || !desc.runs;
         let mut ring = self.ring.lock();
 
-        let end = ring.end.max(self.timeline.now()) + desc.duration;
+        let now = self.timeline.now();
+        let end = ring.end.max(now) + faster(desc.duration, ring.speed);
         ring.end = end;
+        if ring.jobs.is_empty() {
+            ring.since = now;
+        }
         // This has room for all jobs that a channel can have.
         let _ = ring.jobs.push_within_capacity(RunningJob {
             fence,
             end,
+            begin: None,
             executed,
         });
-        let was_busy = core::mem::replace(&mut ring.busy, true);
+        let hurries = ring.hurry(now);
+        let was_idle = ring.state == State::Idle;
+        if was_idle {
+            ring.state = State::Timer;
+        }
         drop(ring);
 
-        if !was_busy {
-            self.start_timer(end);
+        if hurries {
+            self.timeline.count(|stats| &stats.clock_ups);
+        }
+        if was_idle || hurries {
+            self.start_timer();
         }
     }
 
-    fn start_timer(self: &Arc<Self>, end: Delta) {
+    /// Starts the timer anew for the end of the first job, unless that is up to the processor.
+    fn start_timer(self: &Arc<Self>) {
         let mut started = self.started.lock();
 
-        // The old handle would stop the timer when it is dropped, so drop it before.
+        // The old handle would stop the timer when it is dropped, so drop it before. From here on
+        // its handler does not run.
         *started = None;
-        if !self.stopped.load(Relaxed) {
-            *started = Some(self.clone().start(self.timeline.instant(end)));
+        // It is set before `started` is locked to stop the timer.
+        if self.stopped.load(Relaxed) {
+            return;
         }
+        let end = {
+            let ring = self.ring.lock();
+            match ring.jobs.first() {
+                Some(job) if ring.state == State::Timer => job.end,
+                _ => return,
+            }
+        };
+        *started = Some(self.clone().start(self.timeline.instant(end)));
+    }
+
+    /// Has the clock raised if a job would miss its deadline otherwise.
+    ///
+    /// This can be called in any context.
+    pub(crate) fn check_deadlines(self: &Arc<Self>) {
+        // If it is queued already, it has yet to look at the jobs.
+        let _ = self.work.enqueue::<_, GOVERNOR>(self.clone());
+    }
+
+    /// Looks after the hardware.
+    pub(crate) fn health(&self) -> Health {
+        let ring = self.ring.lock();
+
+        let Some(job) = ring.jobs.iter().find(|job| !job.executed) else {
+            return Health::Idle;
+        };
+        let now = self.timeline.now();
+        let end = job.begin.unwrap_or(now) + MAX_EXECUTION;
+        match end <= now {
+            true => Health::Hung(job.fence.seqno()),
+            false => Health::GoodUntil(end),
+        }
+    }
+
+    /// Returns for how many nanoseconds there have been jobs on the hardware.
+    pub(crate) fn busy(&self) -> u64 {
+        let ring = self.ring.lock();
+
+        let busy = match ring.jobs.is_empty() {
+            true => ring.busy,
+            false => ring.busy + (self.timeline.now() - ring.since),
+        };
+        // CAST: Time does not go back.
+        busy.as_nanos() as u64
     }
 
     /// Stops the hardware. Until [`Self::resume`] is called, no fence is signaled but by the
@@ -187,10 +341,11 @@ impl Engine {
     pub(crate) fn abort(&self) -> Option<Fence<Job>> {
         let mut ring = self.ring.lock();
 
-        ring.busy = false;
+        ring.state = State::Idle;
         // The next job does not wait for those that are not run to their end.
         ring.end = Delta::ZERO;
-        Some(ring.jobs.remove(0).ok()?.fence)
+        ring.speed = 0;
+        Some(ring.pop(self.timeline.now())?.fence)
     }
 
     /// Returns the number of jobs on the hardware.
@@ -213,21 +368,25 @@ impl Engine {
     fn pop_finished(&self) -> Result<Fence<Job>, Next> {
         let mut ring = self.ring.lock();
 
-        let Some(job) = ring.jobs.first() else {
-            ring.busy = false;
-            return Err(Next::Idle);
+        let now = self.timeline.now();
+        let next = match ring.jobs.first() {
+            Some(job) if job.fence.seqno() <= self.timeline.completed() => {
+                return ring.pop(now).map(|job| job.fence).ok_or(Next::Idle);
+            }
+            Some(job) if !job.executed && job.end <= now => Next::Execute,
+            Some(job) => Next::At(job.end),
+            None => Next::Idle,
         };
-        if job.fence.seqno() > self.timeline.completed() {
-            return match !job.executed && job.end <= self.timeline.now() {
-                true => Err(Next::Execute),
-                false => Err(Next::At(job.end)),
-            };
+        ring.state = match next {
+            Next::Execute => State::Processor,
+            Next::At(_) => State::Timer,
+            Next::Idle => State::Idle,
+        };
+        if ring.state == State::Idle {
+            // Nobody is in a hurry any more.
+            ring.speed = 0;
         }
-        // There is a first job, so this does not fail.
-        ring.jobs
-            .remove(0)
-            .map(|job| job.fence)
-            .map_err(|_| Next::Idle)
+        Err(next)
     }
 
     /// Signals the fences of the finished jobs.
@@ -250,10 +409,10 @@ impl Engine {
 
     /// The processor: executes the commands of the first job.
     fn execute(&self) {
-        let stream = match self.ring.lock().jobs.first() {
-            Some(job) => job.fence.stream.clone(),
-            None => None,
-        };
+        let stream = self.ring.lock().jobs.first_mut().and_then(|job| {
+            job.begin = Some(self.timeline.now());
+            job.fence.stream.clone()
+        });
         let is_stopped = || self.stopped.load(Relaxed);
         let result = stream.map_or(Ok(()), |stream| stream.execute(is_stopped));
         if result == Err(ECANCELED) {
@@ -261,13 +420,18 @@ impl Engine {
             return;
         }
 
-        if let Some(job) = self.ring.lock().jobs.first_mut() {
-            job.executed = true;
-            // What userspace asks for comes first.
-            if result.is_err() && job.fence.result().is_ok() {
-                job.fence.set_result(result);
-            }
+        let mut ring = self.ring.lock();
+        let mut jobs = ring.jobs.iter_mut();
+        let Some(job) = jobs.next() else { return };
+        job.executed = true;
+        // What userspace asks for comes first.
+        if result.is_err() && job.fence.result().is_ok() {
+            job.fence.set_result(result);
         }
+        // Those behind it have not begun in the meantime.
+        let took = self.timeline.now() - job.end;
+        jobs.for_each(|job| job.end += took);
+        ring.end += took;
     }
 }
 
@@ -284,7 +448,7 @@ impl HrTimerCallback for Engine {
             }
             Next::Execute => {
                 // It is not queued yet: then the timer would not be started.
-                let _ = workqueue::system_unbound().enqueue(Arc::<Self>::from(this));
+                let _ = this.work.enqueue::<_, PROCESSOR>(Arc::<Self>::from(this));
                 HrTimerRestart::NoRestart
             }
             Next::Idle => HrTimerRestart::NoRestart,
@@ -292,7 +456,7 @@ impl HrTimerCallback for Engine {
     }
 }
 
-impl WorkItem for Engine {
+impl SignallingWorkItem<PROCESSOR> for Engine {
     type Pointer = Arc<Self>;
 
     /// The processor has been started by an interrupt, and raises the next ones by itself.
@@ -301,9 +465,23 @@ impl WorkItem for Engine {
             this.execute();
             match this.handle_interrupt() {
                 Next::Execute => {}
-                Next::At(end) => return this.start_timer(end),
+                Next::At(_) => return this.start_timer(),
                 Next::Idle => return,
             }
+        }
+    }
+}
+
+impl SignallingWorkItem<GOVERNOR> for Engine {
+    type Pointer = Arc<Self>;
+
+    /// Somebody is in a hurry.
+    fn run(this: Arc<Self>) {
+        let hurries = this.ring.lock().hurry(this.timeline.now());
+
+        if hurries {
+            this.timeline.count(|stats| &stats.clock_ups);
+            this.start_timer();
         }
     }
 }

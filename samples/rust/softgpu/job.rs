@@ -8,6 +8,7 @@ use crate::{
         self,
         Deferred, //
     },
+    engine::Engine,
     stats::{
         self,
         Stats, //
@@ -58,7 +59,6 @@ impl TryFrom<&uapi::Submit> for JobDesc {
 
     fn try_from(args: &uapi::Submit) -> Result<Self> {
         if args.flags != 0
-            || args.pad != 0
             || args.duration_ns > uapi::MAX_DURATION_NS
             || args.error > uapi::MAX_ERROR
         {
@@ -88,7 +88,7 @@ impl JobDesc {
     }
 }
 
-/// How far a channel has got. It is shared with the jobs, so that their ops can look at it.
+/// How far a channel has got. The ops of its fences look at it.
 pub(crate) struct Timeline {
     /// The seqno of the last job that has finished. A GPU writes this to memory.
     completed: Atomic<u64>,
@@ -187,7 +187,7 @@ impl Timeline {
 /// All that is accessed by the ops is atomic: they run under the lock of the fence, which does not
 /// protect anything of the driver.
 pub(crate) struct Job {
-    timeline: Arc<Timeline>,
+    engine: Arc<Engine>,
     /// How the job ends, as an error number.
     result: Atomic<i32>,
     /// The soonest deadline, in nanoseconds since the channel was opened.
@@ -203,17 +203,17 @@ pub(crate) struct Job {
 impl Job {
     /// Creates the payload for the fence of a job that ends with `result`.
     pub(crate) fn new(
-        timeline: Arc<Timeline>,
+        engine: Arc<Engine>,
         result: Result,
         stream: Option<Arc<Stream>>,
         scratch: KVec<u8>,
     ) -> Self {
-        for stats in [&timeline.stats, &stats::DEVICE] {
+        for stats in [&engine.timeline.stats, &stats::DEVICE] {
             stats.count_payload();
         }
         let job = Self {
-            signaled_at: Atomic::new(timeline.now().as_nanos()),
-            timeline,
+            signaled_at: Atomic::new(engine.timeline.now().as_nanos()),
+            engine,
             result: Atomic::new(0),
             deadline: Atomic::new(i64::MAX),
             stream,
@@ -234,9 +234,18 @@ impl Job {
         self.result.store(errno, Relaxed);
     }
 
+    /// Returns the soonest deadline.
+    pub(crate) fn deadline(&self) -> Delta {
+        Delta::from_nanos(self.deadline.load(Relaxed))
+    }
+
+    fn timeline(&self) -> &Timeline {
+        &self.engine.timeline
+    }
+
     /// Returns whether the hardware has finished the job.
     fn state(&self, fence: &LockedFence<'_>) -> FenceState {
-        if self.timeline.completed() >= fence.seqno() {
+        if self.timeline().completed() >= fence.seqno() {
             FenceState::Done(self.result())
         } else {
             FenceState::Pending
@@ -245,19 +254,19 @@ impl Job {
 
     /// Counts an op that is about to return.
     fn count_op(&self, fence: &LockedFence<'_>, counter: fn(&Stats) -> &Atomic<u64>) {
-        self.timeline.count(counter);
+        self.timeline().count(counter);
         // This never goes back, so it also finds an op that was called too late.
-        if self.timeline.signaled.load(Acquire) >= fence.seqno() {
-            self.timeline.count(|stats| &stats.ops_after_signal);
+        if self.timeline().signaled.load(Acquire) >= fence.seqno() {
+            self.timeline().count(|stats| &stats.ops_after_signal);
         }
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let nanoseconds = self.timeline.now().as_nanos() - self.signaled_at.load(Relaxed);
+        let nanoseconds = self.timeline().now().as_nanos() - self.signaled_at.load(Relaxed);
 
-        for stats in [&self.timeline.stats, &stats::DEVICE] {
+        for stats in [&self.timeline().stats, &stats::DEVICE] {
             // CAST: Time does not go back.
             stats.count_destroyed(nanoseconds as u64);
         }
@@ -282,11 +291,11 @@ impl FenceOps for Job {
     }
 
     fn set_deadline(&self, fence: &LockedFence<'_>, deadline: Instant<Monotonic>) {
-        // A GPU would raise its clock. This one only tells how often that would have been good.
-        let deadline = (deadline - self.timeline.epoch).as_nanos();
+        let deadline = (deadline - self.timeline().epoch).as_nanos();
         // The ops of a fence exclude each other, so nobody else writes this.
         if deadline < self.deadline.load(Relaxed) {
             self.deadline.store(deadline, Relaxed);
+            self.engine.check_deadlines();
         }
         self.count_op(fence, |stats| &stats.deadlines);
     }

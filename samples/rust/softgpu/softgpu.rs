@@ -2,11 +2,12 @@
 
 //! A GPU in software, to show how a driver issues DMA fences.
 //!
-//! It is a DRM driver with a render node. Each open file of that is a channel, as with GPUs that
-//! are scheduled by their firmware: a queue of jobs that run one after another. A job executes
+//! It is a DRM driver with a render node. Each open file of that has channels, as with GPUs that
+//! are scheduled by their firmware: queues of jobs that run one after another. A job executes
 //! commands on buffers, takes the time that userspace asks for, and ends with the error that it
 //! asks for. It comes after fences of any driver, and it has a fence, which goes wherever userspace
-//! wants it.
+//! wants it. Deadlines of fences raise the clock. If a job hangs, its channel is reset and its
+//! client banned. The device can go at any time, with files, buffers and fences still there.
 //!
 //! From the outside in:
 //!
@@ -15,17 +16,22 @@
 //! - [`submit`]: a submission, step by step, from untrusted arguments to what cannot fail.
 //! - [`buffer`]: buffers, and those of a job.
 //! - [`sync`]: fences in and out: sync objects and sync_files.
-//! - [`channel`]: the queue of jobs, in-fences, reset.
+//! - [`channel`]: the queue of jobs, in-fences, reset, watchdog.
 //! - [`engine`]: the stand-in for the hardware, and its interrupt handler, which signals fences.
 //! - [`command`]: what the hardware executes.
 //! - [`user_queue`]: the other kind of queue, where userspace rings the doorbell by itself.
 //! - [`job`]: what a fence carries, and its ops.
+//! - [`plug`]: what the device comes and goes with.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
+//! - [`work`]: where work items run that fences depend on.
 //! - [`deferred`]: what is dropped later, and what drivers had to do so far, to compare with.
 //!
 //! There is no `unsafe` in here.
 
-use client::Client;
+use client::{
+    Client,
+    Clients, //
+};
 use kernel::{
     debugfs::Scope,
     device,
@@ -35,9 +41,16 @@ use kernel::{
     },
     faux,
     prelude::*,
+    sync::Arc,
     InPlaceModule, //
 };
+use plug::{
+    Plug,
+    Present, //
+};
 use uapi::{
+    DRM_IOCTL_SOFTGPU_CHANNEL_CREATE,
+    DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY,
     DRM_IOCTL_SOFTGPU_FENCE,
     DRM_IOCTL_SOFTGPU_GEM_CREATE,
     DRM_IOCTL_SOFTGPU_GEM_MMAP,
@@ -54,6 +67,7 @@ mod command;
 mod deferred;
 mod engine;
 mod job;
+mod plug;
 mod stats;
 mod submit;
 mod sync;
@@ -61,6 +75,7 @@ mod sync;
 mod tests;
 mod uapi;
 mod user_queue;
+mod work;
 
 module! {
     type: Module,
@@ -70,22 +85,20 @@ module! {
     license: "GPL",
 }
 
-/// The module: the only device, for as long as it is loaded.
+/// The module: the only device, and what debugfs has of it.
 #[pin_data]
 struct Module {
-    // Fields are dropped in this order: first nobody can get at the device any more.
-    _device: drm::faux::Registration<SoftGpu>,
     #[pin]
-    _debugfs: Scope<&'static stats::Stats>,
+    _plug: Scope<Plug>,
 }
 
 impl InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _debugfs <- Scope::dir(&stats::DEVICE, c"softgpu", |stats, dir| {
-                stats.create_files(dir)
+            _plug <- Scope::dir(Plug::new(c"softgpu"), c"softgpu", |plug, dir| {
+                dir.read_write_file(c"plugged", plug);
+                stats::DEVICE.create_files(dir);
             }),
-            _device: drm::faux::Registration::new(c"softgpu", Ok(()), ())?,
         })
     }
 }
@@ -97,8 +110,8 @@ struct SoftGpu;
 
 #[vtable]
 impl drm::Driver for SoftGpu {
-    type Data = ();
-    type RegistrationData<'a> = ();
+    type Data = Arc<Clients>;
+    type RegistrationData<'a> = Present;
     type Object = buffer::Object;
     type File = Client;
     type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
@@ -122,37 +135,53 @@ impl drm::Driver for SoftGpu {
         (SOFTGPU_FENCE, (uapi::UserFence), ioctl::RENDER_ALLOW, fence),
         (SOFTGPU_GEM_CREATE, (uapi::GemCreate), ioctl::RENDER_ALLOW, gem_create),
         (SOFTGPU_GEM_MMAP, (uapi::GemMmap), ioctl::RENDER_ALLOW, gem_mmap),
+        (SOFTGPU_CHANNEL_CREATE, (uapi::Channel), ioctl::RENDER_ALLOW, channel_create),
+        (SOFTGPU_CHANNEL_DESTROY, (uapi::Channel), ioctl::RENDER_ALLOW, channel_destroy),
+    }
+
+    fn show_fdinfo(file: &drm::File<Client>, printer: &drm::Printer) {
+        Client::show(file, printer);
     }
 }
 
-fn submit(_: &Device, _: &(), args: &mut uapi::Submit, file: &drm::File<Client>) -> Result<u32> {
+fn submit(
+    _: &Device,
+    _: &Present,
+    args: &mut uapi::Submit,
+    file: &drm::File<Client>,
+) -> Result<u32> {
     submit::submit(file, args)?;
     Ok(0)
 }
 
-fn query(_: &Device, _: &(), args: &mut uapi::Query, file: &drm::File<Client>) -> Result<u32> {
-    *args = file.inner().answer(args)?;
+fn query(_: &Device, _: &Present, args: &mut uapi::Query, file: &drm::File<Client>) -> Result<u32> {
+    *args = file.inner().query(args)?;
     Ok(0)
 }
 
-fn reset(_: &Device, _: &(), args: &mut uapi::Reset, file: &drm::File<Client>) -> Result<u32> {
-    file.inner().reset_checked(args)?;
+fn reset(_: &Device, _: &Present, args: &mut uapi::Reset, file: &drm::File<Client>) -> Result<u32> {
+    file.inner().reset(args)?;
     Ok(0)
 }
 
-fn ring(_: &Device, _: &(), args: &mut uapi::Ring, file: &drm::File<Client>) -> Result<u32> {
-    file.inner().ring_checked(args)?;
+fn ring(_: &Device, _: &Present, args: &mut uapi::Ring, file: &drm::File<Client>) -> Result<u32> {
+    file.inner().ring(args)?;
     Ok(0)
 }
 
-fn fence(_: &Device, _: &(), args: &mut uapi::UserFence, file: &drm::File<Client>) -> Result<u32> {
-    file.inner().fence_checked(args)?;
+fn fence(
+    _: &Device,
+    _: &Present,
+    args: &mut uapi::UserFence,
+    file: &drm::File<Client>,
+) -> Result<u32> {
+    file.inner().ask(args)?;
     Ok(0)
 }
 
 fn gem_create(
     device: &Device,
-    _: &(),
+    _: &Present,
     args: &mut uapi::GemCreate,
     file: &drm::File<Client>,
 ) -> Result<u32> {
@@ -160,7 +189,32 @@ fn gem_create(
     Ok(0)
 }
 
-fn gem_mmap(_: &Device, _: &(), args: &mut uapi::GemMmap, file: &drm::File<Client>) -> Result<u32> {
+fn gem_mmap(
+    _: &Device,
+    _: &Present,
+    args: &mut uapi::GemMmap,
+    file: &drm::File<Client>,
+) -> Result<u32> {
     buffer::mmap(file, args)?;
+    Ok(0)
+}
+
+fn channel_create(
+    _: &Device,
+    _: &Present,
+    args: &mut uapi::Channel,
+    file: &drm::File<Client>,
+) -> Result<u32> {
+    file.inner().create_channel(args)?;
+    Ok(0)
+}
+
+fn channel_destroy(
+    _: &Device,
+    _: &Present,
+    args: &mut uapi::Channel,
+    file: &drm::File<Client>,
+) -> Result<u32> {
+    file.inner().destroy_channel(args)?;
     Ok(0)
 }

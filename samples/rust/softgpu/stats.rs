@@ -11,8 +11,7 @@ use kernel::{
     },
 };
 
-/// The counters of all devices, in debugfs. There is one device for as long as the module is
-/// loaded.
+/// The counters of the driver, in debugfs. They outlive a device that is pulled out.
 pub(crate) static DEVICE: Stats = Stats::new();
 
 /// What is counted, for the device and for each channel.
@@ -23,8 +22,10 @@ pub(crate) struct Stats {
     pub(crate) signaled: Atomic<u64>,
     /// Jobs whose fence was signaled with an error.
     pub(crate) errors: Atomic<u64>,
-    /// Jobs that were canceled: by a reset, or because their file was closed.
+    /// Jobs that were canceled: by a reset, or because their channel or the device has gone.
     pub(crate) canceled: Atomic<u64>,
+    /// Jobs that did not come to an end.
+    pub(crate) hung: Atomic<u64>,
     /// Calls of the `signaled` op.
     pub(crate) polls: Atomic<u64>,
     /// Calls of the `enable_signaling` op.
@@ -33,6 +34,8 @@ pub(crate) struct Stats {
     pub(crate) deadlines: Atomic<u64>,
     /// Jobs that had a deadline and were signaled after it.
     pub(crate) deadlines_missed: Atomic<u64>,
+    /// How often the clock was raised.
+    pub(crate) clock_ups: Atomic<u64>,
     /// Ops that were running after the signaling of their fence had returned. Must be 0.
     pub(crate) ops_after_signal: Atomic<u64>,
     /// Payloads of fences that exist.
@@ -52,10 +55,12 @@ impl Stats {
             signaled: Atomic::new(0),
             errors: Atomic::new(0),
             canceled: Atomic::new(0),
+            hung: Atomic::new(0),
             polls: Atomic::new(0),
             enables: Atomic::new(0),
             deadlines: Atomic::new(0),
             deadlines_missed: Atomic::new(0),
+            clock_ups: Atomic::new(0),
             ops_after_signal: Atomic::new(0),
             payloads: Atomic::new(0),
             most_payloads: Atomic::new(0),
@@ -87,10 +92,12 @@ impl Stats {
         dir.read_only_file(c"signaled", &self.signaled);
         dir.read_only_file(c"errors", &self.errors);
         dir.read_only_file(c"canceled", &self.canceled);
+        dir.read_only_file(c"hung", &self.hung);
         dir.read_only_file(c"polls", &self.polls);
         dir.read_only_file(c"enables", &self.enables);
         dir.read_only_file(c"deadlines", &self.deadlines);
         dir.read_only_file(c"deadlines_missed", &self.deadlines_missed);
+        dir.read_only_file(c"clock_ups", &self.clock_ups);
         dir.read_only_file(c"ops_after_signal", &self.ops_after_signal);
 
         let payloads = dir.dir(c"payloads");

@@ -32,8 +32,7 @@ use kernel::{
 
 /// Checks the arguments of [`uapi::DRM_IOCTL_SOFTGPU_SUBMIT`] and does it.
 pub(crate) fn submit(file: &drm::File<Client>, args: &uapi::Submit) -> Result {
-    let channel = &**file.inner();
-
+    let channel = file.inner().channel(args.channel)?;
     let desc = JobDesc::try_from(args)?;
     let stream = stream(file, args)?;
     let syncs = read_array(args.syncs, args.sync_count, uapi::MAX_SYNCS)?;
@@ -41,7 +40,7 @@ pub(crate) fn submit(file: &drm::File<Client>, args: &uapi::Submit) -> Result {
 
     let mut submission = Submission::new(desc, stream)?;
     for fence in waits {
-        submission.wait_for(channel, fence)?;
+        submission.wait_for(&channel, fence)?;
     }
     let fence = channel.submit(submission, |fence| places.prepare(fence))?;
 

@@ -6,15 +6,25 @@
 //! This file is compiled into the driver as well as into the program that uses it, which has an
 //! `ioctl` module with the functions of `kernel::ioctl`.
 //!
-//! Each open file is a *channel*: a queue of jobs that run one after another, in the order in which
-//! they were submitted. Closing the file cancels the jobs that have not finished.
+//! Each open file has *channels*: queues of jobs that run one after another, in the order in which
+//! they were submitted. The channel 0 is there from the beginning. Closing the file cancels the jobs
+//! that have not finished.
+//!
+//! A job whose commands take longer than [`MAX_EXECUTION_NS`] hangs. It fails with `ETIMEDOUT`, and
+//! all behind it in its channel with `ECANCELED`. The file is *banned* from then on: nothing can be
+//! submitted to any of its channels. What was submitted to the others before goes on.
+//!
+//! The device can go while it is in use. Then all jobs fail with `ECANCELED`, and all ioctls with
+//! `ENODEV`, but for those that the core has for what is left.
 //!
 //! All structures have the same layout on 32-bit and 64-bit, and no padding of the compiler's.
 //! Fields that are named `pad`, flags without a meaning, and fields whose flag is not set must be
 //! zero, so that they can get a meaning one day. Addresses are 64 bits wide.
 //!
 //! File descriptors are written through an address, and no ioctl that returns one writes its
-//! argument: so what cannot be written is found out before there is a job.
+//! argument: so what cannot be written is found out before there is a job. Where a new number
+//! cannot be written to the argument, what has the number is there all the same, until the file is
+//! closed.
 
 #[cfg(not(CONFIG_RUST))]
 use crate::ioctl::{_IOW, _IOWR};
@@ -50,7 +60,8 @@ const MAGIC: u32 = b'd' as u32;
 /// - `EINVAL`: unknown flags, a field that must be zero is not, a number that is out of range, an
 ///   in-fence that is no sync_file, a sync object or a point that has no fence yet, a buffer that
 ///   is there twice, or a command that is none or is out of bounds of its buffers.
-/// - `ENOENT`: there is no such sync object or buffer.
+/// - `ENOENT`: there is no such channel, sync object or buffer.
+/// - `EIO`: the file is banned. Open another one.
 /// - `EBADF`: an in-fence is not a file descriptor.
 /// - `EBUSY`: [`MAX_PENDING`] jobs of the channel have not finished. Wait for one of them.
 /// - `EMFILE`, `ENFILE`, `ENOMEM`: no more file descriptors, files or memory.
@@ -60,16 +71,18 @@ const MAGIC: u32 = b'd' as u32;
 /// sync object has changed.
 pub(crate) const DRM_IOCTL_SOFTGPU_SUBMIT: u32 = _IOW::<Submit>(MAGIC, 0x40);
 
-/// Queries the limits and the counters of the channel.
+/// Queries the limits and the counters of a channel. A job is counted as signaled, and so on, a
+/// little after its fence has signaled.
 ///
 /// # Errors
 ///
 /// - `EFAULT`: the argument cannot be read or written.
-/// - `EINVAL`: unknown flags, or a field that must be zero is not.
+/// - `EINVAL`: unknown flags.
+/// - `ENOENT`: there is no such channel.
 pub(crate) const DRM_IOCTL_SOFTGPU_QUERY: u32 = _IOWR::<Query>(MAGIC, 0x41);
 
-/// Resets the channel: all of its jobs that have not finished fail with `ECANCELED`, in order. So
-/// do those of its user queue that have a fence, the others are forgotten.
+/// Resets a channel: all of its jobs that have not finished fail with `ECANCELED`, in order. With
+/// the channel 0, so do those of the user queue that have a fence, the others are forgotten.
 ///
 /// No other channel is touched, except for jobs there that wait for one of the canceled jobs: they
 /// fail with its error.
@@ -77,12 +90,13 @@ pub(crate) const DRM_IOCTL_SOFTGPU_QUERY: u32 = _IOWR::<Query>(MAGIC, 0x41);
 /// # Errors
 ///
 /// - `EFAULT`: the argument cannot be read.
-/// - `EINVAL`: unknown flags, or a field that must be zero is not.
+/// - `EINVAL`: unknown flags.
+/// - `ENOENT`: there is no such channel.
 pub(crate) const DRM_IOCTL_SOFTGPU_RESET: u32 = _IOW::<Reset>(MAGIC, 0x42);
 
 /// Rings the doorbell of the user queue: some jobs are in the ring.
 ///
-/// Besides its channel, each open file has a *user queue*. It stands for one whose ring and
+/// Besides its channels, each open file has a *user queue*. It stands for one whose ring and
 /// doorbell userspace has mapped, where this needs no ioctl: its jobs run one after another, and
 /// have the numbers 1, 2 and so on, whether the kernel has a fence for them or not.
 ///
@@ -100,8 +114,8 @@ pub(crate) const DRM_IOCTL_SOFTGPU_RING: u32 = _IOW::<Ring>(MAGIC, 0x43);
 /// Asks for the fence of the next job of the user queue that has none, as a sync_file.
 ///
 /// The job may be done, then the fence has signaled. It may not be in the ring yet, and nobody
-/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset cancels it if the job
-/// is not done. The next job then gets the next number that has no fence.
+/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset of the channel 0 cancels
+/// it if the job is not done. The next job then gets the next number that has no fence.
 ///
 /// # Errors
 ///
@@ -132,6 +146,28 @@ pub(crate) const DRM_IOCTL_SOFTGPU_GEM_CREATE: u32 = _IOWR::<GemCreate>(MAGIC, 0
 /// - `ENOMEM`: no more memory.
 pub(crate) const DRM_IOCTL_SOFTGPU_GEM_MMAP: u32 = _IOWR::<GemMmap>(MAGIC, 0x46);
 
+/// Creates a channel.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read or written.
+/// - `EINVAL`: a field that must be zero is not.
+/// - `ENOSPC`: there are [`MAX_CHANNELS`] of this file.
+/// - `ENOMEM`: no more memory.
+pub(crate) const DRM_IOCTL_SOFTGPU_CHANNEL_CREATE: u32 = _IOWR::<Channel>(MAGIC, 0x47);
+
+/// Destroys a channel: all of its jobs that have not finished fail with `ECANCELED`, in order.
+///
+/// # Errors
+///
+/// - `EFAULT`: the argument cannot be read.
+/// - `EINVAL`: it is the channel 0, or a field that must be zero is not.
+/// - `ENOENT`: there is no such channel.
+pub(crate) const DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY: u32 = _IOW::<Channel>(MAGIC, 0x48);
+
+/// The most channels of a file.
+pub(crate) const MAX_CHANNELS: u32 = 16;
+
 /// The most jobs of a channel, or of a user queue, that have not finished.
 pub(crate) const MAX_PENDING: u32 = 64;
 
@@ -142,6 +178,7 @@ pub(crate) const MAX_AHEAD: u32 = 256;
 pub(crate) const MAX_DURATION_NS: u64 = 10_000_000_000;
 
 /// The largest error that a job can be asked to fail with. Those above are internal to the kernel.
+/// That of a job that hangs is among them.
 pub(crate) const MAX_ERROR: u32 = 511;
 
 /// The most fences of [`Submit::syncs`].
@@ -156,8 +193,8 @@ pub(crate) const MAX_COMMANDS: u32 = 4096;
 /// The largest buffer: 64 MiB.
 pub(crate) const MAX_BUFFER_SIZE: u64 = 64 << 20;
 
-/// The longest time that a job may execute commands: one second. Then it fails with `ETIMEDOUT`.
-pub(crate) const MAX_EXECUTION_NS: u64 = 1_000_000_000;
+/// The longest time that a job may execute commands: two seconds. Then it hangs.
+pub(crate) const MAX_EXECUTION_NS: u64 = 2_000_000_000;
 
 /// The argument of [`DRM_IOCTL_SOFTGPU_SUBMIT`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -185,8 +222,8 @@ pub(crate) struct Submit {
     pub(crate) buffer_count: u32,
     /// In: how many there are, up to [`MAX_COMMANDS`], likewise.
     pub(crate) command_count: u32,
-    /// In: must be zero.
-    pub(crate) pad: u32,
+    /// In: the channel.
+    pub(crate) channel: u32,
 }
 
 /// A flag for [`SyncUse::flags`]: the fence of the job goes there. Without it, the job waits for
@@ -313,22 +350,24 @@ pub(crate) struct GemMmap {
 pub(crate) struct Query {
     /// In: must be zero.
     pub(crate) flags: u32,
-    /// In: must be zero.
-    pub(crate) pad: u32,
+    /// In: the channel.
+    pub(crate) channel: u32,
     /// Out: [`MAX_PENDING`].
     pub(crate) max_pending: u32,
     /// Out: how many jobs have not finished.
     pub(crate) pending: u32,
     /// Out: [`MAX_DURATION_NS`].
     pub(crate) max_duration_ns: u64,
-    /// Out: how many jobs were submitted since the file was opened.
+    /// Out: how many jobs were submitted to the channel.
     pub(crate) submitted: u64,
     /// Out: how many of them have signaled their fence.
     pub(crate) signaled: u64,
     /// Out: how many of those did so with an error.
     pub(crate) errors: u64,
-    /// Out: how many of those were canceled by [`DRM_IOCTL_SOFTGPU_RESET`].
+    /// Out: how many of those were canceled, by a reset or behind a job that hung.
     pub(crate) canceled: u64,
+    /// Out: how many of those with an error hung, which is 0 or 1.
+    pub(crate) hung: u64,
 }
 
 /// The argument of [`DRM_IOCTL_SOFTGPU_RESET`].
@@ -341,6 +380,20 @@ pub(crate) struct Query {
 pub(crate) struct Reset {
     /// In: must be zero.
     pub(crate) flags: u32,
+    /// In: the channel.
+    pub(crate) channel: u32,
+}
+
+/// The argument of [`DRM_IOCTL_SOFTGPU_CHANNEL_CREATE`] and [`DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY`].
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    CONFIG_RUST,
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout) //
+)]
+#[repr(C)]
+pub(crate) struct Channel {
+    /// Out: the channel that was created; must be zero. In: the one to destroy.
+    pub(crate) channel: u32,
     /// In: must be zero.
     pub(crate) pad: u32,
 }

@@ -42,6 +42,7 @@ const CALLS: &[Weighted] = &[
     (8, |actor, random| actor.pixels(random)),
     (6, |actor, random| actor.query(random)),
     (2, |actor, random| actor.reset(random)),
+    (3, |actor, random| actor.channel(random)),
     (4, |actor, random| actor.ring(random)),
     (6, |actor, random| actor.ask(random)),
     (1, |actor, random| actor.open_timeline(random)),
@@ -109,6 +110,26 @@ impl Actor<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Like [`Self::judge`], of something that fails if somebody has destroyed the channel.
+    pub(super) fn judge_on<T>(
+        &self,
+        channel: &Channel,
+        call: Call,
+        wrong: &[i32],
+        may: &[i32],
+        run: impl FnOnce() -> io::Result<T>,
+    ) -> Checked<Option<T>> {
+        if channel.is_first() {
+            return self.judge(call, wrong, may, run);
+        }
+        let (mut wrong, mut may) = (wrong.to_vec(), may.to_vec());
+        match wrong.is_empty() {
+            true => may.push(libc::ENOENT),
+            false => wrong.push(libc::ENOENT),
+        }
+        self.judge(call, &wrong, &may, run)
     }
 
     /// Calls an ioctl whose argument is nowhere.
@@ -194,6 +215,7 @@ impl Actor<'_> {
                 true => random.below(u64::from(uapi::MAX_ERROR) + 1) as u32,
                 false => 0,
             },
+            channel: channel.number(),
             ..Submit::default()
         };
         let mut syncs = Vec::new();
@@ -214,12 +236,19 @@ impl Actor<'_> {
                 1 => args.duration_ns = above(random, uapi::MAX_DURATION_NS),
                 2 => args.error = above(random, uapi::MAX_ERROR.into()).min(u32::MAX.into()) as u32,
                 3 => args.buffers = 1 + random.below(100),
-                _ => args.pad = 1 << random.below(32),
+                // What is looked at first.
+                _ => {
+                    args.channel =
+                        above(random, uapi::MAX_CHANNELS.into()).min(u32::MAX.into()) as u32;
+                    wrong = vec![libc::ENOENT];
+                }
             }
-            wrong.push(libc::EINVAL);
+            if args.channel == channel.number() {
+                wrong.push(libc::EINVAL);
+            }
         }
 
-        let fence = self.judge(Call::Submit, &wrong, &[libc::EBUSY], || {
+        let fence = self.judge_on(&channel, Call::Submit, &wrong, &[libc::EBUSY], || {
             channel.submit_raw(&mut args, &syncs, None)
         })?;
         if let Some(fence) = fence {
@@ -239,17 +268,24 @@ impl Actor<'_> {
 
         let mut args = Query {
             submitted: random.next(),
+            channel: channel.number(),
             ..Query::default()
         };
         let mut wrong = Vec::new();
         if random.percent(10) {
             match random.percent(50) {
-                true => args.flags = 1 << random.below(32),
-                false => args.pad = 1 << random.below(32),
+                true => {
+                    args.flags = 1 << random.below(32);
+                    wrong.push(libc::EINVAL);
+                }
+                false => {
+                    args.channel =
+                        above(random, uapi::MAX_CHANNELS.into()).min(u32::MAX.into()) as u32;
+                    wrong.push(libc::ENOENT);
+                }
             }
-            wrong.push(libc::EINVAL);
         }
-        let answer = self.judge(Call::Query, &wrong, &[], || {
+        let answer = self.judge_on(&channel, Call::Query, &wrong, &[], || {
             ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut args)
         })?;
         let limits = (args.max_pending, args.max_duration_ns);
@@ -269,7 +305,10 @@ impl Actor<'_> {
         let Some(channel) = self.files.channels.get(random) else {
             return self.open(random);
         };
-        let mut args = Reset::default();
+        let mut args = Reset {
+            flags: 0,
+            channel: channel.number(),
+        };
         let mut wrong = Vec::new();
         match random.below(20) {
             0 => {
@@ -285,13 +324,46 @@ impl Actor<'_> {
                 wrong.push(libc::EINVAL);
             }
             2 => {
-                args.pad = 1 << random.below(32);
-                wrong.push(libc::EINVAL);
+                args.channel = above(random, uapi::MAX_CHANNELS.into()).min(u32::MAX.into()) as u32;
+                wrong.push(libc::ENOENT);
             }
             _ => {}
         }
         let run = || ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, &mut args);
-        self.judge(Call::Reset, &wrong, &[], run).map(drop)
+        self.judge_on(&channel, Call::Reset, &wrong, &[], run)
+            .map(drop)
+    }
+
+    fn channel(&self, random: &mut Random) -> Checked {
+        let Some(channel) = self.files.channels.get(random) else {
+            return self.open(random);
+        };
+        let (create, destroy) = (
+            uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE,
+            uapi::DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY,
+        );
+        match random.below(10) {
+            0 => {
+                let cmd = *random.pick(&[create, destroy]);
+                self.call_nowhere(random, Call::Channel, channel.as_fd(), cmd)
+            }
+            1..=5 => {
+                let run = || channel.create();
+                if let Some(new) = self.judge(Call::Channel, &[], &[libc::ENOSPC], run)? {
+                    self.drop_file(self.files.channels.set(random, Some(new)));
+                }
+                Ok(())
+            }
+            _ => {
+                let wrong: &[i32] = if channel.is_first() {
+                    &[libc::EINVAL]
+                } else {
+                    &[]
+                };
+                self.judge(Call::Channel, wrong, &[libc::ENOENT], || channel.destroy())
+                    .map(drop)
+            }
+        }
     }
 
     fn ring(&self, random: &mut Random) -> Checked {

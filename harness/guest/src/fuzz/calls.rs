@@ -33,6 +33,7 @@ calls! {
     Buffer: "GEM_CREATE, GEM_MMAP, GEM_CLOSE",
     Query: "QUERY",
     Reset: "RESET",
+    Channel: "CHANNEL_CREATE, CHANNEL_DESTROY",
     Ring: "RING",
     Ask: "FENCE",
     OpenTimeline: "open sw_sync",

@@ -175,9 +175,9 @@ impl Actor<'_> {
             ..Default::default()
         };
 
-        let fence = self.judge(Call::Submit, &wrong, &[libc::EBUSY, libc::EINTR], || {
-            channel.submit(job)
-        })?;
+        let may = [libc::EBUSY, libc::EINTR];
+        let submit = || channel.submit(job);
+        let fence = self.judge_on(&channel, Call::Submit, &wrong, &may, submit)?;
         let done = match &fence {
             Some(fence) => self.has_run(fence)?,
             None => true,

@@ -8,6 +8,10 @@ use super::{
 };
 use crate::{
     buffer::Object,
+    plug::{
+        plug_in,
+        Device, //
+    },
     uapi::{
         self,
         BufferUse,
@@ -29,7 +33,6 @@ use kernel::{
         Write, //
     },
     drm::{
-        self,
         gem::BaseObject,
         kunit::TestFile,
         syncobj::SyncObj, //
@@ -52,10 +55,11 @@ const GEM_CLOSE: u32 = 0x09;
 const SYNCOBJ_CREATE: u32 = 0xbf;
 const SUBMIT: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_SUBMIT);
 const GEM_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE);
+const CHANNEL_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE);
 const GEM_MMAP: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP);
 
-fn device() -> Result<drm::faux::Registration<SoftGpu>> {
-    drm::faux::Registration::new(c"softgpu-test", Ok(()), ())
+fn device() -> Result<Device> {
+    plug_in(c"softgpu-test")
 }
 
 /// Creates a buffer and returns its handle and itself.
@@ -276,7 +280,7 @@ mod cases {
             assert_eq!(buffer.resv().test_signaled(Write), !before_read);
             assert_eq!(buffer.resv().test_signaled(Read), !before_write);
             assert!(!buffer.resv().test_signaled(Bookkeep));
-            file.file().inner().reset();
+            file.file().inner().channel(0)?.reset();
             assert_eq!(fence.status(), Some(Err(ECANCELED)));
             assert!(buffer.resv().test_signaled(Bookkeep));
         }
@@ -375,7 +379,7 @@ mod cases {
 
         let fences = [job.submit(&file)?, job.submit(&file)?];
         assert!(stays_pending(&fences[0]));
-        file.file().inner().reset();
+        file.file().inner().channel(0)?.reset();
         for fence in &fences {
             assert_eq!(fence.status(), Some(Err(ECANCELED)));
         }
@@ -387,17 +391,85 @@ mod cases {
         assert_eq!(wait(&fence), Some(Ok(())));
         assert_eq!(pixel(&buffer, 0)?, 2);
 
-        // A job that waits too long fails, the next one does not.
-        let start = Instant::<Monotonic>::now();
-        let late = job.submit(&file)?;
-        let next = Job {
-            commands: &[fill(0, 3)],
-            ..job
+        Ok(())
+    }
+
+    /// The watchdog resets the channel of a job that hangs, and bans the client.
+    #[test]
+    fn hung_job() -> Result {
+        let device = device()?;
+        let file = TestFile::open(device.drm())?;
+        let (handle, buffer) = create(&file)?;
+        let wait_for = Command {
+            op: uapi::OP_WAIT,
+            len: 4,
+            ..fill(0, 1)
         };
-        assert_eq!(wait(&*next.submit(&file)?), Some(Ok(())));
-        assert_eq!(late.status(), Some(Err(ETIMEDOUT)));
+        let hangs = Job {
+            buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
+            commands: &[wait_for],
+            ..Default::default()
+        };
+        let fills = Job {
+            commands: &[fill(0, 3)],
+            ..hangs
+        };
+        let mut other = uapi::Channel::default();
+        file.ioctl(CHANNEL_CREATE, &mut other)?;
+        let elsewhere = Job {
+            args: Submit {
+                channel: other.channel,
+                duration_ns: uapi::MAX_EXECUTION_NS + uapi::MAX_EXECUTION_NS / 2,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+
+        let start = Instant::<Monotonic>::now();
+        let hung = hangs.submit(&file)?;
+        let behind = fills.submit(&file)?;
+        let elsewhere = elsewhere.submit(&file)?;
+        assert_eq!(wait(&behind), Some(Err(ECANCELED)));
         assert!(start.elapsed().as_nanos() >= uapi::MAX_EXECUTION_NS as i64);
+        assert_eq!(hung.status(), Some(Err(ETIMEDOUT)));
+        assert_eq!(pixel(&buffer, 0)?, 0);
+
+        assert_eq!(fills.submit(&file).err(), Some(EIO));
+        assert_eq!(wait(&elsewhere), Some(Ok(())));
+
+        // Others are not concerned.
+        let file = TestFile::open(device.drm())?;
+        let (handle, buffer) = create(&file)?;
+        let fills = Job {
+            buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
+            ..fills
+        };
+        assert_eq!(wait(&*fills.submit(&file)?), Some(Ok(())));
         assert_eq!(pixel(&buffer, 0)?, 3);
+        Ok(())
+    }
+
+    /// The device goes while jobs are pending.
+    #[test]
+    fn device_is_pulled_out() -> Result {
+        let device = device()?;
+        let file = TestFile::open(device.drm())?;
+        let (handle, buffer) = create(&file)?;
+        let job = Job {
+            args: endless(),
+            buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
+            commands: &[fill(0, 1)],
+            ..Default::default()
+        };
+
+        let fences = [job.submit(&file)?, job.submit(&file)?];
+        assert!(stays_pending(&fences[0]));
+        drop(device);
+        for fence in &fences {
+            assert_eq!(fence.status(), Some(Err(ECANCELED)));
+        }
+        assert_eq!(job.submit(&file).err(), Some(ENODEV));
+        assert_eq!(pixel(&buffer, 0)?, 0);
         Ok(())
     }
 
@@ -441,7 +513,7 @@ mod cases {
         assert_eq!(timeline.fence().ok_or(ENOENT)?.seqno(), 30);
         let reached = SyncObj::find_fence(file.file(), handle, 11, 0)?;
         assert!(!reached.is_signaled());
-        file.file().inner().reset();
+        file.file().inner().channel(0)?.reset();
         assert!(reached.is_signaled());
         Ok(())
     }
@@ -524,18 +596,8 @@ mod cases {
             assert_eq!(file.ioctl(GEM_CREATE, &mut args), Err(EINVAL));
         }
 
-        // It outlives the device, and so does a job with it, which is canceled.
-        let job = Job {
-            args: endless(),
-            buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
-            ..Default::default()
-        };
-        let fence = job.submit(&file)?;
-        drop(device);
-        assert_eq!(job.submit(&file).err(), Some(ENODEV));
-        assert_eq!(fence.status(), None);
-        drop((file, other));
-        assert_eq!(fence.status(), Some(Err(ECANCELED)));
+        // It outlives the device and the files.
+        drop((device, file, other));
         assert_eq!(pixel(&buffer, 0)?, 0);
         Ok(())
     }
@@ -562,7 +624,7 @@ mod cases {
         assert_eq!(job.submit(&file).err(), Some(EBUSY));
         assert!(buffer.resv().test_signaled(Bookkeep));
         assert!(syncobj.fence().is_none());
-        file.file().inner().reset();
+        file.file().inner().channel(0)?.reset();
         assert_eq!(wait(&*job.submit(&file)?), Some(Ok(())));
         assert_eq!(pixel(&buffer, 0)?, 1);
         Ok(())

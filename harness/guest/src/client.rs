@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a client of softgpu has: its channels, what becomes of it when a job hangs, how much it uses
+//! the device, and what is left to it when the device goes.
+
+use crate::channel::{counter, plug, Channel, Job, PLUGGED};
+use crate::drm::export_sync_file;
+use crate::gpu::{fill, wait, Mapped};
+use crate::ktap::{Test, TestResult, PATIENCE};
+use crate::process::open_files;
+use crate::sw_sync::SwSync;
+use crate::sync_file::{now_ns, SyncFile};
+use crate::uapi::{self, Command, SyncUse};
+use crate::{check, check_eq, check_errno, ioctl, tests};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PAGE: u64 = 4096;
+const LONG: Duration = Duration::from_secs(10);
+
+/// The tests.
+pub const TESTS: &[Test] = &tests![
+    client_channels,
+    client_channels_bad_arguments,
+    client_destroys_waiting_jobs,
+    client_with_hung_job,
+    client_deadline_raises_clock,
+    client_usage,
+    client_of_device_that_goes,
+];
+
+fn job(duration: Duration) -> Job<'static> {
+    Job {
+        duration,
+        ..Default::default()
+    }
+}
+
+fn client_channels() -> TestResult {
+    let first = Channel::open()?;
+    let second = first.create()?;
+    let name = |fence: &SyncFile| -> TestResult<String> { Ok(fence.info()?.fences[0].timeline()) };
+
+    // They do not wait for each other, but for each other's fences.
+    let busy = first.submit(job(LONG))?;
+    let done = second.submit(job(Duration::ZERO))?;
+    check_eq!(done.status(PATIENCE)?, 1);
+    check!(!busy.is_signaled()?);
+    check!(name(&busy)? != name(&done)?);
+    let behind = second.submit(Job {
+        in_fence: Some(&busy),
+        ..Default::default()
+    })?;
+    check_eq!(second.query()?.pending, 1);
+    check_eq!(first.query()?.pending, 1);
+    second.reset()?;
+    check_eq!(behind.status(PATIENCE)?, -libc::ECANCELED);
+    check!(!busy.is_signaled()?);
+    first.reset()?;
+    check_eq!(busy.status(PATIENCE)?, -libc::ECANCELED);
+
+    // Closing the file closes all of them.
+    let fences = [first.submit(job(LONG))?, second.submit(job(LONG))?];
+    drop((first, second));
+    for fence in &fences {
+        check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+    }
+    Ok(())
+}
+
+fn client_channels_bad_arguments() -> TestResult {
+    let channel = Channel::open()?;
+    let (create, destroy) = (
+        uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE,
+        uapi::DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY,
+    );
+    let call = |cmd, number, pad| {
+        let mut args = uapi::Channel {
+            channel: number,
+            pad,
+        };
+        ioctl::call(channel.as_fd(), cmd, &mut args).map(|()| args.channel)
+    };
+
+    for bad in [1, u32::MAX] {
+        check_errno!(call(create, bad, 0), libc::EINVAL);
+        check_errno!(call(create, 0, bad), libc::EINVAL);
+        check_errno!(call(destroy, bad, 0), libc::ENOENT);
+        check_errno!(call(destroy, bad, 1), libc::EINVAL);
+    }
+    check_errno!(call(destroy, 0, 0), libc::EINVAL);
+    for arg in ioctl::NOWHERE {
+        for cmd in [create, destroy] {
+            check_errno!(ioctl::call_raw(channel.as_fd(), cmd, arg), libc::EFAULT);
+        }
+    }
+
+    // What could not be returned does not stay.
+    for number in 1..uapi::MAX_CHANNELS {
+        check_eq!(call(create, 0, 0)?, number);
+    }
+    check_errno!(call(create, 0, 0), libc::ENOSPC);
+    call(destroy, 5, 0)?;
+    check_errno!(call(destroy, 5, 0), libc::ENOENT);
+    check_eq!(call(create, 0, 0)?, 5);
+
+    let mut args = uapi::Submit {
+        channel: uapi::MAX_CHANNELS,
+        ..Default::default()
+    };
+    check_errno!(channel.submit_raw(&mut args, &[], None), libc::ENOENT);
+    check_eq!(channel.query()?.submitted, 0);
+    Ok(())
+}
+
+fn client_destroys_waiting_jobs() -> TestResult {
+    let channel = Channel::open()?;
+    let files = open_files()?;
+    let timeline = SwSync::open()?;
+    let never = timeline.create_fence(1)?;
+
+    for _ in 0..20 {
+        let doomed = channel.create()?;
+        let fence = doomed.submit(Job {
+            in_fence: Some(&never),
+            ..job(LONG)
+        })?;
+        let busy = channel.submit(Job {
+            in_fence: Some(&fence),
+            ..Default::default()
+        })?;
+        doomed.destroy()?;
+        check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+        check_eq!(busy.status(PATIENCE)?, -libc::ECANCELED);
+        check_errno!(doomed.submit(job(LONG)), libc::ENOENT);
+        check_errno!(doomed.query().map(drop), libc::ENOENT);
+    }
+    timeline.advance(1)?;
+    drop((timeline, never));
+    check_eq!(open_files()?, files);
+    check_eq!(channel.submit(job(Duration::ZERO))?.status(PATIENCE)?, 1);
+    Ok(())
+}
+
+fn client_with_hung_job() -> TestResult {
+    let channel = Channel::open()?;
+    let other = channel.create()?;
+    let buffer = Mapped::new(&channel, PAGE)?;
+    let buffers = [buffer.writes()];
+    let submit = |commands: &[Command]| {
+        channel.submit(Job {
+            buffers: &buffers,
+            commands,
+            ..Default::default()
+        })
+    };
+    let hung = counter("hung")?;
+    let start = now_ns();
+
+    let before = submit(&[fill(0, 4, 9)])?;
+    let hangs = submit(&[wait(0, 0, 1), fill(0, PAGE, 2)])?;
+    let behind = submit(&[fill(0, 4, 3)])?;
+    let elsewhere = other.submit(job(Duration::from_nanos(2 * uapi::MAX_EXECUTION_NS)))?;
+    check_eq!(before.status(PATIENCE)?, 1);
+    check_eq!(hangs.status(PATIENCE)?, -libc::ETIMEDOUT);
+    check!(hangs.info()?.timestamp_ns() - start >= uapi::MAX_EXECUTION_NS);
+    check_eq!(behind.status(PATIENCE)?, -libc::ECANCELED);
+    check_eq!(buffer.memory.read_pixel(0), 9);
+    check_eq!(buffer.memory.read_pixel(4), 0);
+    check_eq!(channel.query()?.hung, 1);
+    check_eq!(channel.query()?.canceled, 1);
+    check_eq!(counter("hung")?, hung + 1);
+
+    // The client is banned, whatever it tries. What it has submitted elsewhere is done.
+    let files = open_files()?;
+    channel.reset()?;
+    for channel in [&channel, &other, &channel.create()?] {
+        check_errno!(channel.submit(job(Duration::ZERO)), libc::EIO);
+    }
+    check_eq!(open_files()?, files);
+    check_eq!(elsewhere.status(PATIENCE)?, 1);
+
+    // Others are not, and its buffer is still good.
+    let next = Channel::open()?;
+    check_eq!(next.submit(job(Duration::ZERO))?.status(PATIENCE)?, 1);
+    buffer.memory.write_pixel(0, 1);
+    check_eq!(buffer.memory.read_pixel(0), 1);
+    Ok(())
+}
+
+fn client_deadline_raises_clock() -> TestResult {
+    let channel = Channel::open()?;
+    let duration = Duration::from_secs(2);
+    let late = || now_ns() + 1_000_000;
+    let (clock_ups, missed) = (counter("clock_ups")?, counter("deadlines_missed")?);
+
+    // By a sync_file, of a job that waits for another one.
+    let begin = Instant::now();
+    let first = channel.submit(job(duration / 2))?;
+    let second = channel.submit(job(duration / 2))?;
+    second.set_deadline(late())?;
+    check_eq!(second.status(PATIENCE)?, 1);
+    check_eq!(first.status(PATIENCE)?, 1);
+    check!(begin.elapsed() < duration);
+    check!(begin.elapsed() > duration / 5);
+    check_eq!(counter("clock_ups")?, clock_ups + 1);
+    check_eq!(counter("deadlines_missed")?, missed + 1);
+
+    // By a sync object, and by another fence that follows it.
+    let syncobj = channel.device().syncobj()?;
+    let place = SyncUse {
+        flags: uapi::SYNC_OUT,
+        handle: syncobj.handle,
+        point: 7,
+    };
+    let begin = Instant::now();
+    let syncs = [place];
+    channel.submit(Job {
+        syncs: &syncs,
+        ..job(duration)
+    })?;
+    syncobj.wait(7, u64::MAX / 2, Some(late()))?;
+    check!(begin.elapsed() < duration);
+    check_eq!(counter("clock_ups")?, clock_ups + 2);
+
+    // The clock is as before, and one that is not in a hurry leaves it so.
+    let begin = Instant::now();
+    let fence = channel.submit(job(duration / 10))?;
+    fence.set_deadline(now_ns() + LONG.as_nanos() as u64)?;
+    check_eq!(fence.status(PATIENCE)?, 1);
+    check!(begin.elapsed() >= duration / 10);
+    check_eq!(counter("clock_ups")?, clock_ups + 2);
+    Ok(())
+}
+
+/// What fdinfo says for a key, as a number.
+fn usage(channel: &Channel, key: &str) -> TestResult<Option<u64>> {
+    let path = format!("/proc/self/fdinfo/{}", channel.as_fd().as_raw_fd());
+    let text = fs::read_to_string(path)?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    Ok(value.and_then(|value| value.split_whitespace().next()?.parse().ok()))
+}
+
+fn client_usage() -> TestResult {
+    let channel = Channel::open()?;
+    let idle = Channel::open()?;
+    let busy = |channel: &Channel| -> TestResult<u64> {
+        Ok(usage(channel, "drm-engine-softgpu")?.ok_or(String::from("no drm-engine-softgpu"))?)
+    };
+    let memory = |key: &str| usage(&channel, &format!("drm-{key}-memory"));
+
+    check_eq!(busy(&channel)?, 0);
+    let buffer = Mapped::new(&channel, 16 * PAGE)?;
+    check_eq!(memory("total")?, Some(64));
+    let duration = Duration::from_millis(30);
+    let second = channel.create()?;
+    for channel in [&channel, &second] {
+        check_eq!(channel.submit(job(duration))?.status(PATIENCE)?, 1);
+    }
+    let used = busy(&channel)?;
+    check!(used >= 2 * duration.as_nanos() as u64);
+    check_eq!(busy(&channel)?, used);
+    second.destroy()?;
+    check!(busy(&channel)? >= used);
+    check_eq!(
+        usage(&channel, "drm-engine-capacity-softgpu")?,
+        Some(uapi::MAX_CHANNELS.into())
+    );
+
+    // A buffer is in use until the job's fence signals, a job counts while it runs.
+    check_eq!(memory("active")?, None);
+    let buffers = [buffer.writes()];
+    let commands = [fill(0, PAGE, 1)];
+    let fence = channel.submit(Job {
+        buffers: &buffers,
+        commands: &commands,
+        ..job(LONG)
+    })?;
+    check_eq!(memory("active")?, Some(64));
+    thread::sleep(duration);
+    check!(busy(&channel)? >= used + duration.as_nanos() as u64);
+    channel.reset()?;
+    check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+    check_eq!(memory("active")?, None);
+    check_eq!(busy(&idle)?, 0);
+    check!(usage(&channel, "drm-client-id")? != usage(&idle, "drm-client-id")?);
+    Ok(())
+}
+
+fn client_of_device_that_goes() -> TestResult {
+    let channel = Channel::open()?;
+    let second = channel.create()?;
+    let buffer = Mapped::new(&channel, PAGE)?;
+    let dma_buf = channel.device().export(&buffer.buffer)?;
+    let syncobj = channel.device().syncobj()?;
+    let timeline = SwSync::open()?;
+    let never = timeline.create_fence(1)?;
+    let place = SyncUse {
+        flags: uapi::SYNC_OUT,
+        handle: syncobj.handle,
+        point: 0,
+    };
+    let (buffers, commands, syncs) = ([buffer.writes()], [fill(0, PAGE, 1)], [place]);
+    let asked = channel.ask(LONG)?;
+    let running = channel.submit(Job {
+        buffers: &buffers,
+        commands: &commands,
+        syncs: &syncs,
+        ..job(LONG)
+    })?;
+    let waiting = second.submit(Job {
+        in_fence: Some(&never),
+        ..Default::default()
+    })?;
+    let implicit = export_sync_file(dma_buf.as_fd(), true)?;
+    let exported = syncobj.export(0)?;
+
+    check_eq!(counter(PLUGGED)?, 1);
+    plug(false)?;
+    check_eq!(counter(PLUGGED)?, 0);
+    plug(false)?;
+
+    // All fences have signaled.
+    for fence in [&running, &waiting, &implicit, &exported, &asked] {
+        check!(fence.is_signaled()?);
+    }
+    for fence in [&running, &waiting, &asked] {
+        check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+    }
+    // What is mapped stays, and nothing else can be done.
+    check!(buffer.is(0, PAGE));
+    buffer.memory.write_pixel(8, 7);
+    check_eq!(buffer.memory.read_pixel(8), 7);
+    check_errno!(channel.submit(job(Duration::ZERO)), libc::ENODEV);
+    check_errno!(second.query().map(drop), libc::ENODEV);
+    check_errno!(channel.create().map(drop), libc::ENODEV);
+    check_errno!(channel.ask(LONG), libc::ENODEV);
+    check!(export_sync_file(dma_buf.as_fd(), true)?.is_signaled()?);
+    check!(Channel::open().is_err());
+
+    // It comes back as another one, which takes the old one's buffer.
+    plug(true)?;
+    check_eq!(counter(PLUGGED)?, 1);
+    let next = Channel::open()?;
+    let imported = next.device().import(dma_buf.as_fd())?;
+    let buffers = [uapi::BufferUse {
+        handle: imported.handle,
+        flags: uapi::BUFFER_WRITE,
+    }];
+    let fence = next.submit(Job {
+        buffers: &buffers,
+        commands: &[fill(0, PAGE, 5)],
+        ..Default::default()
+    })?;
+    check_eq!(fence.status(PATIENCE)?, 1);
+    check!(buffer.is(5, PAGE));
+    timeline.advance(1)?;
+    Ok(())
+}
