@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """make frames: boots the series in QEMU; a program renders an animation with the sample driver, shows it with vkms, and
 compares each frame that vkms captures with what it must be. The control is the same without fences, where some are wrong.
-Some frames are in out/frames/ then, as PNG.
+Some frames are in out/frames/ then, as PNG, and trace.json, which is what the kernel has done for one of them: open it
+in ui.perfetto.dev.
 """
 
 import re
@@ -11,7 +12,7 @@ import zlib
 
 from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
-from harness.kernel import boot, guest, kernel, ktap
+from harness.kernel import boot, guest, kernel, ktap, trace
 from harness.tree import base, series
 
 _LAST = re.compile(r"frames: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
@@ -40,7 +41,7 @@ def main() -> None:
     log, program_log = cache.LOG / "frames.log", cache.LOG / "frames-program.log"
     with Step("boot QEMU") as step:
         wrong = boot.qemu(built, initramfs, ["guest=frames", "kunit.enable=0"], log, program_log, step,
-                          limit=1800, show=True, hold=("frames: ", "guest: ", "picture: "))
+                          limit=1800, show=True, hold=("frames: ", "guest: ", "picture: ", "trace: "))
     said = ktap.read_log(program_log)
     problems, logs = ktap.ended(log, wrong, said), f"{log} and {program_log}"
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -48,6 +49,8 @@ def main() -> None:
     for picture in filter(None, map(_PICTURE.match, said)):
         name, width, height, pixels = picture.groups()
         (FOLDER / f"{name.lower()}.png").write_bytes(_png(int(width), int(height), bytes.fromhex(pixels)))
+    (FOLDER / "trace.json").write_text(trace.perfetto(line.removeprefix("trace: ") for line in said
+                                                      if line.startswith("trace: ")))
     last = ktap.last_line("frames", _LAST, said, problems, logs)
     shown, bad, missing, control = map(int, last.groups())
     problems += [f"{bad} frames were wrong"] if bad else []

@@ -10,6 +10,7 @@ use crate::channel::{blend, sync_file, Channel, Job};
 use crate::drm::{self, Buffer, Commit, Device, Mapping, Object};
 use crate::ktap::{Failure, TestResult, PATIENCE};
 use crate::sync_file::SyncFile;
+use crate::trace;
 use crate::uapi::{self, BufferUse, Command};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -28,6 +29,15 @@ const BAR: u32 = 16;
 const ROWS: std::ops::Range<u32> = 8..40;
 const BLENDED: std::ops::Range<u32> = 24..40;
 const ALPHA: u32 = 96;
+
+/// What is recorded of a frame: its fences, those who wait for them, and who does the work.
+const EVENTS: [&str; 5] = [
+    "dma_fence",
+    "workqueue/workqueue_execute_start",
+    "workqueue/workqueue_execute_end",
+    "timer/hrtimer_expire_entry",
+    "drm",
+];
 
 /// How those are told of each other who render a frame and who show it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -263,7 +273,7 @@ impl Renderer {
 
 /// Renders and shows so many frames. Returns how many were wrong.
 ///
-/// If there are to be pictures, prints the first one of the second half that is right, and the first
+/// If there are to be pictures, prints what the kernel has done for one of the frames, and the first one of the second half that is right, and the first
 /// one of these that is wrong: the name, the size, and red, green and blue of each pixel.
 fn show(frames: u32, sync: Sync, pictures: bool) -> TestResult<u32> {
     let screen = Device::open("vkms")?;
@@ -282,9 +292,20 @@ fn show(frames: u32, sync: Sync, pictures: bool) -> TestResult<u32> {
     let mut seen = [false; 2];
     for number in 0..frames {
         let target = &targets[number as usize % targets.len()];
-        let done = renderer.render(number, target)?;
-        let in_fence = Some(&done).filter(|_| sync == Sync::Explicit);
-        output.show(target, in_fence, drm::NONBLOCK)?;
+        let mut frame = || -> TestResult<_> {
+            let done = renderer.render(number, target)?;
+            let in_fence = Some(&done).filter(|_| sync == Sync::Explicit);
+            output.show(target, in_fence, drm::NONBLOCK)?;
+            Ok(done)
+        };
+        let done = match pictures && sync == Sync::Explicit && number == frames / 2 {
+            true => {
+                let (done, lines) = trace::record(&EVENTS, frame)?;
+                lines.iter().for_each(|line| println!("trace: {line}"));
+                done?
+            }
+            false => frame()?,
+        };
         let is_right = output.is_right(number);
         wrong += u32::from(!is_right);
         if pictures
