@@ -112,6 +112,24 @@ impl Actor<'_> {
         }
     }
 
+    /// Like [`Self::judge`], of something that may fail with one of `unsure` before anything else
+    /// is looked at.
+    pub(super) fn judge_unsure<T>(
+        &self,
+        call: Call,
+        wrong: &[i32],
+        may: &[i32],
+        unsure: &[i32],
+        run: impl FnOnce() -> io::Result<T>,
+    ) -> Checked<Option<T>> {
+        let (mut wrong, mut may) = (wrong.to_vec(), may.to_vec());
+        match wrong.is_empty() {
+            true => may.extend(unsure),
+            false => wrong.extend(unsure),
+        }
+        self.judge(call, &wrong, &may, run)
+    }
+
     /// Like [`Self::judge`], of something that fails if somebody has destroyed the channel.
     pub(super) fn judge_on<T>(
         &self,
@@ -121,19 +139,15 @@ impl Actor<'_> {
         may: &[i32],
         run: impl FnOnce() -> io::Result<T>,
     ) -> Checked<Option<T>> {
-        if channel.is_first() {
-            return self.judge(call, wrong, may, run);
-        }
-        let (mut wrong, mut may) = (wrong.to_vec(), may.to_vec());
-        match wrong.is_empty() {
-            true => may.push(libc::ENOENT),
-            false => wrong.push(libc::ENOENT),
-        }
-        self.judge(call, &wrong, &may, run)
+        let unsure: &[i32] = match channel.is_first() {
+            true => &[],
+            false => &[libc::ENOENT],
+        };
+        self.judge_unsure(call, wrong, may, unsure, run)
     }
 
     /// Calls an ioctl whose argument is nowhere.
-    fn call_nowhere(
+    pub(super) fn call_nowhere(
         &self,
         random: &mut Random,
         call: Call,
@@ -150,23 +164,22 @@ impl Actor<'_> {
         if !self.alone {
             return Ok(0);
         }
-        let null = self.files.null.try_clone();
-        Ok(null.map_err(|error| format!("dup: {error}"))?.as_raw_fd())
+        Ok(system("dup", self.files.null.try_clone())?.as_raw_fd())
     }
 
     /// Closes a file, unless there are more users.
-    fn drop_file<T>(&self, file: Option<T>) {
+    pub(super) fn drop_file<T>(&self, file: Option<T>) {
         if file.is_some() {
             self.shared.count(Call::Close, true);
         }
     }
 
-    fn keep_fence(&self, random: &mut Random, fence: SyncFile) {
+    pub(super) fn keep_fence(&self, random: &mut Random, fence: SyncFile) {
         self.drop_file(self.files.fences.set(random, Some(fence)));
     }
 
     /// Returns a descriptor that is most often one of a sync_file.
-    fn some_fence(&self, random: &mut Random) -> Descriptor {
+    pub(super) fn some_fence(&self, random: &mut Random) -> Descriptor {
         if random.percent(85) {
             if let Some(fence) = self.files.fences.get(random) {
                 return Descriptor::open(Kind::Fence, fence);
@@ -175,7 +188,7 @@ impl Actor<'_> {
         self.files.any(random)
     }
 
-    fn open(&self, random: &mut Random) -> Checked {
+    pub(super) fn open(&self, random: &mut Random) -> Checked {
         if let Some(channel) = self.judge(Call::Open, &[], &[], Channel::open_plain)? {
             self.drop_file(self.files.channels.set(random, Some(channel)));
         }
@@ -728,7 +741,7 @@ impl Actor<'_> {
                 None => return Ok(()),
             },
         };
-        let copy = copy.map_err(|error| format!("dup: {error}"))?;
+        let copy = system("dup", copy)?;
         let number = copy.as_raw_fd();
         let pause = random.below(2000);
         let mut other = random.clone();
@@ -769,25 +782,31 @@ impl Actor<'_> {
             self.files.channels.get(random),
             self.files.fences.get(random),
         );
-        let limited = |run: &dyn Fn() -> io::Result<SyncFile>| -> io::Result<SyncFile> {
-            let limit = limit_descriptors(1)?;
-            let result = run();
-            limit_descriptors(limit)?;
-            result
-        };
-
         if let Some(channel) = channel {
             self.judge(Call::Submit, &[libc::EMFILE], &[], || {
-                limited(&|| channel.submit_raw(&mut Submit::default(), &[], None))
+                limited(|| channel.submit_raw(&mut Submit::default(), &[], None))
             })?;
         }
         if let Some(fence) = fence {
             self.judge(Call::Merge, &[libc::EMFILE], &[], || {
-                limited(&|| fence.merge(&fence))
+                limited(|| fence.merge(&fence))
             })?;
         }
         Ok(())
     }
+}
+
+/// Says what has failed.
+pub fn system<T>(what: &str, result: io::Result<T>) -> Checked<T> {
+    result.map_err(|error| format!("{what}: {error}"))
+}
+
+/// Does something while there is no descriptor left.
+fn limited<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let limit = limit_descriptors(1)?;
+    let result = run();
+    limit_descriptors(limit)?;
+    result
 }
 
 /// Returns a number above `most`.

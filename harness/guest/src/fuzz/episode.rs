@@ -2,7 +2,7 @@
 
 //! Episodes, and what must hold at the end of each.
 
-use super::actor::{Actor, Checked};
+use super::actor::{system, Actor, Checked};
 use super::calls::{Call, Shared};
 use super::files::Files;
 use super::PATIENCE;
@@ -82,10 +82,6 @@ pub fn run(shared: &'static Shared, process: Place, end: Instant) -> bool {
         shared.count_episode();
     }
     true
-}
-
-fn system<T>(what: &str, result: io::Result<T>) -> Checked<T> {
-    result.map_err(|error| format!("{what}: {error}"))
 }
 
 fn episode(shared: &'static Shared, place: &Place) -> Checked {
