@@ -24,6 +24,7 @@ mod calls;
 mod episode;
 mod files;
 mod pixels;
+mod syncobjs;
 
 /// How often it is told how far it has got.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -153,10 +154,10 @@ fn check_driver(shared: &Shared) -> Result<(), String> {
 }
 
 fn print_table(shared: &Shared, elapsed: Duration) {
-    println!("\n  {:<30} {:>10} {:>10}", "call", "succeeded", "failed");
+    println!("\n  {:<32} {:>10} {:>10}", "call", "succeeded", "failed");
     for call in Call::ALL {
         let (succeeded, failed) = (shared.succeeded(*call), shared.failed(*call));
-        println!("  {:<30} {succeeded:>10} {failed:>10}", call.name());
+        println!("  {:<32} {succeeded:>10} {failed:>10}", call.name());
     }
     println!(
         "  {} episodes in {} s\n",

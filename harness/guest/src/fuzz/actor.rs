@@ -4,7 +4,7 @@
 
 use super::calls::{Call, Shared};
 use super::files::{Descriptor, Files, Kind, Timeline};
-use super::Place;
+use super::{syncobjs, Place};
 use crate::channel::{sync_file, Channel, READ_ONLY};
 use crate::ioctl::{self, NOWHERE};
 use crate::process::limit_descriptors;
@@ -57,6 +57,7 @@ const CALLS: &[Weighted] = &[
     (4, |actor, random| actor.dup(random)),
     (6, |actor, random| actor.close(random)),
     (2, |actor, random| actor.close_race(random)),
+    (36, |actor, random| actor.syncobjs(random)),
 ];
 
 impl Actor<'_> {
@@ -602,12 +603,16 @@ impl Actor<'_> {
 
     /// An ioctl that the file does not have.
     fn unknown(&self, random: &mut Random) -> Checked {
-        const KNOWN: [(u32, Kind); 10] = [
+        const KNOWN: [(u32, Kind); 14] = [
             (uapi::DRM_IOCTL_SOFTGPU_SUBMIT, Kind::Channel),
             (uapi::DRM_IOCTL_SOFTGPU_QUERY, Kind::Channel),
             (uapi::DRM_IOCTL_SOFTGPU_RESET, Kind::Channel),
             (uapi::DRM_IOCTL_SOFTGPU_RING, Kind::Channel),
             (uapi::DRM_IOCTL_SOFTGPU_FENCE, Kind::Channel),
+            (syncobjs::CREATE.1, Kind::Channel),
+            (syncobjs::EXPORT.1, Kind::Channel),
+            (syncobjs::WAIT_POINT.1, Kind::Channel),
+            (syncobjs::QUERY.1, Kind::Channel),
             (MERGE, Kind::Fence),
             (FILE_INFO, Kind::Fence),
             (SET_DEADLINE, Kind::Fence),
@@ -629,7 +634,13 @@ impl Actor<'_> {
             Kind::None => (&[libc::EBADF], &[]),
             Kind::Channel if is_drm => (
                 &[],
-                &[libc::EINVAL, libc::EACCES, libc::EBUSY, libc::EFAULT],
+                &[
+                    libc::EINVAL,
+                    libc::EACCES,
+                    libc::EBUSY,
+                    libc::EFAULT,
+                    libc::ENOENT,
+                ],
             ),
             _ => (&[libc::ENOTTY], &[]),
         };
@@ -720,9 +731,10 @@ impl Actor<'_> {
     }
 
     fn close(&self, random: &mut Random) -> Checked {
-        match random.below(10) {
+        match random.below(12) {
             0 => self.drop_file(self.files.channels.set(random, None)),
             1 => self.drop_file(self.files.timelines.set(random, None)),
+            2 => self.drop_file(self.files.syncobj_files.set(random, None)),
             _ => self.drop_file(self.files.fences.set(random, None)),
         }
         Ok(())
@@ -792,7 +804,7 @@ impl Actor<'_> {
                 limited(|| fence.merge(&fence))
             })?;
         }
-        Ok(())
+        self.export_without_descriptors(random)
     }
 }
 
@@ -802,7 +814,7 @@ pub fn system<T>(what: &str, result: io::Result<T>) -> Checked<T> {
 }
 
 /// Does something while there is no descriptor left.
-fn limited<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub fn limited<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let limit = limit_descriptors(1)?;
     let result = run();
     limit_descriptors(limit)?;

@@ -248,6 +248,8 @@ fn take_all(files: &Files) -> Vec<Closable> {
     all.extend(boxed(files.channels.take_all()));
     all.extend(boxed(files.timelines.take_all()));
     all.extend(boxed(files.fences.take_all()));
+    all.extend(boxed(files.syncobjs.take_all()));
+    all.extend(boxed(files.syncobj_files.take_all()));
     all
 }
 

@@ -10,8 +10,9 @@ use crate::sync_file::SyncFile;
 use std::any::Any;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::{Arc, Mutex};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::process;
+use std::sync::{Arc, Mutex, Weak};
 
 /// A place for a file. Who uses the file has a reference to it, so that it is closed only then.
 pub struct Slots<T>(Vec<Mutex<Option<Arc<T>>>>);
@@ -103,11 +104,65 @@ impl Timeline {
     }
 }
 
-/// All files.
+/// A handle of a sync object, which is destroyed when nobody in the process uses it any more.
+///
+/// Children inherit it. They can use it for as long as the process that has created it does not
+/// destroy it.
+pub struct Syncobj {
+    /// Does not keep the file open, so that it is closed with sync objects in it.
+    channel: Weak<Channel>,
+    /// 0 when it has been destroyed. No handle has that number.
+    pub handle: u32,
+    creator: u32,
+}
+
+impl Syncobj {
+    pub fn new(channel: &Arc<Channel>, handle: u32) -> Self {
+        Self {
+            channel: Arc::downgrade(channel),
+            handle,
+            creator: process::id(),
+        }
+    }
+
+    /// Returns the channel of its file, unless that is closed.
+    pub fn channel(&self) -> Option<Arc<Channel>> {
+        self.channel.upgrade()
+    }
+
+    /// Whether nobody else destroys it.
+    pub fn is_ours(&self) -> bool {
+        self.creator == process::id()
+    }
+
+    pub fn destroy(&mut self) -> io::Result<()> {
+        let handle = std::mem::take(&mut self.handle);
+        match self.channel() {
+            Some(channel) if handle != 0 => {
+                drm_ffi::syncobj::destroy(channel.as_fd(), handle)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Syncobj {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // There is nothing to be done about an error.
+            let _ = self.destroy();
+        }
+    }
+}
+
+/// All files, and what is in them.
 pub struct Files {
     pub channels: Slots<Channel>,
     pub fences: Slots<SyncFile>,
     pub timelines: Slots<Timeline>,
+    pub syncobjs: Slots<Syncobj>,
+    pub syncobj_files: Slots<OwnedFd>,
     pub null: File,
     _pipe: (File, File),
     pipe: RawFd,
@@ -119,6 +174,8 @@ pub enum Kind {
     Channel,
     Fence,
     Timeline,
+    /// A sync object.
+    Syncobj,
     /// A file without ioctls.
     Other,
     /// No file.
@@ -164,6 +221,8 @@ impl Files {
             channels: Slots::new(4),
             fences: Slots::new(32),
             timelines: Slots::new(2),
+            syncobjs: Slots::new(6),
+            syncobj_files: Slots::new(3),
             null: File::open("/dev/null")?,
             pipe: pipe.0.as_raw_fd(),
             _pipe: pipe,
@@ -172,7 +231,7 @@ impl Files {
 
     /// Returns a descriptor of any kind.
     pub fn any(&self, random: &mut Random) -> Descriptor {
-        let found = match random.below(8) {
+        let found = match random.below(10) {
             0 | 1 => self
                 .channels
                 .get(random)
@@ -187,6 +246,10 @@ impl Files {
                 .map(|file| Descriptor::open(Kind::Timeline, file)),
             5 => Some(Descriptor::new(Kind::Other, self.null.as_raw_fd())),
             6 => Some(Descriptor::new(Kind::Other, self.pipe)),
+            7 => self
+                .syncobj_files
+                .get(random)
+                .map(|file| Descriptor::open(Kind::Syncobj, file)),
             _ => None,
         };
         // There are never as many files.
