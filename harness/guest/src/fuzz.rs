@@ -24,6 +24,7 @@ mod calls;
 mod episode;
 mod files;
 mod pixels;
+mod points;
 mod syncobjs;
 
 /// How often it is told how far it has got.

@@ -58,6 +58,7 @@ const CALLS: &[Weighted] = &[
     (6, |actor, random| actor.close(random)),
     (2, |actor, random| actor.close_race(random)),
     (36, |actor, random| actor.syncobjs(random)),
+    (5, |actor, random| actor.points(random)),
 ];
 
 impl Actor<'_> {
