@@ -33,10 +33,16 @@ struct HeapAllocation {
 
 /// `struct dma_buf_export_sync_file`, and `struct dma_buf_import_sync_file`
 #[repr(C)]
-struct DmaBufSyncFile {
-    flags: u32,
-    fd: i32,
+#[allow(missing_docs)]
+pub struct DmaBufSyncFile {
+    pub flags: u32,
+    pub fd: i32,
 }
+
+/// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE`
+pub const EXPORT_SYNC_FILE: u32 = opcode::read_write::<DmaBufSyncFile>(b'b', 2);
+/// `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`
+pub const IMPORT_SYNC_FILE: u32 = opcode::write::<DmaBufSyncFile>(b'b', 3);
 
 /// `struct drm_vgem_fence_attach`
 #[repr(C)]
@@ -566,8 +572,15 @@ pub fn export_sync_file(dma_buf: BorrowedFd<'_>, write: bool) -> io::Result<Sync
         flags: if write { 2 } else { 1 },
         fd: -1,
     };
-    let number = opcode::read_write::<DmaBufSyncFile>(b'b', 2);
-    ioctl::call(dma_buf, number, &mut args)?;
+    export_sync_file_raw(dma_buf, &mut args)
+}
+
+/// As [`export_sync_file`], with any arguments.
+pub fn export_sync_file_raw(
+    dma_buf: BorrowedFd<'_>,
+    args: &mut DmaBufSyncFile,
+) -> io::Result<SyncFile> {
+    ioctl::call(dma_buf, EXPORT_SYNC_FILE, args)?;
     // SAFETY: The kernel has just created the descriptor for us.
     Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) }))
 }
@@ -579,8 +592,7 @@ pub fn import_sync_file(dma_buf: BorrowedFd<'_>, file: &SyncFile) -> io::Result<
         flags: 2,
         fd: file.as_fd().as_raw_fd(),
     };
-    let number = opcode::write::<DmaBufSyncFile>(b'b', 3);
-    ioctl::call(dma_buf, number, &mut args)
+    ioctl::call(dma_buf, IMPORT_SYNC_FILE, &mut args)
 }
 
 /// A sync object. Point 0 is all of one that is no timeline.

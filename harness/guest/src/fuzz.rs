@@ -20,6 +20,7 @@ use episode::Place;
 use std::time::{Duration, Instant};
 
 mod actor;
+mod buffers;
 mod calls;
 mod episode;
 mod files;

@@ -6,6 +6,7 @@ use super::calls::{Call, Shared};
 use super::files::{Descriptor, Files, Kind, Timeline};
 use super::{syncobjs, Place};
 use crate::channel::{sync_file, Channel, READ_ONLY};
+use crate::drm::{export_sync_file, EXPORT_SYNC_FILE, IMPORT_SYNC_FILE};
 use crate::ioctl::{self, NOWHERE};
 use crate::process::limit_descriptors;
 use crate::random::Random;
@@ -59,6 +60,7 @@ const CALLS: &[Weighted] = &[
     (2, |actor, random| actor.close_race(random)),
     (36, |actor, random| actor.syncobjs(random)),
     (5, |actor, random| actor.points(random)),
+    (12, |actor, random| actor.buffers(random)),
 ];
 
 impl Actor<'_> {
@@ -604,7 +606,7 @@ impl Actor<'_> {
 
     /// An ioctl that the file does not have.
     fn unknown(&self, random: &mut Random) -> Checked {
-        const KNOWN: [(u32, Kind); 14] = [
+        const KNOWN: [(u32, Kind); 16] = [
             (uapi::DRM_IOCTL_SOFTGPU_SUBMIT, Kind::Channel),
             (uapi::DRM_IOCTL_SOFTGPU_QUERY, Kind::Channel),
             (uapi::DRM_IOCTL_SOFTGPU_RESET, Kind::Channel),
@@ -614,6 +616,8 @@ impl Actor<'_> {
             (syncobjs::EXPORT.1, Kind::Channel),
             (syncobjs::WAIT_POINT.1, Kind::Channel),
             (syncobjs::QUERY.1, Kind::Channel),
+            (EXPORT_SYNC_FILE, Kind::Buffer),
+            (IMPORT_SYNC_FILE, Kind::Buffer),
             (MERGE, Kind::Fence),
             (FILE_INFO, Kind::Fence),
             (SET_DEADLINE, Kind::Fence),
@@ -736,6 +740,7 @@ impl Actor<'_> {
             0 => self.drop_file(self.files.channels.set(random, None)),
             1 => self.drop_file(self.files.timelines.set(random, None)),
             2 => self.drop_file(self.files.syncobj_files.set(random, None)),
+            3 => self.drop_file(self.files.buffers.set(random, None)),
             _ => self.drop_file(self.files.fences.set(random, None)),
         }
         Ok(())
@@ -803,6 +808,11 @@ impl Actor<'_> {
         if let Some(fence) = fence {
             self.judge(Call::Merge, &[libc::EMFILE], &[], || {
                 limited(|| fence.merge(&fence))
+            })?;
+        }
+        if let Some(buffer) = self.files.buffers.get(random) {
+            self.judge(Call::ExportFence, &[libc::EMFILE], &[], || {
+                limited(|| export_sync_file(buffer.as_fd(), true))
             })?;
         }
         self.export_without_descriptors(random)

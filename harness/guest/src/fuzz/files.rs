@@ -163,6 +163,8 @@ pub struct Files {
     pub timelines: Slots<Timeline>,
     pub syncobjs: Slots<Syncobj>,
     pub syncobj_files: Slots<OwnedFd>,
+    /// dma-bufs.
+    pub buffers: Slots<OwnedFd>,
     pub null: File,
     _pipe: (File, File),
     pipe: RawFd,
@@ -176,6 +178,8 @@ pub enum Kind {
     Timeline,
     /// A sync object.
     Syncobj,
+    /// A dma-buf.
+    Buffer,
     /// A file without ioctls.
     Other,
     /// No file.
@@ -223,6 +227,7 @@ impl Files {
             timelines: Slots::new(2),
             syncobjs: Slots::new(6),
             syncobj_files: Slots::new(3),
+            buffers: Slots::new(4),
             null: File::open("/dev/null")?,
             pipe: pipe.0.as_raw_fd(),
             _pipe: pipe,
@@ -250,6 +255,10 @@ impl Files {
                 .syncobj_files
                 .get(random)
                 .map(|file| Descriptor::open(Kind::Syncobj, file)),
+            8 => self
+                .buffers
+                .get(random)
+                .map(|file| Descriptor::open(Kind::Buffer, file)),
             _ => None,
         };
         // There are never as many files.
