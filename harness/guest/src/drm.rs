@@ -44,6 +44,11 @@ pub const EXPORT_SYNC_FILE: u32 = opcode::read_write::<DmaBufSyncFile>(b'b', 2);
 /// `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`
 pub const IMPORT_SYNC_FILE: u32 = opcode::write::<DmaBufSyncFile>(b'b', 3);
 
+/// `DRM_IOCTL_VGEM_FENCE_ATTACH`
+pub const VGEM_FENCE_ATTACH: u32 = opcode::read_write::<VgemFenceAttach>(DRM_IOCTL_BASE, 0x41);
+/// `DRM_IOCTL_VGEM_FENCE_SIGNAL`
+pub const VGEM_FENCE_SIGNAL: u32 = opcode::write::<VgemFenceSignal>(DRM_IOCTL_BASE, 0x42);
+
 /// `struct drm_vgem_fence_attach`
 #[repr(C)]
 #[derive(Default)]
@@ -242,13 +247,19 @@ impl Device {
 
     /// Returns the path of the render node of a driver, the first one.
     pub fn render_node(driver: &str) -> io::Result<PathBuf> {
-        for minor in 128..144 {
-            let path = PathBuf::from(format!("/dev/dri/renderD{minor}"));
-            if Self::open_node(&path).is_ok_and(|device| device.is_of(driver)) {
-                return Ok(path);
-            }
-        }
-        Err(io::ErrorKind::NotFound.into())
+        let mut paths = (128..144).map(|minor| PathBuf::from(format!("/dev/dri/renderD{minor}")));
+        let found = paths.find(|path| Self::is_node_of(path, driver));
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Returns the path of the primary node of a driver, the first one, if there is one.
+    pub fn primary_node(driver: &str) -> Option<PathBuf> {
+        let mut paths = (0..16).map(|minor| PathBuf::from(format!("/dev/dri/card{minor}")));
+        paths.find(|path| Self::is_node_of(path, driver))
+    }
+
+    fn is_node_of(path: &Path, driver: &str) -> bool {
+        Self::open_node(path).is_ok_and(|device| device.is_of(driver))
     }
 
     fn is_of(&self, driver: &str) -> bool {
@@ -362,7 +373,7 @@ impl Device {
             pad,
             ..Default::default()
         };
-        self.call(0x41, &mut args)?;
+        ioctl::call(self.as_fd(), VGEM_FENCE_ATTACH, &mut args)?;
         Ok(args.out_fence)
     }
 
@@ -374,8 +385,7 @@ impl Device {
     /// As [`Device::vgem_signal`], with any flags.
     pub fn vgem_signal_raw(&self, fence: u32, flags: u32) -> io::Result<()> {
         let mut args = VgemFenceSignal { fence, flags };
-        let number = opcode::write::<VgemFenceSignal>(DRM_IOCTL_BASE, 0x42);
-        ioctl::call(self.0.as_fd(), number, &mut args)
+        ioctl::call(self.as_fd(), VGEM_FENCE_SIGNAL, &mut args)
     }
 
     /// Creates a sync object.

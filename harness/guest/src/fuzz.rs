@@ -27,6 +27,7 @@ mod files;
 mod pixels;
 mod points;
 mod syncobjs;
+mod vgem;
 
 /// How often it is told how far it has got.
 const PROGRESS: Duration = Duration::from_secs(5);

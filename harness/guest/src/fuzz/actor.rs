@@ -61,6 +61,7 @@ const CALLS: &[Weighted] = &[
     (36, |actor, random| actor.syncobjs(random)),
     (5, |actor, random| actor.points(random)),
     (12, |actor, random| actor.buffers(random)),
+    (8, |actor, random| actor.vgem(random)),
 ];
 
 impl Actor<'_> {
@@ -741,6 +742,7 @@ impl Actor<'_> {
             1 => self.drop_file(self.files.timelines.set(random, None)),
             2 => self.drop_file(self.files.syncobj_files.set(random, None)),
             3 => self.drop_file(self.files.buffers.set(random, None)),
+            4 => self.drop_file(self.files.vgems.set(random, None)),
             _ => self.drop_file(self.files.fences.set(random, None)),
         }
         Ok(())
@@ -849,6 +851,7 @@ fn check_info(info: &FenceInfo) -> Checked {
                 || timeline == "softgpu-user"
                 || timeline == "signaled-timeline"
         }
+        "vgem" => timeline == "unbound" || timeline == "signaled-timeline",
         // This is named after the process.
         "sw_sync" => timeline.starts_with("softgpu") || timeline == "signaled-timeline",
         _ => false,
@@ -981,6 +984,7 @@ mod tests {
         assert!(!check("detached-driver", "signaled-timeline", 0, 0));
         assert!(!check("detached-driver", "softgpu-chan7", 1, 3));
         assert!(!check("softgpu", "softgpu-chan7", 1, 0));
+        assert!(check("vgem", "unbound", 0, 0));
         assert!(!check("kkkkkkk", "kkkkkkkk", 0, 0));
     }
 

@@ -251,6 +251,7 @@ fn take_all(files: &Files) -> Vec<Closable> {
     all.extend(boxed(files.syncobjs.take_all()));
     all.extend(boxed(files.syncobj_files.take_all()));
     all.extend(boxed(files.buffers.take_all()));
+    all.extend(boxed(files.vgems.take_all()));
     all
 }
 

@@ -3,6 +3,7 @@
 //! The files of an episode, which its threads share.
 
 use crate::channel::Channel;
+use crate::drm::{Buffer, Device};
 use crate::process::pipe;
 use crate::random::Random;
 use crate::sw_sync::SwSync;
@@ -11,7 +12,9 @@ use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::process;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 
 /// A place for a file. Who uses the file has a reference to it, so that it is closed only then.
@@ -156,6 +159,14 @@ impl Drop for Syncobj {
     }
 }
 
+/// A file of vgem with a buffer.
+pub struct Vgem {
+    pub device: Device,
+    pub buffer: Buffer,
+    /// The id of the last fence that was attached here.
+    pub last: AtomicU32,
+}
+
 /// All files, and what is in them.
 pub struct Files {
     pub channels: Slots<Channel>,
@@ -165,6 +176,9 @@ pub struct Files {
     pub syncobj_files: Slots<OwnedFd>,
     /// dma-bufs.
     pub buffers: Slots<OwnedFd>,
+    pub vgems: Slots<Vgem>,
+    /// Where vgem is, if it is loaded.
+    pub vgem_node: Option<PathBuf>,
     pub null: File,
     _pipe: (File, File),
     pipe: RawFd,
@@ -228,6 +242,8 @@ impl Files {
             syncobjs: Slots::new(6),
             syncobj_files: Slots::new(3),
             buffers: Slots::new(4),
+            vgems: Slots::new(2),
+            vgem_node: Device::primary_node("vgem"),
             null: File::open("/dev/null")?,
             pipe: pipe.0.as_raw_fd(),
             _pipe: pipe,
