@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make fuzz: random calls of the sample driver from userspace, in QEMU with KASAN and lockdep."""
+"""make fuzz: random calls of softgpu, vgem, sync objects, sync_files and dma-bufs from userspace, in QEMU with KASAN and
+lockdep."""
 
 import random
 import re

@@ -146,7 +146,8 @@ enum Command {
     /// Make random calls from several processes
     ///
     /// Makes good ones and bad ones, and each process has children and threads: the ioctls of the
-    /// driver and of sync_files, with files that are shared, copied, and closed in any order, and
+    /// driver, of sync objects, of sync_files, those of dma-bufs that are about fences, and those
+    /// of vgem if that is loaded, with files that are shared, copied, and closed in any order, and
     /// processes that exit or are killed with jobs pending. An error that is not the right one, a
     /// descriptor too many, a fence that does not signal after its driver's file has been closed,
     /// or an op of the driver after the signaling of its fence is a failure.
