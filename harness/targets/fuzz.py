@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make fuzz: random calls of softgpu, vgem, sync objects, sync_files and dma-bufs from userspace, in QEMU with KASAN and
-lockdep."""
+"""make fuzz: random calls of softgpu, vgem, sync objects, sync_files and dma-bufs, in QEMU with KASAN and lockdep."""
 
 import random
 import re
