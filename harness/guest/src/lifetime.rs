@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 /// The tests.
 pub const TESTS: &[Test] = &tests![
     syncobj_import_without_memory,
+    syncobj_import_of_a_point,
     syncobj_without_memory_for_eventfd,
     syncobj_transfer_interrupted,
     sw_sync_deadline_that_fails,
@@ -40,6 +41,25 @@ pub const TESTS: &[Test] = &tests![
 
 /// Where fences of sw_sync begin that are looked for afterwards. Nobody else's are there.
 const LEAKED: u32 = 1_000_000;
+
+/// The fence of a point is a chain, which must not be what another one contains.
+fn syncobj_import_of_a_point() -> TestResult {
+    let timelines = [SwSync::open()?, SwSync::open()?];
+    let device = syncobj_device()?;
+    let (source, target) = (device.syncobj()?, device.syncobj()?);
+
+    source.import(1, &timelines[0].create_fence(1)?)?;
+    source.import(2, &timelines[1].create_fence(1)?)?;
+    target.import(1, &source.export(2)?)?;
+    let fence = target.export(1)?;
+    for timeline in &timelines {
+        check!(!fence.is_signaled()?);
+        timeline.advance(1)?;
+    }
+    check_eq!(fence.status(PATIENCE)?, 1);
+    check_eq!(target.query()?, 1);
+    Ok(())
+}
 
 fn syncobj_import_without_memory() -> TestResult {
     let _settings = Failslab::set_up()?;
