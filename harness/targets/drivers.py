@@ -6,20 +6,31 @@ vgem, vkms and qxl, and sync objects of virtio_gpu. Nothing of that is in Rust, 
 with SERIES=rust, where the C core is unmodified and no driver is mended, it tells what is not ours, up to a panic.
 """
 
+from typing import List, NamedTuple
+
 from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, guest, kernel, known_reports, ktap
 from harness.tree import base, series
 
 NAME = "drivers"
-# The suites of TTM have a boot of their own: one of them provokes a report of lockdep, which turns itself off then.
-# In the other one, what qxl does not initialize is not zero by luck.
-BOOTS = {NAME: ["guest=drivers", "kunit.filter_glob=d*", "slab_debug=P,kmalloc-*"],
-         f"{NAME}-ttm": ["guest=suites", "kunit.filter_glob=ttm_*"]}
 # On a slow machine with KASAN, ACPI takes more than 30 s to compute how the interrupt of virtio_gpu is routed, and gives
 # up. The table of this BIOS says so, too. What has addresses is still asked of ACPI, or there is no room for qxl.
-MACHINE = "-bios bios-256k.bin -device virtio-gpu-pci -device qxl".split()
+MACHINE = "-bios bios-256k.bin -device virtio-gpu-pci".split()
+SCREENS = [*MACHINE, "-device", "qxl"]
 ROUTING = "acpi=noirq"
+
+
+class Boot(NamedTuple):
+    """What the kernel and QEMU are told."""
+    arguments: List[str]
+    options: List[str]
+
+
+# In the first one, what qxl does not initialize is not zero by luck. The suites of TTM have a boot of their own: one of
+# them provokes a report of lockdep, which turns itself off then, and another one wants to be the only user of TTM.
+BOOTS = {NAME: Boot(["guest=drivers", "kunit.filter_glob=d*", "slab_debug=P,kmalloc-*"], SCREENS),
+         f"{NAME}-ttm": Boot(["guest=suites", "kunit.filter_glob=ttm_*"], MACHINE)}
 
 
 def main() -> None:
@@ -29,11 +40,11 @@ def main() -> None:
     built = kernel.build(source, NAME)
     initramfs = guest.initramfs(built, modules=False)
     results, reports, accepted = ktap.Results(), [], {}
-    for name, arguments in BOOTS.items():
+    for name, (arguments, options) in BOOTS.items():
         log, program_log = cache.LOG / f"{name}.log", cache.LOG / f"{name}-program.log"
         with Step(f"boot QEMU ({name})") as step:
             wrong = boot.qemu(built, initramfs, [*arguments, ROUTING], log, program_log, step, limit=3600, silence=600,
-                              options=MACHINE)
+                              options=options)
             ours, counts = known_reports.split(name, ktap.read_log(log), ktap.bad_lines(log))
             found = ktap.judge(name, source, log, wrong, ours, program_log)
         ktap.report(name, source.variant, found, log)

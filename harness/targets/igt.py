@@ -44,7 +44,7 @@ def _boot(source: series.Source, kind: str, side: Side) -> None:
     initramfs = igt.initramfs(built, chosen)
     with Step(f"boot QEMU ({source.variant})") as step:
         wrong = boot.qemu(built, initramfs, [*_ARGUMENTS, f"igt_seconds={_PATIENCE}"], log, program_log, step,
-                          limit=7200, silence=_PATIENCE + 60, options=drivers.MACHINE)
+                          limit=7200, silence=_PATIENCE + 60, options=drivers.SCREENS)
         reports, known = known_reports.split(NAME, ktap.read_log(log), ktap.bad_lines(log))
         lines = ktap.read_log(program_log)
         runs = igt.parse(lines)

@@ -138,6 +138,14 @@ fn fill(buffer: u32, value: u32) -> Command {
     }
 }
 
+fn wait_for(buffer: u32, value: u32) -> Command {
+    Command {
+        op: uapi::OP_WAIT,
+        len: 4,
+        ..fill(buffer, value)
+    }
+}
+
 /// Never ends by itself.
 fn endless() -> Submit {
     Submit {
@@ -366,14 +374,9 @@ mod cases {
         let device = device()?;
         let file = TestFile::open(device.drm())?;
         let (handle, buffer) = create(&file)?;
-        let wait_for = Command {
-            op: uapi::OP_WAIT,
-            len: 4,
-            ..fill(0, 1)
-        };
         let job = Job {
             buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
-            commands: &[wait_for, fill(0, 2)],
+            commands: &[wait_for(0, 1), fill(0, 2)],
             ..Default::default()
         };
 
@@ -400,14 +403,9 @@ mod cases {
         let device = device()?;
         let file = TestFile::open(device.drm())?;
         let (handle, buffer) = create(&file)?;
-        let wait_for = Command {
-            op: uapi::OP_WAIT,
-            len: 4,
-            ..fill(0, 1)
-        };
         let hangs = Job {
             buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
-            commands: &[wait_for],
+            commands: &[wait_for(0, 1)],
             ..Default::default()
         };
         let fills = Job {
