@@ -18,6 +18,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        Arc,
         Mutex,
         SpinLockIrq, //
     },
@@ -35,28 +36,34 @@ impl FenceOps for Job {
     const DRIVER_NAME: &'static CStr = c"fence_template";
 }
 
-/// A queue of the hardware.
+/// A queue of the hardware. Jobs that have not finished when it goes are canceled.
+#[pin_data]
 pub(crate) struct Queue {
     timeline: Timeline<Job>,
     /// Jobs get their seqnos under this, and go to the hardware in this order.
-    submission: Pin<KBox<Mutex<()>>>,
+    #[pin]
+    submission: Mutex<()>,
     /// Whoever has this can signal.
-    signaler: Pin<KBox<SpinLockIrq<TimelineSignaler<Job>>>>,
+    #[pin]
+    signaler: SpinLockIrq<TimelineSignaler<Job>>,
     pub(crate) hardware: Hardware,
 }
 
 impl Queue {
     /// Creates a queue without jobs.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Arc<Self>> {
         let context = FenceContext::new(c"queue", GFP_KERNEL)?;
         let (timeline, signaler) = Timeline::new(context, GFP_KERNEL)?;
 
-        Ok(Self {
-            timeline,
-            submission: KBox::pin_init(new_mutex!((), "Queue::submission"), GFP_KERNEL)?,
-            signaler: KBox::pin_init(new_spinlock_irq!(signaler, "Queue::signaler"), GFP_KERNEL)?,
-            hardware: Hardware::new(),
-        })
+        Arc::pin_init(
+            pin_init!(Self {
+                timeline,
+                submission <- new_mutex!((), "Queue::submission"),
+                signaler <- new_spinlock_irq!(signaler, "Queue::signaler"),
+                hardware: Hardware::new(),
+            }),
+            GFP_KERNEL,
+        )
     }
 
     /// Submits a job that uses `buffer`, and returns its fence.
@@ -80,19 +87,5 @@ impl Queue {
             // No progress, but something old or nonsense. A driver would reset the hardware.
             None => 0,
         }
-    }
-
-    /// Cancels all jobs, once the hardware has been stopped. Returns how many these were.
-    #[cfg_attr(not(CONFIG_KUNIT = "y"), expect(dead_code))]
-    pub(crate) fn reset(&self) -> usize {
-        let _order = self.submission.lock();
-        let last = self.timeline.last();
-        let mut signaler = self.signaler.lock();
-
-        if let Some(last) = last {
-            // CAST: As above.
-            self.hardware.restart(last.seqno() as u32);
-        }
-        signaler.cancel_all()
     }
 }

@@ -13,7 +13,8 @@ from harness.tree.base import our_release
 NAME = "softgpu"  # of the program and of its module
 MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "vgem")
 SCREEN = ("drivers/gpu/drm/drm_kms_helper.ko", "drivers/gpu/drm/vkms/vkms.ko")  # of the kernel
-OTHERS = ("harness/kernel/modules", "template")  # built out of tree
+OTHERS = ("harness/kernel/modules",)  # built out of tree
+DRM_OTHERS = ("template",)  # the same, for releases that have DRM drivers in Rust
 INIT = Path(__file__).resolve().parent / "init"
 
 
@@ -65,7 +66,8 @@ def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
             ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES
                      if chosen.get(f"SAMPLE_RUST_{name.upper()}") == "m"]
             ours += [built.build / module for module in SCREEN if chosen.get("DRM_VKMS") == "m"]
-            ours += [module for name in OTHERS for module in kernel.modules(built, name, step)]
+            others = OTHERS + (DRM_OTHERS if our_release() == knobs.RELEASES[-1] else ())
+            ours += [module for name in others for module in kernel.modules(built, name, step)]
         for module in ours:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name
