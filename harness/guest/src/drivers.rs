@@ -39,6 +39,7 @@ const TESTS: &[Test] = &tests![
     syncobj_wait,
     syncobj_eventfd,
     syncobj_eventfd_of_signaled,
+    syncobj_zero,
     syncobj_timeline,
     syncobj_timeline_deadline,
     syncobj_storm,
@@ -487,6 +488,19 @@ fn syncobj_eventfd_of_signaled() -> TestResult {
             event
         })?;
         check!(is_readable(event, Instant::now() + PATIENCE)?, "no event");
+    }
+    Ok(())
+}
+
+/// 0 stands for no sync object, even if somebody has tried to destroy that.
+fn syncobj_zero() -> TestResult {
+    let device = syncobj_device()?;
+
+    let first = device.syncobj()?;
+    check_errno!(device.destroy_syncobj(0), libc::EINVAL);
+    let others = [device.syncobj()?, device.syncobj()?];
+    for syncobj in others.iter().chain([&first]) {
+        check!(syncobj.handle != 0);
     }
     Ok(())
 }

@@ -396,6 +396,11 @@ impl Device {
         })
     }
 
+    /// Destroys a sync object, whichever that is.
+    pub fn destroy_syncobj(&self, handle: u32) -> io::Result<()> {
+        syncobj::destroy(self.as_fd(), handle).map(drop)
+    }
+
     fn ids(&self) -> io::Result<(Vec<u32>, Vec<u32>)> {
         let (mut crtcs, mut connectors) = (Vec::new(), Vec::new());
         mode::get_resources(
@@ -707,6 +712,6 @@ impl Syncobj<'_> {
 impl Drop for Syncobj<'_> {
     fn drop(&mut self) {
         // There is nothing to be done about an error.
-        let _ = syncobj::destroy(self.device.as_fd(), self.handle);
+        let _ = self.device.destroy_syncobj(self.handle);
     }
 }
