@@ -94,7 +94,7 @@ impl Deferred {
         let queued = unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_unbound_wq,
+                bindings::system_dfl_wq,
                 Opaque::cast_into(&raw const (*this).work),
             )
         };

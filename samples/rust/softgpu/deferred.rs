@@ -87,7 +87,7 @@ impl<T: Send + 'static> Deferred<T> {
     pub(crate) fn drop_later(self: &Arc<Self>, unused: T) {
         // There is room, as whoever submits sees to.
         let _ = self.next.lock().push_within_capacity(unused);
-        let _ = workqueue::system_unbound().enqueue(self.clone());
+        let _ = workqueue::system_long().enqueue(self.clone());
     }
 
     /// Makes room for what all jobs leave that can be pending, maybe by waiting.

@@ -357,7 +357,7 @@ bool queue_work_on(int cpu, void *queue, struct work_struct *work)
 }
 
 static char all_queues;
-void *system_wq = &all_queues, *system_unbound_wq = &all_queues;
+void *system_wq = &all_queues, *system_dfl_wq = &all_queues, *system_unbound_wq = &all_queues;
 
 void rust_helper_init_work_with_key(struct work_struct *work,
 				    void (*func)(struct work_struct *work), bool onstack,
