@@ -16,9 +16,9 @@
 //!    their seqnos. Memory can be allocated under it.
 //! 2. The locks of the buffers of a job, all at once. Memory can be allocated under these, too.
 //!    Others may wait for fences with them held, so they are never taken to signal one.
-//! 3. [`Channel::queue`]: starts and stops the engine and the watchdog, moves jobs. Fences are signaled under it,
-//!    and a fence that userspace knows cannot signal without it. So nothing is allocated under it,
-//!    since that may wait for just such a fence.
+//! 3. [`Channel::queue`]: starts and stops the engine and the watchdog, moves jobs. Fences are
+//!    signaled under it, and a fence that userspace knows cannot signal without it. So nothing is
+//!    allocated under it, since that may wait for just such a fence.
 //! 4. The locks of the engine, or the lock of a fence.
 
 use crate::{

@@ -7,8 +7,8 @@
 //! `ioctl` module with the functions of `kernel::ioctl`.
 //!
 //! Each open file has *channels*: queues of jobs that run one after another, in the order in which
-//! they were submitted. The channel 0 is there from the beginning. Closing the file cancels the jobs
-//! that have not finished.
+//! they were submitted. The channel 0 is there from the beginning. Closing the file cancels the
+//! jobs that have not finished.
 //!
 //! A job whose commands take longer than [`MAX_EXECUTION_NS`] hangs. It fails with `ETIMEDOUT`, and
 //! all behind it in its channel with `ECANCELED`. The file is *banned* from then on: nothing can be
@@ -114,8 +114,8 @@ pub(crate) const DRM_IOCTL_SOFTGPU_RING: u32 = _IOW::<Ring>(MAGIC, 0x43);
 /// Asks for the fence of the next job of the user queue that has none, as a sync_file.
 ///
 /// The job may be done, then the fence has signaled. It may not be in the ring yet, and nobody
-/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset of the channel 0 cancels
-/// it if the job is not done. The next job then gets the next number that has no fence.
+/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset of the channel 0
+/// cancels it if the job is not done. The next job then gets the next number that has no fence.
 ///
 /// # Errors
 ///

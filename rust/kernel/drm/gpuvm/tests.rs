@@ -47,7 +47,7 @@ impl gem::DriverObject for TestObject {
     type Driver = TestDriver;
     type Args = ();
 
-    fn new(_: &drm::Device<TestDriver>, _: usize, _: ()) -> impl PinInit<Self, Error> {
+    fn new(_: &drm::Device<TestDriver>, _: usize, (): ()) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {})
     }
 }
@@ -65,7 +65,7 @@ impl DriverGpuVm for TestVm {
     fn sm_step_map<'op>(
         &mut self,
         _: OpMap<'op, Self>,
-        _: &mut (),
+        (): &mut (),
     ) -> Result<OpMapped<'op, Self>, Error> {
         Err(EINVAL)
     }
@@ -73,7 +73,7 @@ impl DriverGpuVm for TestVm {
     fn sm_step_unmap<'op>(
         &mut self,
         _: OpUnmap<'op, Self>,
-        _: &mut (),
+        (): &mut (),
     ) -> Result<OpUnmapped<'op, Self>, Error> {
         Err(EINVAL)
     }
@@ -81,7 +81,7 @@ impl DriverGpuVm for TestVm {
     fn sm_step_remap<'op>(
         &mut self,
         _: OpRemap<'op, Self>,
-        _: &mut (),
+        (): &mut (),
     ) -> Result<OpRemapped<'op, Self>, Error> {
         Err(EINVAL)
     }
