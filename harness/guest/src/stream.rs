@@ -114,9 +114,12 @@ fn foreign(fd: &AtomicI32) -> Option<Foreign> {
 
 /// Returns [`None`] if the file of another process is closed.
 fn unless_closed<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    // ENOENT is what SYNC_IOC_MERGE says of the other file, and EINVAL is what SUBMIT says if its
+    // descriptor is that of something else by now.
+    let closed = [libc::EBADF, libc::ENOENT, libc::EINVAL].map(Some);
+
     match result {
-        // ENOENT is what SYNC_IOC_MERGE says of the other file.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => Ok(None),
+        Err(error) if closed.contains(&error.raw_os_error()) => Ok(None),
         result => result.map(Some),
     }
 }
