@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a client of softgpu has: its channels, what becomes of it when a job hangs, how much it uses
-//! the device, and what is left to it when the device goes.
+//! What a client of softgpu has: its channels, what becomes of it when a job hangs, how much it
+//! uses the device, and what is left to it when the device goes.
 
 use crate::channel::{counter, plug, Channel, Job, PLUGGED};
 use crate::drm::export_sync_file;
@@ -43,7 +43,7 @@ fn client_channels() -> TestResult {
     let second = first.create()?;
     let name = |fence: &SyncFile| -> TestResult<String> { Ok(fence.info()?.fences[0].timeline()) };
 
-    // They do not wait for each other, but for each other's fences.
+    // Channels do not wait for each other, but their jobs can wait for each other's fences.
     let busy = first.submit(job(LONG))?;
     let done = second.submit(job(Duration::ZERO))?;
     check_eq!(done.status(PATIENCE)?, 1);
@@ -97,7 +97,7 @@ fn client_channels_bad_arguments() -> TestResult {
         }
     }
 
-    // What could not be returned does not stay.
+    // The calls that failed have left no channel.
     for number in 1..uapi::MAX_CHANNELS {
         check_eq!(call(create, 0, 0)?, number);
     }
@@ -182,7 +182,7 @@ fn client_with_hung_job() -> TestResult {
     check_eq!(open_files()?, files);
     check_eq!(elsewhere.status(PATIENCE)?, 1);
 
-    // Others are not, and its buffer is still good.
+    // Other clients are not banned, and the buffer of this one is still good.
     let next = Channel::open()?;
     check_eq!(next.submit(job(Duration::ZERO))?.status(PATIENCE)?, 1);
     buffer.memory.write_pixel(0, 1);
@@ -208,7 +208,7 @@ fn client_deadline_raises_clock() -> TestResult {
     check_eq!(counter("clock_ups")?, clock_ups + 1);
     check_eq!(counter("deadlines_missed")?, missed + 1);
 
-    // By a sync object, and by another fence that follows it.
+    // A deadline by a sync object, whose point has a fence that passes it on.
     let syncobj = channel.device().syncobj()?;
     let place = SyncUse {
         flags: uapi::SYNC_OUT,
@@ -342,7 +342,7 @@ fn client_of_device_that_goes() -> TestResult {
     check!(export_sync_file(dma_buf.as_fd(), true)?.is_signaled()?);
     check!(Channel::open().is_err());
 
-    // It comes back as another one, which takes the old one's buffer.
+    // The device comes back as another one, which takes the buffer of the old one.
     plug(true)?;
     check_eq!(counter(PLUGGED)?, 1);
     let next = Channel::open()?;

@@ -32,29 +32,30 @@ use core::{
 /// A workqueue for work that fences depend on, and for nothing else.
 ///
 /// Whoever frees memory may wait for a fence, so what signals a fence must not wait for memory. An
-/// item on a queue of the system does: it may need a new thread to run. This queue has a thread in
-/// reserve for that (`WQ_MEM_RECLAIM`). As it is only one, no item of the queue may wait for
-/// another one; nor for one on a queue of the system, which the kernel warns of.
+/// item on a queue of the system may have to: it may need a new thread to run. This queue has a
+/// thread in reserve for that (`WQ_MEM_RECLAIM`). As there is only one, no item of the queue may
+/// wait for another item of the queue. Nor may it wait for an item on a queue of the system, which
+/// the kernel warns of.
 ///
 /// It takes nothing but a [`SignallingWorkItem`], whose annotation lets lockdep find what it must
 /// not wait for. Other items do not compile.
 ///
 /// # When it is dropped
 ///
-/// It waits until all that was enqueued has run. So a module whose items were nowhere else can be
-/// unloaded. Nothing can wait for that in atomic context, nor in an item of the queue, which
-/// lockdep reports. So keep it where the device is torn down, and not in what items and callbacks
-/// have references to. They have a [`SignallingQueueHandle`], which can be dropped anywhere, and
-/// takes nothing any more when the queue goes.
+/// It waits until all that was enqueued has run. So a module whose items were on no other queue can
+/// be unloaded. That wait is not possible in atomic context, nor in an item of the queue, where
+/// lockdep reports it. So keep the queue where the device is torn down, and not in what items and
+/// callbacks have references to. Give those a [`SignallingQueueHandle`], which can be dropped
+/// anywhere, and takes no more items once the queue goes.
 ///
 /// If it is leaked, it stays. Then somebody else must see to it that none of its items is left when
 /// their module goes, as on a queue of the system.
 ///
 /// # Delayed work
 ///
-/// There is none, as the timer of a delayed item uses the queue when it expires, which may be gone
-/// by then. An [`HrTimer`] that enqueues an item through a handle does the same, and is stopped
-/// when its own handle is dropped.
+/// There is none: the timer of a delayed item uses the queue when it expires, and the queue may be
+/// gone by then. Use an [`HrTimer`] that enqueues an item through a handle. It is stopped when its
+/// own handle is dropped.
 ///
 /// [`HrTimer`]: crate::time::hrtimer::HrTimer
 ///
@@ -272,7 +273,8 @@ impl SignallingQueue {
 
     /// Returns a handle, through which others can enqueue items for as long as the queue is there.
     ///
-    /// To call this within `pin_init!` drops the queue, as that takes all that it names.
+    /// Do not call this within `pin_init!`, which takes ownership of all that it names, and so
+    /// drops the queue.
     #[inline]
     pub fn handle(&self) -> SignallingQueueHandle {
         SignallingQueueHandle(self.shared.clone())

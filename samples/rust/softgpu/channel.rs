@@ -5,8 +5,8 @@
 //! A job goes through two queues. It is *waiting* until all jobs before it have gone to the
 //! hardware and its in-fences have signaled, then it is on the ring of the [`Engine`].
 //!
-//! If a job hangs, the watchdog of the channel resets it: the job and all behind it fail. The
-//! client cannot submit any more jobs then, to any of its channels.
+//! If a job hangs, the watchdog resets the channel: the job and all behind it fail. From then on,
+//! the client cannot submit jobs to any of its channels.
 //!
 //! # Locking
 //!
@@ -16,9 +16,9 @@
 //!    their seqnos. Memory can be allocated under it.
 //! 2. The locks of the buffers of a job, all at once. Memory can be allocated under these, too.
 //!    Others may wait for fences with them held, so they are never taken to signal one.
-//! 3. [`Channel::queue`]: starts and stops the engine and the watchdog, moves jobs. Fences are
-//!    signaled under it, and a fence that userspace knows cannot signal without it. So nothing is
-//!    allocated under it, since that may wait for just such a fence.
+//! 3. [`Channel::queue`]: held to start and stop the engine and the watchdog, and to move jobs.
+//!    Fences are signaled under it, and a fence that userspace knows cannot signal without it. So
+//!    nothing is allocated under it: an allocation may wait for just such a fence.
 //! 4. The locks of the engine, or the lock of a fence.
 
 use crate::{
@@ -134,9 +134,9 @@ impl Submission {
         })
     }
 
-    /// Has the job start after `in_fence` has signaled. It is to be submitted to `channel`.
+    /// Makes the job wait for `in_fence`. The job is to be submitted to `channel`.
     ///
-    /// If that signals with an error, the job fails.
+    /// If the fence signals with an error, the job fails.
     pub(crate) fn wait_for(&mut self, channel: &Arc<Channel>, in_fence: ARef<DmaFence>) -> Result {
         self.wait(channel, in_fence, true)
     }
@@ -288,7 +288,7 @@ impl SignallingWorkItem<RECOVERY> for Channel {
                     this.is_banned.store(true, Relaxed);
                     ETIMEDOUT
                 }
-                // If that one has just come to its end, there are only these.
+                // If the hung job has just come to its end, only jobs like this one are left.
                 false => ECANCELED,
             });
         }
@@ -342,7 +342,7 @@ impl Channel {
 
     /// Submits a job. Returns its fence.
     ///
-    /// `prepare` does what can fail only when there is a fence. If it fails there is no job.
+    /// `prepare` does what needs the fence and can fail. If it fails, there is no job.
     ///
     /// # Errors
     ///
@@ -414,7 +414,7 @@ impl Channel {
         self.engine.timeline.count(|stats| &stats.submitted);
         let mut queue = self.queue.lock();
         if self.is_banned.load(Relaxed) {
-            // That has happened since it was looked at.
+            // The client was banned after `submit` had checked.
             desc.depend_on(Err(ECANCELED));
         }
         // There is room: jobs are only added under the lock of the context.
@@ -434,8 +434,8 @@ impl Channel {
 
     /// Signals the fences of all pending jobs, in order, each with an error.
     fn cancel_all(&self, queue: &mut KVec<WaitingJob>, error: impl Fn(&DmaFence) -> Error) {
-        // Stop the engine first: whatever has finished it has signaled when this returns, and it
-        // signals nothing while we cancel the rest.
+        // Stop the engine first. When this returns, it has signaled whatever it found finished, and
+        // it signals nothing while we cancel the rest.
         self.engine.stop();
 
         let cancel = |fence: Fence<Job>| {
@@ -457,7 +457,7 @@ impl Channel {
 
     /// Returns the number of jobs that have not finished.
     pub(crate) fn pending(&self) -> usize {
-        // No job is between the two while the lock is held.
+        // While the lock is held, no job is between the queue and the engine.
         let queue = self.queue.lock();
         queue.len() + self.engine.pending()
     }
@@ -482,7 +482,7 @@ impl Channel {
     fn watch(self: &Arc<Self>, time: Delta) {
         let mut watching = self.watching.lock();
 
-        // The old handle would stop the timer when it is dropped, so drop it before.
+        // Dropping the old handle stops the timer, so drop it first.
         *watching = None;
         *watching = Some(self.clone().start(self.engine.timeline.instant(time)));
     }

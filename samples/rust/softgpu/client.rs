@@ -37,7 +37,7 @@ use kernel::{
 struct Channels {
     /// By their numbers. The first one is there until the client or the device goes.
     open: [Option<Arc<Channel>>; MAX_CHANNELS as usize],
-    /// For how many nanoseconds the engines of the others were busy.
+    /// For how many nanoseconds the engines of closed channels were busy.
     closed_busy: u64,
 }
 
@@ -152,7 +152,7 @@ impl Client {
     /// Opens a channel.
     pub(crate) fn new(clients: &Arc<Clients>) -> Result<Self> {
         let queues = Queues::new(&clients.work)?;
-        // Closes the channel if it fails.
+        // If the rest fails, dropping this closes the channel.
         let this = Self {
             clients: clients.clone(),
             queues,

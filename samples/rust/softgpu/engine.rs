@@ -10,8 +10,8 @@
 //! signaled by one of them at a time, and in order.
 //!
 //! The clock is raised when a job would miss its deadline otherwise, and stays so until there are
-//! no more jobs. That takes another work item, as the op that tells of a deadline runs under the
-//! lock of a fence.
+//! no more jobs. The op that tells of a deadline runs under the lock of a fence, so it leaves the
+//! raising to another work item.
 
 use crate::{
     job::{
@@ -102,9 +102,9 @@ struct Ring {
     state: State,
     /// How fast the clock is: 0 or [`FAST`].
     speed: u32,
-    /// Since when the first job is that.
+    /// Since when the first job has been the first one.
     since: Delta,
-    /// For how long there were jobs before that.
+    /// For how long there were jobs before `since`.
     busy: Delta,
 }
 
@@ -120,7 +120,7 @@ impl Ring {
 
     /// Raises the clock if a job would miss its deadline otherwise. Returns whether it has done so.
     fn hurry(&mut self, now: Delta) -> bool {
-        // It does not help those whose time has passed.
+        // A faster clock does not help jobs whose time has passed.
         let is_late = |job: &RunningJob| job.end > now && job.fence.deadline() < job.end;
 
         if self.speed == FAST || !self.jobs.iter().any(is_late) {
@@ -139,7 +139,7 @@ impl Ring {
     }
 }
 
-/// Returns how long something takes if the clock is raised.
+/// Returns how long something takes at this speed of the clock.
 fn faster(duration: Delta, speed: u32) -> Delta {
     Delta::from_nanos(duration.as_nanos() >> speed)
 }
@@ -268,10 +268,10 @@ impl Engine {
     fn start_timer(self: &Arc<Self>) {
         let mut started = self.started.lock();
 
-        // The old handle would stop the timer when it is dropped, so drop it before. From here on
-        // its handler does not run.
+        // Dropping the old handle stops the timer, so drop it first. From here on its handler does
+        // not run.
         *started = None;
-        // It is set before `started` is locked to stop the timer.
+        // `stop` sets this before it locks `started` to stop the timer.
         if self.stopped.load(Relaxed) {
             return;
         }
@@ -416,7 +416,7 @@ impl Engine {
         let is_stopped = || self.stopped.load(Relaxed);
         let result = stream.map_or(Ok(()), |stream| stream.execute(is_stopped));
         if result == Err(ECANCELED) {
-            // That is up to who has stopped it.
+            // Whoever stopped the engine also signals the fence of this job.
             return;
         }
 
@@ -447,7 +447,7 @@ impl HrTimerCallback for Engine {
                 HrTimerRestart::Restart
             }
             Next::Execute => {
-                // It is not queued yet: then the timer would not be started.
+                // The item cannot be queued already, as the timer would not be running then.
                 let _ = this.work.enqueue::<_, PROCESSOR>(Arc::<Self>::from(this));
                 HrTimerRestart::NoRestart
             }

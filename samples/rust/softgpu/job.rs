@@ -168,8 +168,8 @@ impl Timeline {
             }
             Some(deferred) => deferred.drop_later(fence.signal_and_take(result)),
         }
-        // From here on no op of the fence must be running, and what it used is gone. Let the ops
-        // find out if one is.
+        // From here on no op of the fence may be running, as what it uses is gone. If one is, it
+        // finds out by this number.
         self.signaled.store(seqno, Release);
 
         self.count(|stats| &stats.signaled);

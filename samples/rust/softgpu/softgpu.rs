@@ -2,12 +2,12 @@
 
 //! A GPU in software, to show how a driver issues DMA fences.
 //!
-//! It is a DRM driver with a render node. Each open file of that has channels, as with GPUs that
-//! are scheduled by their firmware: queues of jobs that run one after another. A job executes
-//! commands on buffers, takes the time that userspace asks for, and ends with the error that it
-//! asks for. It comes after fences of any driver, and it has a fence, which goes wherever userspace
-//! wants it. Deadlines of fences raise the clock. If a job hangs, its channel is reset and its
-//! client banned. The device can go at any time, with files, buffers and fences still there.
+//! It is a DRM driver with a render node. Each open file has channels: queues of jobs that run one
+//! after another, as on GPUs whose firmware schedules them. A job executes commands on buffers,
+//! takes the time that userspace asks for, and ends with the error that it asks for. It waits for
+//! fences of any driver, and has a fence of its own, which goes wherever userspace wants it. A
+//! deadline that is set on a fence can raise the clock. If a job hangs, its channel is reset and
+//! its client banned. The device can go at any time, with files, buffers and fences still there.
 //!
 //! From the outside in:
 //!

@@ -12,19 +12,19 @@
 //!
 //! A job whose commands take longer than [`MAX_EXECUTION_NS`] hangs. It fails with `ETIMEDOUT`, and
 //! all behind it in its channel with `ECANCELED`. The file is *banned* from then on: nothing can be
-//! submitted to any of its channels. What was submitted to the others before goes on.
+//! submitted to any of its channels. Jobs already in its other channels still run.
 //!
 //! The device can go while it is in use. Then all jobs fail with `ECANCELED`, and all ioctls with
-//! `ENODEV`, but for those that the core has for what is left.
+//! `ENODEV`.
 //!
 //! All structures have the same layout on 32-bit and 64-bit, and no padding of the compiler's.
 //! Fields that are named `pad`, flags without a meaning, and fields whose flag is not set must be
 //! zero, so that they can get a meaning one day. Addresses are 64 bits wide.
 //!
 //! File descriptors are written through an address, and no ioctl that returns one writes its
-//! argument: so what cannot be written is found out before there is a job. Where a new number
-//! cannot be written to the argument, what has the number is there all the same, until the file is
-//! closed.
+//! argument. So a write that fails is noticed before there is a job. If the number of a new buffer
+//! or channel cannot be written to the argument, the buffer or channel is there all the same, until
+//! the file is closed.
 
 #[cfg(not(CONFIG_RUST))]
 use crate::ioctl::{_IOW, _IOWR};
@@ -47,9 +47,10 @@ const MAGIC: u32 = b'd' as u32;
 
 /// Submits a job.
 ///
-/// The job waits for fences: those that are passed, and those of the buffers that it uses. Then it
-/// takes its time, and then executes its commands. It has a fence of its own, which signals when it
-/// is done: in the buffers, and wherever userspace wants to have it.
+/// The job waits for fences: those that are passed, and those of the buffers that it uses. Then its
+/// duration passes, and then its commands are executed. The job has a fence of its own, which
+/// signals when the job is done. That fence is in the buffers, and wherever userspace wants to have
+/// it.
 ///
 /// If a fence that was passed signals with an error, the job does not run, and fails with the same
 /// one. Errors of those that use a buffer are nothing to the job.
@@ -82,7 +83,8 @@ pub(crate) const DRM_IOCTL_SOFTGPU_SUBMIT: u32 = _IOW::<Submit>(MAGIC, 0x40);
 pub(crate) const DRM_IOCTL_SOFTGPU_QUERY: u32 = _IOWR::<Query>(MAGIC, 0x41);
 
 /// Resets a channel: all of its jobs that have not finished fail with `ECANCELED`, in order. With
-/// the channel 0, so do those of the user queue that have a fence, the others are forgotten.
+/// the channel 0, so do those of the user queue that have a fence. The others of that queue are
+/// forgotten.
 ///
 /// No other channel is touched, except for jobs there that wait for one of the canceled jobs: they
 /// fail with its error.
@@ -113,8 +115,8 @@ pub(crate) const DRM_IOCTL_SOFTGPU_RING: u32 = _IOW::<Ring>(MAGIC, 0x43);
 
 /// Asks for the fence of the next job of the user queue that has none, as a sync_file.
 ///
-/// The job may be done, then the fence has signaled. It may not be in the ring yet, and nobody
-/// knows whether it ever is, so the fence expires with `ETIMEDOUT`. A reset of the channel 0
+/// If the job is done already, the fence has signaled. If the job is not in the ring yet, nobody
+/// knows whether it ever will be. So the fence expires with `ETIMEDOUT`. A reset of the channel 0
 /// cancels it if the job is not done. The next job then gets the next number that has no fence.
 ///
 /// # Errors
@@ -178,7 +180,7 @@ pub(crate) const MAX_AHEAD: u32 = 256;
 pub(crate) const MAX_DURATION_NS: u64 = 10_000_000_000;
 
 /// The largest error that a job can be asked to fail with. Those above are internal to the kernel.
-/// That of a job that hangs is among them.
+/// A job can even be asked to fail with `ETIMEDOUT`, as one that hangs does.
 pub(crate) const MAX_ERROR: u32 = 511;
 
 /// The most fences of [`Submit::syncs`].
@@ -293,8 +295,8 @@ pub(crate) const OP_WAIT: u32 = 3;
 pub(crate) struct Command {
     /// In: [`OP_FILL`] and so on.
     pub(crate) op: u32,
-    /// In: the index of the buffer in [`Submit::buffers`]. But for [`OP_WAIT`], it must be one that
-    /// the job writes to.
+    /// In: the index of the buffer in [`Submit::buffers`]. Except for [`OP_WAIT`], it must be one
+    /// that the job writes to.
     pub(crate) buffer: u32,
     /// In: where the pixels are, in bytes. A multiple of 4.
     pub(crate) offset: u64,
@@ -392,7 +394,7 @@ pub(crate) struct Reset {
 )]
 #[repr(C)]
 pub(crate) struct Channel {
-    /// Out: the channel that was created; must be zero. In: the one to destroy.
+    /// In: must be zero to create a channel; otherwise the one to destroy. Out: the new channel.
     pub(crate) channel: u32,
     /// In: must be zero.
     pub(crate) pad: u32,

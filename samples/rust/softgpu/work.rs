@@ -3,7 +3,7 @@
 //! The workqueues of the device.
 //!
 //! Fences depend on what is queued here, so it must not wait for memory: whoever frees memory may
-//! wait for a fence. The queues of the system do.
+//! wait for a fence. On a queue of the system it may have to.
 
 use kernel::{
     dma_fence::{
@@ -15,8 +15,8 @@ use kernel::{
 
 /// The workqueues. Dropping them waits for what is queued.
 ///
-/// There are two, as a reset waits for the processor, with a lock held that other items of the
-/// channel take. So these must not be in its way.
+/// There are two, as a reset waits for the processor with a lock held that other items of the
+/// channel take. Those must not keep the processor from running.
 pub(crate) struct WorkQueues {
     channels: SignallingQueue,
     engines: SignallingQueue,
