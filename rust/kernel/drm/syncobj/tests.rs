@@ -517,6 +517,18 @@ mod suite {
         })
     }
 
+    /// 0 stands for none, even if userspace has tried to destroy that.
+    #[test]
+    fn zero_is_no_handle() -> Result {
+        with_file(|file| {
+            assert_eq!(file.destroy_handle(0), Err(EINVAL));
+            for _ in 0..3 {
+                assert!(file.create(0)? != 0);
+            }
+            Ok(())
+        })
+    }
+
     #[test]
     fn points_of_userspace() -> Result {
         with_file(|file| {
