@@ -9,6 +9,7 @@ import textwrap
 from functools import cached_property
 from typing import Callable, Iterable, List, Optional, Tuple
 
+from harness.audit import compiled
 from harness.host import cache, knobs, lists, outcome, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, ktap, options
@@ -333,12 +334,26 @@ def bugs(ctx: Context, step: Step) -> Findings:
     return found
 
 
+def variants(ctx: Context, step: Step) -> Findings:
+    """Each variant of the series applies, and somebody knows what compiles the headers that it changes."""
+    found = []
+    for variant in series.VARIANTS:
+        step.note = variant
+        try:
+            series.commits(variant, ctx.source.base)
+            for entry in series.on(variant, ctx.source.base):
+                compiled.touched(entry)
+        except Fail as fail:
+            found.append(f"SERIES={variant}: {fail}")
+    return found
+
+
 CHECKS: List[Tuple[str, Callable[[Context, Step], Findings]]] = [
     ("files of the series", listed), ("SPDX", spdx), ("README", readme), ("rooms", house), ("Kconfig", kconfig), ("evidence", page),
     ("bug reports", bugs),
     ("race on the base", race),
     ("no unsafe in drivers", no_unsafe), ("mutants", mutants_apply), ("Python", python), ("shell", shell), ("rustfmt", rustfmt),
-    ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),
+    ("variants", variants), ("kernel-doc", kernel_doc), ("checkpatch", checkpatch), ("MAINTAINERS", maintainers),
     ("clippy", clippy), ("rustdoc", rustdoc), ("sparse", sparse),
 ]
 
