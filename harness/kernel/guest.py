@@ -18,9 +18,14 @@ DRM_OTHERS = ("template",)  # the same, for releases that have DRM drivers in Ru
 INIT = Path(__file__).resolve().parent / "init"
 
 
+def _has_drm() -> bool:
+    """Has the release DRM drivers in Rust?"""
+    return our_release() == knobs.RELEASES[-1]
+
+
 def want_driver() -> None:
     """Refuses a release that has no DRM drivers in Rust, and so not the one that the program drives."""
-    if our_release() != knobs.RELEASES[-1]:
+    if not _has_drm():
         raise Fail(f"the sample driver is for Linux {knobs.RELEASES[-1]} only", f"BASE={knobs.RELEASES[-1]} (the default)")
 
 
@@ -66,7 +71,7 @@ def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
             ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES
                      if chosen.get(f"SAMPLE_RUST_{name.upper()}") == "m"]
             ours += [built.build / module for module in SCREEN if chosen.get("DRM_VKMS") == "m"]
-            others = OTHERS + (DRM_OTHERS if our_release() == knobs.RELEASES[-1] else ())
+            others = OTHERS + (DRM_OTHERS if _has_drm() else ())
             ours += [module for name in others for module in kernel.modules(built, name, step)]
         for module in ours:
             kernel.strip(module, folder / module.name)

@@ -54,6 +54,14 @@ pub struct Job<'a> {
     pub commands: &'a [Command],
 }
 
+/// A job that does nothing but to take its time.
+pub fn job(duration: Duration) -> Job<'static> {
+    Job {
+        duration,
+        ..Default::default()
+    }
+}
+
 impl Channel {
     /// Returns the path of the render node.
     pub fn node() -> io::Result<PathBuf> {

@@ -3,14 +3,14 @@
 //! What a client of softgpu has: its channels, what becomes of it when a job hangs, how much it
 //! uses the device, and what is left to it when the device goes.
 
-use crate::channel::{counter, plug, Channel, Job, PLUGGED};
+use crate::channel::{counter, job, plug, Channel, Job, PLUGGED};
 use crate::drm::export_sync_file;
-use crate::gpu::{fill, wait, Mapped};
+use crate::gpu::{fill, point, wait, Mapped};
 use crate::ktap::{Test, TestResult, PATIENCE};
 use crate::process::open_files;
 use crate::sw_sync::SwSync;
 use crate::sync_file::{now_ns, SyncFile};
-use crate::uapi::{self, Command, SyncUse};
+use crate::uapi::{self, Command};
 use crate::{check, check_eq, check_errno, ioctl, tests};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,13 +30,6 @@ pub const TESTS: &[Test] = &tests![
     client_usage,
     client_of_device_that_goes,
 ];
-
-fn job(duration: Duration) -> Job<'static> {
-    Job {
-        duration,
-        ..Default::default()
-    }
-}
 
 fn client_channels() -> TestResult {
     let first = Channel::open()?;
@@ -210,11 +203,7 @@ fn client_deadline_raises_clock() -> TestResult {
 
     // A deadline by a sync object, whose point has a fence that passes it on.
     let syncobj = channel.device().syncobj()?;
-    let place = SyncUse {
-        flags: uapi::SYNC_OUT,
-        handle: syncobj.handle,
-        point: 7,
-    };
+    let place = point(&syncobj, 7, uapi::SYNC_OUT);
     let begin = Instant::now();
     let syncs = [place];
     channel.submit(Job {
@@ -299,11 +288,7 @@ fn client_of_device_that_goes() -> TestResult {
     let syncobj = channel.device().syncobj()?;
     let timeline = SwSync::open()?;
     let never = timeline.create_fence(1)?;
-    let place = SyncUse {
-        flags: uapi::SYNC_OUT,
-        handle: syncobj.handle,
-        point: 0,
-    };
+    let place = point(&syncobj, 0, uapi::SYNC_OUT);
     let (buffers, commands, syncs) = ([buffer.writes()], [fill(0, PAGE, 1)], [place]);
     let asked = channel.ask(LONG)?;
     let running = channel.submit(Job {

@@ -123,7 +123,8 @@ fn job<'a>(buffers: &'a [BufferUse], commands: &'a [Command]) -> Job<'a> {
     }
 }
 
-fn point(syncobj: &Syncobj<'_>, point: u64, flags: u32) -> SyncUse {
+/// A sync object, or a point of one, as a job uses it.
+pub fn point(syncobj: &Syncobj<'_>, point: u64, flags: u32) -> SyncUse {
     SyncUse {
         flags,
         handle: syncobj.handle,

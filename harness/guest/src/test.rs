@@ -2,7 +2,7 @@
 
 //! `softgpu test`: what the driver promises, as seen from userspace.
 
-use crate::channel::{counter, sync_file, Channel, Job, READ_ONLY};
+use crate::channel::{counter, job, sync_file, Channel, Job, READ_ONLY};
 use crate::ioctl::NOWHERE;
 use crate::ktap::{self, skip, Case, Test, TestResult, PATIENCE};
 use crate::process::{limit_descriptors, open_files, pipe, Child};
@@ -73,13 +73,6 @@ pub fn run(with: &[String], without: &[String]) -> bool {
         tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
 
     ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect())
-}
-
-fn job(duration: Duration) -> Job<'static> {
-    Job {
-        duration,
-        ..Default::default()
-    }
 }
 
 fn job_signals() -> TestResult {

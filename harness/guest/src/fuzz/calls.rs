@@ -2,6 +2,7 @@
 
 //! What is called, and how often, in all processes together.
 
+use crate::process;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -84,23 +85,8 @@ pub struct Shared {
 impl Shared {
     /// Creates it, in memory that children will share.
     pub fn new() -> io::Result<&'static Self> {
-        // SAFETY: This asks for new memory.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of::<Self>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: The memory is as large, is never unmapped, and is all zeroes, which is valid for
-        // these types.
-        Ok(unsafe { &*memory.cast::<Self>() })
+        // SAFETY: All zeroes are valid for these types.
+        unsafe { process::shared() }
     }
 
     /// Counts a call.

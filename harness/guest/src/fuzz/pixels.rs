@@ -6,9 +6,10 @@ use super::actor::{Actor, Checked};
 use super::calls::Call;
 use crate::channel::{blend, Channel, Job};
 use crate::drm::{Buffer, Mapping};
+use crate::gpu::point;
 use crate::random::Random;
 use crate::sync_file::SyncFile;
-use crate::uapi::{self, BufferUse, Command, SyncUse};
+use crate::uapi::{self, BufferUse, Command};
 use std::time::Duration;
 
 /// How large each buffer is, in bytes.
@@ -162,11 +163,7 @@ impl Actor<'_> {
             _ => {}
         }
         let syncobj = channel.device().syncobj().map_err(|e| e.to_string())?;
-        let place = SyncUse {
-            flags: uapi::SYNC_OUT,
-            handle: syncobj.handle,
-            point: random.below(3),
-        };
+        let place = point(&syncobj, random.below(3), uapi::SYNC_OUT);
         let job = Job {
             duration: Duration::from_nanos(random.below(100_000)),
             syncs: &[place],
