@@ -103,9 +103,12 @@ impl Drop for Watched {
         let fence = self.fence.as_raw();
         let mut flags = 0;
 
+        // On PREEMPT_RT this is a thread that may have preempted the signaler before that unlocked.
+        // This waits for it, and fails only for a lock that is our own.
+        //
         // SAFETY: The fence is valid, as we have a reference.
         unsafe {
-            if bindings::dma_fence_trylock_irqsave(fence, &mut flags) {
+            if bindings::dma_fence_poll_lock_irqsave(fence, &mut flags) {
                 bindings::dma_fence_unlock_restore(fence, flags);
             } else {
                 self.locked_drops.fetch_add(1, Relaxed);
