@@ -3,6 +3,9 @@
 //! Functions that are called when a fence signals.
 
 use super::{
+    due,
+    fence::FenceHeader,
+    llist::LList,
     owner::Owner,
     DmaFence,
     SignallingQueueHandle,
@@ -36,7 +39,8 @@ use crate::{
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
-    ops::Deref, //
+    ops::Deref,
+    ptr::NonNull, //
 };
 
 /// Something to be called when a fence signals.
@@ -183,6 +187,8 @@ impl<F: FnMut(&SignaledFence<'_>) + Send + 'static> FenceCallback for F {
 /// See [`FenceCallback`].
 pub struct SignaledFence<'a> {
     fence: *mut bindings::dma_fence,
+    /// What is signaled a little after the callback, see [`due::signal_all`].
+    proxies: LList<FenceHeader>,
     _lock: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
 }
@@ -198,9 +204,22 @@ impl SignaledFence<'_> {
         // for as long as this lives.
         Self {
             fence,
+            proxies: LList::new(),
             _lock: PhantomData,
             _not_send: NotThreadSafe,
         }
+    }
+
+    /// Has a proxy signaled soon after the callback has returned.
+    ///
+    /// # Safety
+    ///
+    /// `proxy` must come from [`Fence::into_due`](super::Fence::into_due), and not be used again.
+    #[inline]
+    pub(super) unsafe fn then_signal(&self, proxy: NonNull<FenceHeader>) {
+        // SAFETY: What comes from `into_due()` has the issuer's reference, so it is valid. The
+        // caller gives it up.
+        unsafe { self.proxies.add(proxy) };
     }
 
     /// Returns the sequence number of the fence in its context.
@@ -222,6 +241,15 @@ impl SignaledFence<'_> {
     pub fn result(&self) -> Result {
         // SAFETY: Valid by the type invariants; the field does not change in a signaled fence.
         to_result(unsafe { (*self.fence).error })
+    }
+}
+
+impl Drop for SignaledFence<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.proxies.is_empty() {
+            due::signal_all(&self.proxies);
+        }
     }
 }
 
@@ -318,6 +346,9 @@ impl Header {
         // SAFETY: The registration is still valid, as `called` is not set yet. From here on it may
         // be gone.
         unsafe { (*this).called.store(true, Release) };
+        // The callbacks of a proxy, and its payload, may drop the registration. They run on another
+        // CPU or, on PREEMPT_RT, may preempt us, and need not wait for us any more.
+        drop(signaled);
         // SAFETY: By the type invariants there is a reference. `cb` is not on the list any more.
         unsafe { owner.put() };
     }

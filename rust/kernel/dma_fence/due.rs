@@ -5,9 +5,12 @@
 //! A callback runs under the lock of its fence. What it must not do there it puts on a list, and an
 //! `irq_work` does it a little later, as for arrays and chains.
 
-use super::llist::{
-    LList,
-    Linked, //
+use super::{
+    fence::FenceHeader,
+    llist::{
+        LList,
+        Linked, //
+    }, //
 };
 use crate::{
     bindings,
@@ -78,5 +81,29 @@ impl<T: Due> DueList<T> {
             // SAFETY: It was on the list, and is not used again.
             unsafe { T::finish(due) };
         }
+    }
+}
+
+impl Due for FenceHeader {
+    #[inline]
+    unsafe fn finish(this: NonNull<Self>) {
+        // SAFETY: It was in `PROXIES`, so it comes from `Fence::into_due()`. It is not used again.
+        unsafe { FenceHeader::finish_due(this) };
+    }
+}
+
+/// The proxies that are to be signaled.
+///
+/// Each of them comes from [`Fence::into_due`](super::Fence::into_due).
+static PROXIES: DueList<FenceHeader> = DueList::new();
+
+/// Has the proxies of a [`SignaledFence`](super::SignaledFence) signaled soon.
+// This must not be inlined into a module, which would then have to find the list.
+#[inline(never)]
+pub(super) fn signal_all(proxies: &LList<FenceHeader>) {
+    for proxy in proxies.take_all() {
+        // SAFETY: By `SignaledFence::then_signal()` it comes from `into_due()`, so it has the
+        // issuer's reference and is valid. A fence can be signaled on any CPU. It is not used again.
+        unsafe { PROXIES.queue(proxy) };
     }
 }

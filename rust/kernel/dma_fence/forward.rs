@@ -4,51 +4,20 @@
 //!
 //! A proxy is not signaled by the callback that tells of it. That runs under the lock of another
 //! fence, which may be a proxy itself. So whoever makes a proxy of a proxy, which may be userspace,
-//! would choose how many locks are nested, and how deep the stack gets. Instead, the callback puts
-//! the proxy on a [list](DueList) of what is signaled a little later.
+//! would choose how many locks are nested, and how deep the stack gets. Instead, the proxy gets onto
+//! a [list](super::due) of what is signaled a little later, and that after the callback: by then its
+//! registration can be dropped without the lock of the other fence.
 //!
 //! That takes no memory but that of the proxy: it is linked by what links the fences of a timeline,
 //! and its flags have room for an error.
 
 use super::{
-    due::{
-        Due,
-        DueList, //
-    },
-    fence::FenceHeader,
     DmaFence,
     Fence,
     FenceCallback,
     FenceOps,
     SignaledFence, //
 };
-use core::ptr::NonNull;
-
-/// The proxies that are to be signaled.
-///
-/// Each of them comes from [`Fence::into_due`].
-static DUE: DueList<FenceHeader> = DueList::new();
-
-impl Due for FenceHeader {
-    #[inline]
-    unsafe fn finish(this: NonNull<Self>) {
-        // SAFETY: It was in `DUE`, so it comes from `Fence::into_due()`. It is not used again.
-        unsafe { FenceHeader::finish_due(this) };
-    }
-}
-
-/// Has a proxy signaled soon.
-///
-/// # Safety
-///
-/// `proxy` must come from [`Fence::into_due`], and not be used again.
-// This must not be inlined into a module, which would then have to find the list.
-#[inline(never)]
-unsafe fn queue(proxy: NonNull<FenceHeader>) {
-    // SAFETY: What comes from `into_due()` has the issuer's reference, so it is valid. A fence can
-    // be signaled on any CPU. It is not used again.
-    unsafe { DUE.queue(proxy) };
-}
 
 /// Signals another fence, with the same result: the other fence is a proxy.
 ///
@@ -60,7 +29,8 @@ unsafe fn queue(proxy: NonNull<FenceHeader>) {
 /// The lock of a proxy is never taken under that of the fence that it stands for. So its ops may do
 /// the opposite, and pass a deadline on as in the example, if that fence is known to be no proxy.
 /// Where it comes from elsewhere it may be one, and so on: let a work item pass the deadline on
-/// then, so that no locks and stack frames are nested.
+/// then, so that no locks and stack frames are nested. Its callbacks and its payload may drop the
+/// registration by which it was signaled, which takes no lock by then.
 ///
 /// A proxy is not accepted for itself, nor for an array or a chain that it is in, see
 /// [`CallbackError::Deadlock`](super::CallbackError::Deadlock). Other circles cannot be seen: two
@@ -143,7 +113,7 @@ impl<T: FenceOps> FenceCallback for Forward<T> {
     fn on_signal(&mut self, fence: &SignaledFence<'_>) {
         if let Some(proxy) = self.0.take() {
             // SAFETY: It comes from `into_due()`, and is not used again.
-            unsafe { queue(proxy.into_due(fence.result())) };
+            unsafe { fence.then_signal(proxy.into_due(fence.result())) };
         }
     }
 

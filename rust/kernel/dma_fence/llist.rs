@@ -45,6 +45,12 @@ impl<T: Linked> LList<T> {
         }
     }
 
+    /// Returns whether nothing is on the list, as far as this CPU knows.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.last.load(Relaxed).is_null()
+    }
+
     /// Adds something to the list.
     ///
     /// # Safety
