@@ -789,7 +789,8 @@ impl Actor<'_> {
             Ok(()) => Ok(()),
             // It is closed, or another file has got the number.
             Err((Some(libc::EBADF | libc::ENOTTY), _)) => Ok(()),
-            Err((Some(libc::EBUSY), _)) if channel => Ok(()),
+            // That other file is a device, too, whose channel is busy, closed or banned.
+            Err((Some(libc::EBUSY | libc::ENOENT | libc::EIO), _)) if channel => Ok(()),
             // That the other one to merge is closed.
             Err((Some(libc::ENOENT), _)) if !channel => Ok(()),
             Err((_, error)) => Err(format!("{}: {error}", Call::CloseRace.name())),
