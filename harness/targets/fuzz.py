@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make fuzz: random calls of softgpu, vgem, sync objects, sync_files and dma-bufs, in QEMU with KASAN and lockdep."""
+"""make fuzz: random calls of softgpu, vgem, sync objects, sync_files and dma-bufs, in QEMU with KASAN and lockdep.
+
+The program is ours because it knows what each call must return. Debian's trinity does not replace it, nor help it:
+1.9+git20241022 knows no sync objects and no sync_files, and its processes die before most calls, so that there are
+a dozen a minute.
+"""
 
 import random
 import re
@@ -26,11 +31,8 @@ def main() -> None:
         wrong = boot.qemu(built, initramfs, arguments, log, program_log, step,
                           limit=seconds + 900, show=True, hold=("fuzz: ", "guest: "))
     said = ktap.read_log(program_log)
-    last = next((match for match in map(_LAST.match, reversed(said)) if match), None)
     problems, reports = ktap.ended(log, wrong, said), ktap.bad_lines(log)
-    calls, failures = map(int, last.groups()) if last else (0, 0)
-    if not last:
-        problems.append("the guest program did not get to its last line `fuzz: ...`")
+    calls, failures = map(int, ktap.last_line("fuzz", _LAST, said, problems, f"{log} and {program_log}").groups())
     if not calls:
         problems.append("there were no calls")
     if failures:
