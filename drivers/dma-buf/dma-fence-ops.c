@@ -60,16 +60,12 @@ static bool dma_fence_poll_lock(struct dma_fence *fence, unsigned long *flags)
 
 /*
  * dma_fence_op_signaled() for locked ops. The caller holds rcu_read_lock(), and
- * has found the op there.
+ * has found the op there, and the fence unsignaled.
  */
 bool __dma_fence_op_signaled(struct dma_fence *fence)
 {
 	unsigned long flags;
 	bool signaled, tmp;
-
-	/* See dma_fence_ops_lock(). */
-	if (dma_fence_test_signaled_flag(fence))
-		return true;
 
 	/* As in dma_fence_signal(), which this is if the op says so. */
 	tmp = dma_fence_begin_signalling();

@@ -86,7 +86,8 @@
  * Trace events call the name ops without taking the lock. dma_fence_init does so
  * before the fence is published, dma_fence_destroy after the last reference has
  * gone, all others with the lock held; dma_fence_signaled when the signaled bit
- * is set already, but before dma_fence_signal() returns.
+ * is set already, but before dma_fence_signal() returns. A backend that emits
+ * dma_fence_emit does so before it publishes the fence, or with the lock held.
  */
 
 bool dma_fence_ops_lock(struct dma_fence *fence, unsigned long *flags);
@@ -122,26 +123,24 @@ static inline bool dma_fence_op_signaled_locked(struct dma_fence *fence)
 static inline bool dma_fence_op_signaled(struct dma_fence *fence)
 {
 	const struct dma_fence_ops *ops;
+	bool signaled = false;
 
 	rcu_read_lock();
 	ops = rcu_dereference(fence->ops);
 	if (ops && ops->signaled) {
-		if (ops->locked_ops) {
-			bool signaled = __dma_fence_op_signaled(fence);
-
-			rcu_read_unlock();
-			return signaled;
-		}
-		if (ops->signaled(fence)) {
+		/* RCU keeps what the op uses if the fence has not signaled by now. */
+		signaled = dma_fence_test_signaled_flag(fence);
+		if (!signaled && ops->locked_ops) {
+			signaled = __dma_fence_op_signaled(fence);
+		} else if (!signaled && ops->signaled(fence)) {
 			/* Its lock may be the driver's, which RCU keeps until here. */
 			dma_fence_signal(fence);
-			rcu_read_unlock();
-			return true;
+			signaled = true;
 		}
 	}
 	rcu_read_unlock();
 
-	return false;
+	return signaled;
 }
 
 #endif /* __LINUX_DMA_FENCE_OPS_H */

@@ -69,7 +69,7 @@ static void check_payload(void)
 	job_put(job);
 }
 
-#define ROWS(op, nr, release_bad)							\
+#define ROWS(op, nr, release_base)							\
 	{ "legacy/" op "/A", PROMISE_RCU, setup, { issuer, looker }, check,		\
 	  .arg = ARG(LEGACY, nr) },							\
 	{ "legacy/" op "/B", PROMISE_RCU, setup_refusing,				\
@@ -77,7 +77,7 @@ static void check_payload(void)
 	{ "legacy/" op "/C", PROMISE_RCU, setup, { issuer_of_done, poll, looker },	\
 	  check, .arg = ARG(LEGACY, nr) },						\
 	{ "legacy/" op "/release", PROMISE_RCU, setup, { issuer, looker }, check,	\
-	  .arg = ARG(LEGACY | RELEASE, nr), .ours = release_bad, .base = release_bad }
+	  .arg = ARG(LEGACY | RELEASE, nr), .base = release_base, .fixed = true }
 
 /* Ops that take the lock of their own fence: some set_deadline ops did. */
 static void take_own_lock(struct job *job)
@@ -209,8 +209,8 @@ SCENARIOS(legacy) = {
 	ROWS("timeline_name", TIMELINE_NAME, NULL),
 	ROWS("enable_signaling", ENABLE_SIGNALING, NULL),
 	/*
-	 * The bit is tested before rcu_read_lock(), and with release the ops stay attached. So a
-	 * poll may call the op a grace period after the fence has signaled.
+	 * The base tests the bit before rcu_read_lock(), and with release the ops stay attached. So
+	 * a poll may call the op a grace period after the fence has signaled.
 	 */
 	ROWS("signaled", SIGNALED, "use after free"),
 	ROWS("set_deadline", SET_DEADLINE, NULL),
