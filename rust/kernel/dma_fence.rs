@@ -60,22 +60,26 @@
 //! keeps such a pointer holds a reference to that module.
 //!
 //! The module loader makes one exception: it frees a module whose `init` has failed, whoever holds
-//! a reference to it. So nothing must be leaked there while it is pending.
+//! a reference to it. So an `init` that can still fail must leave nothing behind that leads into the
+//! module: nothing that is pending and leaked, no callback without a registration
+//! ([`DmaFence::add_callback`]), and no signaled fence that is still to be finished, like those of
+//! [`Forward`] and [`FenceOps::DROP_MAY_SLEEP`].
 //!
 //! # Either core
 //!
 //! The contract is kept by calling all ops under the fence lock. Cores with
 //! `CONFIG_DMA_FENCE_LOCKED_OPS` do that for whoever asks; on others it is done on entry to the
-//! ops. The only difference that a driver can see is that `dma_fence_get_status()`, which the
-//! kernel uses to report a fence to userspace, misses there that [`FenceOps::signaled`] would have
-//! said that it is done. [`DmaFence::status_sync`] does not.
+//! ops. A driver can see one difference: on others, `dma_fence_get_status()`, which the kernel uses
+//! to report a fence to userspace, cannot call [`FenceOps::signaled`], and may report a fence as
+//! pending that is done. [`DmaFence::status_sync`] always asks.
 //!
 //! # PREEMPT_RT
 //!
 //! On PREEMPT_RT the lock of a fence may sleep, as spinlocks do there. So ops and callbacks run
 //! with interrupts enabled. What takes the lock, which is all that signals, polls by way of an op,
 //! waits or registers, must not be called in hard interrupt context there, nor with a raw spinlock
-//! held, even where it says "any context".
+//! held, even where it says "any context". The same goes for all methods of a [`Timeline`] and its
+//! signaler, which has a lock of its own, and for whatever frees memory.
 //!
 //! # Examples
 //!

@@ -235,12 +235,12 @@ fn leak_callback() -> TestResult {
 }
 
 /// What is created while the module is being unloaded cannot keep it. So the fence is born canceled,
-/// and the callback is refused.
+/// the callback is refused, and a payload is not left to a work item that would come too late.
 fn leak_at_exit() -> TestResult {
     need_module(MODULE)?;
     let timeline = SwSync::open()?;
     let foreign = timeline.create_fence(1)?;
-    let mut log = KernelLog::open()?;
+    let (mut log, mut log_of_payload) = (KernelLog::open()?, KernelLog::open()?);
     let fd = foreign.as_fd().as_raw_fd();
 
     module::load(MODULE, &format!("leak={AT_EXIT} fd={fd}"))?;
@@ -250,6 +250,10 @@ fn leak_at_exit() -> TestResult {
 
     is_detached(&new_sync_file(&before)?, -libc::ECANCELED)?;
     check_eq!(log.count("leak: callback at exit: Unloading")?, 1);
+    check_eq!(
+        log_of_payload.count("leak: the slow payload was dropped")?,
+        1
+    );
     timeline.advance(1)?;
     check!(foreign.is_signaled()?);
     check_eq!(log.count("of the callback")?, 0);

@@ -31,7 +31,11 @@ use kernel::{
         FileDescriptorReservation, //
     },
     prelude::*,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
 module! {
@@ -71,6 +75,30 @@ impl FenceOps for Job {
     fn signaled(&self, _fence: &LockedFence<'_>) -> FenceState {
         FenceState::Pending
     }
+}
+
+/// A payload that is left to a work item, in which it takes a while.
+struct Slow;
+
+#[vtable]
+impl FenceOps for Slow {
+    const DRIVER_NAME: &'static CStr = c"leak";
+    const DROP_MAY_SLEEP: bool = true;
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        fsleep(Delta::from_millis(200));
+        pr_info!("the slow payload was dropped\n");
+    }
+}
+
+/// Signals a fence with such a payload.
+fn signal_slow() -> Result {
+    let context = FenceContext::new(c"leak", GFP_KERNEL)?;
+
+    context.new_fence(Slow, GFP_KERNEL)?.signal(Ok(()));
+    Ok(())
 }
 
 /// A callback that says when it is called.
@@ -178,9 +206,14 @@ impl kernel::Module for Leak {
 }
 
 impl Drop for Leak {
-    /// Leaks a fence and a callback when it is too late to hold a reference to the module.
+    /// Leaks a fence and a callback when it is too late to hold a reference to the module, and leaves
+    /// a payload to a work item.
     fn drop(&mut self) {
         if let Some(foreign) = self.foreign.take() {
+            if let Err(error) = signal_slow() {
+                pr_info!("slow payload at exit: {error:?}\n");
+            }
+
             if let Ok(fence) = context().and_then(|context| exported(&context)) {
                 forget(fence);
             }

@@ -147,7 +147,10 @@ pub trait FenceCallback: Send + 'static {
     ///   [`Fence`](super::Fence),
     /// - to poll a container of the fence, to register a callback with it, or to poll another fence
     ///   that takes a lock for that. See [`DmaFence::is_signaled`]; [`DmaFence::has_signaled`] is
-    ///   fine.
+    ///   fine,
+    /// - to take the lock of another fence, under whose lock somebody takes that of this one. To
+    ///   signal does so, to register, and to remove a callback that was not called yet: two
+    ///   callbacks that remove each other wait for each other. Leave it to a work item.
     ///
     /// If another callback signals this fence, under the lock of its own, all of that goes for that
     /// one's fence, too. [`Forward`](super::Forward) is none of these.
@@ -557,7 +560,8 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// # Context
     ///
     /// Any, except within an op or a callback of the same fence, or of one that it contains. Takes
-    /// the lock of the fence unless the callback has been called.
+    /// the lock of the fence unless the callback has been called. For callbacks of other fences see
+    /// [`FenceCallback::on_signal`].
     ///
     /// # Examples
     ///
@@ -574,7 +578,8 @@ impl<T: FenceCallback> FenceCallbackRegistration<T> {
     /// # Context
     ///
     /// Any, except within an op or a callback of the same fence, or of one that it contains. Takes
-    /// the lock of the fence unless the callback has been called.
+    /// the lock of the fence unless the callback has been called. For callbacks of other fences see
+    /// [`FenceCallback::on_signal`].
     ///
     /// # Examples
     ///

@@ -15,6 +15,10 @@ use super::{
 use crate::{
     bindings,
     container_of,
+    sync::atomic::{
+        Atomic,
+        Full, //
+    },
     types::Opaque, //
 };
 use core::ptr::NonNull;
@@ -32,6 +36,9 @@ pub(super) trait Due: Linked {
 /// A list of what is left to do.
 pub(super) struct DueList<T> {
     list: LList<T>,
+    /// Whether somebody is finishing what was on the list. Others leave it to them, as two who do
+    /// so at the same time would not keep the order.
+    busy: Atomic<bool>,
     work: Opaque<bindings::irq_work>,
 }
 
@@ -48,6 +55,7 @@ impl<T: Due> DueList<T> {
 
         Self {
             list: LList::new(),
+            busy: Atomic::new(false),
             work: Opaque::new(work),
         }
     }
@@ -77,9 +85,13 @@ impl<T: Due> DueList<T> {
         // SAFETY: `work` is that of a list, which never goes away. `Opaque` is transparent.
         let this = unsafe { &*container_of!(Opaque::cast_from(work), Self, work) };
 
-        for due in this.list.take_all() {
-            // SAFETY: It was on the list, and is not used again.
-            unsafe { T::finish(due) };
+        // Fully ordered: either we see that somebody is busy, or they see what we have come for.
+        while !this.list.is_empty() && !this.busy.xchg(true, Full) {
+            for due in this.list.take_all() {
+                // SAFETY: It was on the list, and is not used again.
+                unsafe { T::finish(due) };
+            }
+            this.busy.xchg(false, Full);
         }
     }
 }

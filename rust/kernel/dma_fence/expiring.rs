@@ -204,7 +204,8 @@ impl<T: FenceOps> Fence<Expiring<T>> {
     ///
     /// # Context
     ///
-    /// Any, including hard interrupt context. Takes no lock of the fence.
+    /// As [`Fence::signal`]: if one of its ops has found the fence done, the payload is dropped in
+    /// here.
     ///
     /// # Examples
     ///
@@ -220,7 +221,8 @@ impl<T: FenceOps> Fence<Expiring<T>> {
     ///
     /// # Context
     ///
-    /// Any, including hard interrupt context. Takes no lock of the fence.
+    /// As [`Fence::signal`]: if one of its ops has found the fence done, the payload is dropped in
+    /// here.
     ///
     /// # Examples
     ///

@@ -209,11 +209,20 @@ impl FenceHeader {
     #[inline(never)]
     pub(super) unsafe fn retire(this: NonNull<Self>) {
         // SAFETY: The fence is valid, as the caller owns a reference.
-        match unsafe { this.as_ref() }.context.ops().drop_may_sleep {
-            // SAFETY: The ops say so, and the caller gives up the payload and the references.
-            true => unsafe { Deferred::add(this) },
+        let header = unsafe { this.as_ref() };
+
+        // A fence that was canceled at once, as its module is being unloaded, keeps nobody from
+        // freeing that before a work item runs.
+        //
+        // SAFETY: The fence is valid.
+        let holds_module = unsafe { flags(header.as_raw()) } & HOLDS_MODULE != 0;
+        if header.context.ops().drop_may_sleep && holds_module {
+            // SAFETY: The ops say so, and the caller gives up the payload and the references, one
+            // to the module among them.
+            unsafe { Deferred::add(this) };
+        } else {
             // SAFETY: The caller gives up the payload and the references.
-            false => unsafe { Self::destroy(this) },
+            unsafe { Self::destroy(this) };
         }
     }
 
@@ -813,6 +822,50 @@ impl<T> Fence<T> {
         let this = ManuallyDrop::new(self);
 
         this.header().complete(result);
+        // SAFETY: The fence is signaled. The payload and the references are those of `this`, which
+        // is not used again.
+        unsafe { FenceHeader::retire(this.data.cast()) };
+    }
+
+    /// Signals the fence of a job that is refused after all, with the reason.
+    ///
+    /// The fences of a context signal in order, and kernels with `CONFIG_LOCKDEP` look whether they
+    /// do. This one need not wait for the jobs before it, as nobody draws conclusions from it: who
+    /// has it must not have passed it on, like a [`SyncFile`](super::SyncFile) that userspace has
+    /// not got yet.
+    ///
+    /// The seqno is used up. Hardware that counts jobs by itself needs a job in its place.
+    ///
+    /// # Context
+    ///
+    /// As [`Fence::signal`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::dma_fence::{FenceContext, FenceOps};
+    /// # struct Job;
+    /// # #[vtable]
+    /// # impl FenceOps for Job {
+    /// #     const DRIVER_NAME: &'static CStr = c"example";
+    /// # }
+    /// let ring = FenceContext::new(c"ring0", GFP_KERNEL)?;
+    /// let running = ring.new_fence(Job, GFP_KERNEL)?;
+    /// let refused = ring.new_fence(Job, GFP_KERNEL)?;
+    ///
+    /// // One of the files that userspace wants to have got the fence, and there is no memory for the
+    /// // next one.
+    /// let consumer = refused.to_dma_fence();
+    /// refused.discard(ENOMEM);
+    /// assert_eq!(consumer.status(), Some(Err(ENOMEM)));
+    ///
+    /// running.signal(Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn discard(self, error: Error) {
+        let this = ManuallyDrop::new(self);
+
+        this.header().complete_with_error(error);
         // SAFETY: The fence is signaled. The payload and the references are those of `this`, which
         // is not used again.
         unsafe { FenceHeader::retire(this.data.cast()) };

@@ -181,6 +181,12 @@ pub trait FenceOps: Send + Sync + Sized + 'static {
     /// memory and no grace period, and the module stays until then. All that is said elsewhere of
     /// when payloads are dropped is about those without.
     ///
+    /// The work item may have to wait for memory before it runs. So such a payload must not own
+    /// what another fence waits for, that fence itself for example.
+    ///
+    /// While the module is being unloaded, new fences are canceled at once. Their payloads are
+    /// dropped there, which is the context of whoever makes them.
+    ///
     /// # Examples
     ///
     /// ```

@@ -9,7 +9,6 @@
 use super::fence::FenceHeader;
 #[cfg(CONFIG_LOCKDEP)]
 use crate::{
-    bindings,
     prelude::*,
     sync::{
         atomic::{

@@ -244,7 +244,7 @@ unsafe fn release<T: FenceOps>(fence: NonNull<FenceHeader>, owner: Owner) {
         let _ = ManuallyDrop::new(unsafe { fence.as_ref() }.context().clone());
         // SAFETY: The fence is signaled. The caller gives up its payload and the references to it
         // and the module, and we have just taken that to the context.
-        unsafe { Deferred::add(fence) };
+        unsafe { FenceHeader::retire(fence) };
     } else {
         // SAFETY: The fence is signaled. The caller gives up its payload and the reference, and
         // `owner` is that of its context.
@@ -726,9 +726,14 @@ impl<T: FenceOps> TimelineSignaler<T> {
                 count = count.wrapping_add(1);
             }
             if !again {
-                return count;
+                break;
             }
         }
+        if reached {
+            // The others up to there were done when they were submitted.
+            self.done = self.done.max(seqno.min(self.shared.context.last_seqno()));
+        }
+        count
     }
 
     /// Returns the payload of the oldest pending fence.
@@ -906,7 +911,15 @@ impl<T: FenceOps> fmt::Debug for TimelineSignaler<T> {
 
 impl<T: FenceOps> Drop for TimelineSignaler<T> {
     fn drop(&mut self) {
-        self.shared.pending.lock().closed = true;
-        self.cancel_all();
+        // What is submitted from then on is canceled at once, so it is not closed before all that
+        // comes before has signaled.
+        loop {
+            self.cancel_all();
+            let mut pending = self.shared.pending.lock();
+            if pending.first.is_null() {
+                pending.closed = true;
+                break;
+            }
+        }
     }
 }

@@ -112,7 +112,7 @@ impl<T: Driver> Registration<T> {
     }
 
     /// Returns the registration of the DRM device.
-    pub fn drm(&self) -> &drm::Registration<'static, T> {
+    pub fn registration(&self) -> &drm::Registration<'static, T> {
         &self.drm
     }
 }

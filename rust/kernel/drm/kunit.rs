@@ -36,8 +36,8 @@ use zerocopy::Immutable;
 /// # Examples
 ///
 /// ```ignore
-/// let registration = drm::faux::Registration::<Example>::new(c"example", Ok(()), ())?;
-/// let file = drm::kunit::TestFile::open(registration.drm())?;
+/// let device = drm::faux::Registration::<Example>::new(c"example", Ok(()), ())?;
+/// let file = drm::kunit::TestFile::open(device.registration())?;
 ///
 /// // DRM_IOCTL_GEM_CLOSE, of a handle that does not exist.
 /// assert_eq!(file.ioctl(0x09, &mut [1u32, 0]), Err(EINVAL));

@@ -741,6 +741,10 @@ mod suite {
         // Nobody has this one, so nobody draws conclusions.
         let failed = context.new_fence(Plain, GFP_KERNEL)?;
         failed.signal(Err(ENOMEM));
+        // This one was on its way to somebody.
+        let refused = fence()?;
+        refused.0.discard(ENOSPC);
+        assert_eq!(refused.1.status(), Some(Err(ENOSPC)));
         second.0.signal(Ok(()));
         assert!(!was_wrong(&context));
 

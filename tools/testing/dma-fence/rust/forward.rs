@@ -30,8 +30,12 @@ fn pass_on() {
 }
 
 fn setup_proxy(number: usize) -> Result {
+    setup_proxy_with(number, unlocked)
+}
+
+fn setup_proxy_with(number: usize, dropped: fn()) -> Result {
     let job = Job::new(1 + number)?;
-    let proxy = watched(job.when_dropped(unlocked).when_asked(pass_on))?;
+    let proxy = watched(job.when_dropped(dropped).when_asked(pass_on))?;
 
     PROXY_CONSUMERS[number].put(proxy.to_dma_fence());
     PROXIES[number].put(proxy);
@@ -81,15 +85,39 @@ fn setup_two() -> Result {
 
 /// Two fences, of which each has a proxy.
 fn setup_sources() -> Result {
+    setup_sources_with(unlocked)
+}
+
+fn setup_sources_with(dropped: fn()) -> Result {
     setup_registered()?;
     OTHER.put(watched(Job::new(3)?)?);
-    setup_proxy(1)?;
+    setup_proxy_with(1, dropped)?;
     register(1, 3);
     Ok(())
 }
 
+/// The second proxy comes after the first one.
+fn setup_in_order() -> Result {
+    setup_sources_with(|| promise!(has_signaled_unseen(WATCH[1].get())))
+}
+
 fn issuer_of_other() {
     OTHER.take().signal(Ok(()));
+}
+
+/// Signals the other fence if the first one was signaled before.
+fn issuer_of_later() {
+    if DROPPED[0].get() == 1 {
+        issuer_of_other();
+    }
+}
+
+/// The second proxy was canceled if its fence was not signaled so far.
+fn check_in_order() {
+    clear_proxies();
+    drop(OTHER.try_take());
+    promise!(DROPPED[1].get() == 1 && DROPPED[2].get() == 1);
+    check_either();
 }
 
 fn setup_chain() -> Result {
@@ -280,6 +308,8 @@ scenarios! { RUST_FORWARD_SCENARIOS:
         setup_two, [issuer, poll_proxy], check_forwarded;
     "forward/two/sources": "proxies of different fences do not know of each other",
         setup_sources, [issuer, issuer_of_other], check_forwarded;
+    "forward/two/order": "proxies signal in the order of their fences",
+        setup_in_order, [issuer, issuer_of_later], check_in_order;
     "forward/C": "the fence may signal because of its ops",
         setup_registered_done, [poll, poll_proxy], check_forwarded_by_op;
     "forward/drop": "a proxy whose registration is dropped is canceled",

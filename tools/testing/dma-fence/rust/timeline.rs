@@ -248,6 +248,12 @@ fn check_submitted_canceled() {
     clear_timeline();
 }
 
+fn check_canceled_in_order() {
+    promise!(WATCH[0].get().status() == Some(Err(ECANCELED)));
+    promise!(DROPPED[0].get() == 1);
+    check_submitted_canceled();
+}
+
 /// Nothing of the driver runs under the lock of the list.
 fn submit_using() {
     let job = Job::unwatched(2).unwrap().when_dropped(|| {
@@ -448,6 +454,14 @@ fn numbers() {
     promise!(signaler
         .extend_seqno((third.seqno() as u32).wrapping_sub(2))
         .is_none());
+
+    // A job that was done when it was submitted counts, too.
+    let (ring, mut signaler) = timeline_at(1);
+    promise!(signaler.signal_up_to(1, Ok(())) == 0);
+    promise!(submit(&ring, 3).has_signaled());
+    promise!(signaler.extend_seqno(0) == Some(0));
+    promise!(signaler.signal_up_to(1, Ok(())) == 0);
+    promise!(signaler.extend_seqno(0).is_none());
 }
 
 // So many that the signaler lets go of the lock in between.
@@ -612,6 +626,8 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
         setup_empty, [drop_signaler, submit_first], check_submitted_canceled;
     "timeline/submit/drop/irq": "what is submitted when the signaler has gone is canceled at once",
         setup_empty, [submit_first, drop_signaler], check_submitted_canceled, irq = true;
+    "timeline/submit/drop/order": "what is submitted while the signaler goes signals after the rest",
+        setup_one, [drop_signaler, submit_in_order], check_canceled_in_order;
     "timeline/submit/drop/using": "nothing of the driver runs under the lock of the list",
         setup_empty, [drop_signaler, submit_using], check_submitted_canceled;
     "timeline/submit/making": "nothing of the driver runs under the lock of the list",
