@@ -44,12 +44,13 @@ struct Module {
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _device: drm::faux::Registration::new(c"fence_template", Data::new(), ())?,
+            _device: drm::faux::Registration::new(c"fence_template", Ok(()), Data::new()?)?,
         })
     }
 }
 
-/// What a device has. It is dropped in this order: the interrupts stop first.
+/// What there is while the device is bound. No ioctl is running any more when it is dropped. The
+/// interrupts stop first, then the queue cancels what is pending.
 struct Data {
     _interrupts: ArcHrTimerHandle<Interrupts>,
     queue: Arc<Queue>,
@@ -86,8 +87,8 @@ const DRM_IOCTL_TEMPLATE_SUBMIT: u32 = ioctl::IOW::<Submit>(uapi::DRM_COMMAND_BA
 /// - [`ENOENT`] if there is no such sync object.
 /// - [`ENOMEM`].
 fn submit(
-    device: &drm::Device<Template, drm::Registered>,
-    _: &(),
+    _: &drm::Device<Template, drm::Registered>,
+    data: &Data,
     args: &mut Submit,
     file: &drm::File<Client>,
 ) -> Result<u32> {
@@ -98,7 +99,7 @@ fn submit(
     // What can fail comes first. Then there is a job, and its fence gets to userspace.
     let out = SyncObj::lookup(file, args.out_sync)?;
     let buffer = KVec::from_elem(0, 64, GFP_KERNEL)?;
-    let fence = device.queue.submit(buffer)?;
+    let fence = data.queue.submit(buffer)?;
     out.replace_fence(Some(&fence));
     Ok(0)
 }
@@ -108,8 +109,8 @@ struct Template;
 
 #[vtable]
 impl drm::Driver for Template {
-    type Data = Data;
-    type RegistrationData<'a> = ();
+    type Data = ();
+    type RegistrationData<'a> = Data;
     type Object = gem::Object<Buffer>;
     type File = Client;
     type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;

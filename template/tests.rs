@@ -30,7 +30,7 @@ fn buffer() -> Result<KVec<u8>> {
 }
 
 fn device() -> Result<drm::faux::Registration<Template>> {
-    drm::faux::Registration::new(c"fence_template-test", Data::new(), ())
+    drm::faux::Registration::new(c"fence_template-test", Ok(()), Data::new()?)
 }
 
 /// Creates a sync object and returns its handle.
@@ -85,7 +85,7 @@ mod cases {
     #[test]
     fn sync_object_gets_the_fence() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let out_sync = create_syncobj(&file)?;
 
         let first = submit_job(&file, out_sync)?;
@@ -102,7 +102,7 @@ mod cases {
     #[test]
     fn ioctl_refuses_what_it_does_not_know() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let out_sync = create_syncobj(&file)?;
 
         assert_eq!(submit(&file, out_sync, 1), Err(EINVAL));
@@ -116,13 +116,14 @@ mod cases {
     #[test]
     fn fence_outlives_its_device() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let out_sync = create_syncobj(&file)?;
         let fence = submit_job(&file, out_sync)?;
 
-        drop((device, file));
-        // The job has finished, or was canceled.
+        drop(device);
+        // The job has finished, or was canceled, although the file is still open.
         assert!(matches!(fence.status(), Some(Ok(()) | Err(ECANCELED))));
+        assert_eq!(submit(&file, out_sync, 0), Err(ENODEV));
         Ok(())
     }
 }

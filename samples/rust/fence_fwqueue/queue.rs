@@ -282,7 +282,7 @@ impl Queue {
         let faulted = self.firmware.faulted();
         let count = match signaler.extend_seqno(self.firmware.completed()) {
             Some(seqno) => signaler.signal_up_to(seqno, Ok(())),
-            // No progress: the firmware writes something old, or nonsense. A driver would reset it.
+            // The firmware has written a number that it cannot have got to. A driver resets it here.
             None => 0,
         };
 

@@ -14,9 +14,10 @@
 //!
 //! # Locking
 //!
-//! The lock of the list is taken in hard interrupt context. Fences are not signaled under it, so it
-//! is never taken together with the lock of a fence. The ops run under the lock of the fence, and
-//! all that they access is atomic.
+//! The lock of the list is taken in hard interrupt context. Fences are signaled under it, so that
+//! they signal in order: the lock of a fence is taken under that of the list. The ops and callbacks
+//! run under the lock of the fence, so they must not take that of the list. All that the ops access
+//! is atomic.
 
 use crate::hardware::Hardware;
 use core::ops::Deref;
@@ -196,26 +197,27 @@ impl Channel {
     /// Signals the fences of all jobs that have finished, and returns how many these were.
     ///
     /// This is the interrupt handler as well as what process context does when there was no
-    /// interrupt. If both are in here at once, two fences may signal in the other order. That is no
-    /// worse than what happens if somebody polls the second one first.
+    /// interrupt. Both may be in here at once, so fences are signaled under the lock of the list,
+    /// for them to signal in order.
     pub(crate) fn retire(&self) -> usize {
-        let mut count = 0;
-
-        while let Some(fence) = self.pop(|fence| self.hardware.is_done(fence.seqno())) {
-            fence.signal(Ok(()));
-            count += 1;
-        }
-        count
+        self.signal_while(|fence| self.hardware.is_done(fence.seqno()), Ok(()))
     }
 
-    /// Takes the first pending fence if `condition` holds for it.
-    fn pop(&self, condition: impl FnOnce(&DmaFence) -> bool) -> Option<Fence<Job>> {
+    /// Signals the first pending fences, those for which `condition` holds.
+    fn signal_while(&self, condition: impl Fn(&DmaFence) -> bool, result: Result) -> usize {
         let mut pending = self.pending.lock();
+        let mut count = 0;
 
-        match pending.first() {
-            Some(fence) if condition(fence.as_dma_fence()) => pending.remove(0).ok(),
-            _ => None,
+        while pending
+            .first()
+            .is_some_and(|fence| condition(fence.as_dma_fence()))
+        {
+            if let Ok(fence) = pending.remove(0) {
+                fence.signal(result);
+                count += 1;
+            }
         }
+        count
     }
 
     /// Returns the number of fences that have not been retired.
@@ -287,8 +289,6 @@ impl Drop for Device {
 
         // What has finished without an interrupt has not failed.
         self.retire();
-        while let Some(fence) = self.pop(|_| true) {
-            fence.signal(Err(ECANCELED));
-        }
+        self.signal_while(|_| true, Err(ECANCELED));
     }
 }

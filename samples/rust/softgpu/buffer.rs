@@ -170,8 +170,9 @@ impl JobBuffers {
                 Some(false) => DmaResvUsage::Read,
                 None => DmaResvUsage::Bookkeep,
             };
-            // There is a slot.
-            let _ = slots.add(resv, fence, usage);
+            // There is a slot, and the fence is no container.
+            let added = slots.add(resv, fence, usage);
+            kernel::warn_on!(added.is_err());
         }
     }
 

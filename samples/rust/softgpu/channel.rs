@@ -40,10 +40,9 @@ use kernel::{
         DmaFence,
         Fence,
         FenceAllocation,
-        FenceCallback,
         FenceCallbackRegistration,
         FenceContext,
-        SignaledFence,
+        QueueWork,
         SignallingQueueHandle,
         SignallingWorkItem, //
     },
@@ -91,18 +90,8 @@ const SCRATCH_SIZE: usize = 4096;
 /// The number of channels that have been opened so far, for their names.
 static OPENED: Atomic<u32> = Atomic::new(0);
 
-/// Called when an in-fence of a job signals.
-///
-/// That is under the lock of that fence, and maybe in hard interrupt context. So it leaves
-/// everything to a work item.
-struct Kick(Arc<Channel>);
-
-impl FenceCallback for Kick {
-    fn on_signal(&mut self, _fence: &SignaledFence<'_>) {
-        // If it is queued already, it has yet to look at the jobs.
-        let _ = self.0.work.enqueue::<_, KICK>(self.0.clone());
-    }
-}
+/// What happens when an in-fence of a job signals: a work item looks at the jobs.
+type Kick = QueueWork<Arc<Channel>, KICK>;
 
 /// A fence that had not signaled when a job was submitted that waits for it.
 struct InFence {
@@ -147,7 +136,8 @@ impl Submission {
         in_fence: ARef<DmaFence>,
         is_explicit: bool,
     ) -> Result {
-        let callback = FenceCallbackRegistration::new(in_fence.clone(), Kick(channel.clone()));
+        let kick = Kick::signalling(channel.work.clone(), channel.clone());
+        let callback = FenceCallbackRegistration::new(in_fence.clone(), kick);
         match KBox::try_pin_init(callback, GFP_KERNEL) {
             Ok(registration) => self.in_fences.push(
                 InFence {
@@ -267,7 +257,7 @@ impl HrTimerCallback for Channel {
             }
             Health::GoodUntil(end) => {
                 let expires = this.watchdog.expires();
-                ctx.forward(expires, this.engine.timeline.instant(end) - expires);
+                ctx.forward(expires, this.engine.progress.instant(end) - expires);
                 HrTimerRestart::Restart
             }
             Health::Idle => HrTimerRestart::NoRestart,
@@ -333,11 +323,11 @@ impl Channel {
         self.reset();
         // There is no job that it could look after any more.
         *self.watching.lock() = None;
-        let timeline = &self.engine.timeline;
-        if let Some(deferred) = &timeline.deferred {
+        let progress = &self.engine.progress;
+        if let Some(deferred) = &progress.deferred {
             deferred.flush();
         }
-        timeline.unused.flush();
+        progress.unused.flush();
     }
 
     /// Submits a job. Returns its fence.
@@ -365,15 +355,15 @@ impl Channel {
             return Err(EBUSY);
         }
 
-        let timeline = &self.engine.timeline;
-        if let Some(deferred) = &timeline.deferred {
+        let progress = &self.engine.progress;
+        if let Some(deferred) = &progress.deferred {
             deferred.make_room();
         }
         let Some(stream) = stream else {
             return self.commit(submission, context, prepare, |_| {});
         };
 
-        timeline.unused.make_room();
+        progress.unused.make_room();
         let resvs = stream.buffers.resvs()?;
         let mut locked = DmaResvSet::lock_interruptible(&resvs)?;
         submission.wait_for_buffers(self, &stream, &locked, context.context())?;
@@ -403,15 +393,15 @@ impl Channel {
         let job = Job::new(self.engine.clone(), desc.result, stream, scratch);
         let fence = fence.init(context, job);
         if let Err(error) = prepare(fence.as_dma_fence()) {
-            // Nobody has seen the fence, so it does not matter that it is out of order.
-            fence.signal(Err(error));
+            // Userspace has not seen the fence, so it does not matter that it is out of order.
+            fence.discard(error);
             return Err(error);
         }
 
         // Nothing fails from here on.
         publish(fence.as_dma_fence());
         let consumer = fence.to_dma_fence();
-        self.engine.timeline.count(|stats| &stats.submitted);
+        self.engine.progress.count(|stats| &stats.submitted);
         let mut queue = self.queue.lock();
         if self.is_banned.load(Relaxed) {
             // The client was banned after `submit` had checked.
@@ -488,17 +478,17 @@ impl Channel {
 
         // Dropping the old handle stops the timer, so drop it first.
         *watching = None;
-        *watching = Some(self.clone().start(self.engine.timeline.instant(time)));
+        *watching = Some(self.clone().start(self.engine.progress.instant(time)));
     }
 
     /// Signals the fence of a job that is not run, or not to its end.
     fn cancel(&self, fence: Fence<Job>, error: Error) {
-        let timeline = &self.engine.timeline;
+        let progress = &self.engine.progress;
 
-        timeline.signal(fence, Err(error));
+        progress.signal(fence, Err(error));
         match error {
-            ETIMEDOUT => timeline.count(|stats| &stats.hung),
-            _ => timeline.count(|stats| &stats.canceled),
+            ETIMEDOUT => progress.count(|stats| &stats.hung),
+            _ => progress.count(|stats| &stats.canceled),
         }
     }
 }

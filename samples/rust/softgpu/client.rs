@@ -149,7 +149,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens a channel.
+    /// Returns a client with its user queue and the channel 0.
     pub(crate) fn new(clients: &Arc<Clients>) -> Result<Self> {
         let queues = Queues::new(&clients.work)?;
         // If the rest fails, dropping this closes the channel.
@@ -217,7 +217,7 @@ impl Client {
         }
 
         let channel = self.channel(args.channel)?;
-        let stats = &channel.engine.timeline.stats;
+        let stats = &channel.engine.progress.stats;
         Ok(uapi::Query {
             flags: 0,
             channel: args.channel,

@@ -17,7 +17,7 @@ use crate::{
     job::{
         Job,
         JobDesc,
-        Timeline, //
+        Progress, //
     },
     uapi::{
         MAX_EXECUTION_NS,
@@ -75,7 +75,7 @@ const MAX_EXECUTION: Delta = Delta::from_nanos(MAX_EXECUTION_NS as i64);
 /// A job on the hardware, which has all that it needs to run.
 struct RunningJob {
     fence: Fence<Job>,
-    /// When the time of the job has passed, as a time of the [`Timeline`].
+    /// When the time of the job has passed, as a time of the [`Progress`].
     end: Delta,
     /// When the processor has begun to execute its commands, likewise.
     begin: Option<Delta>,
@@ -167,7 +167,7 @@ enum Next {
 /// The hardware of a channel.
 #[pin_data]
 pub(crate) struct Engine {
-    pub(crate) timeline: Timeline,
+    pub(crate) progress: Progress,
     /// Taken in hard interrupt context. No fence is signaled, and nothing but memory is freed,
     /// with this held.
     #[pin]
@@ -205,13 +205,13 @@ impl_has_work! {
 impl Engine {
     /// Creates an engine that has nothing to do. It must be [stopped](Self::stop) in the end.
     pub(crate) fn new(work: SignallingQueueHandle) -> Result<Arc<Self>> {
-        let timeline = Timeline::new()?;
+        let progress = Progress::new()?;
         // Nothing can be allocated later on, so there is room for all jobs of a channel.
         let jobs = KVec::with_capacity(MAX_PENDING as usize, GFP_KERNEL)?;
 
         Arc::pin_init(
             pin_init!(Self {
-                timeline,
+                progress,
                 ring <- new_spinlock_irq!(Ring {
                     jobs,
                     end: Delta::ZERO,
@@ -236,7 +236,7 @@ impl Engine {
         let executed = fence.stream.is_none() || !desc.runs;
         let mut ring = self.ring.lock();
 
-        let now = self.timeline.now();
+        let now = self.progress.now();
         let end = ring.end.max(now) + faster(desc.duration, ring.speed);
         ring.end = end;
         if ring.jobs.is_empty() {
@@ -257,7 +257,7 @@ impl Engine {
         drop(ring);
 
         if hurries {
-            self.timeline.count(|stats| &stats.clock_ups);
+            self.progress.count(|stats| &stats.clock_ups);
         }
         if was_idle || hurries {
             self.start_timer();
@@ -282,7 +282,7 @@ impl Engine {
                 _ => return,
             }
         };
-        *started = Some(self.clone().start(self.timeline.instant(end)));
+        *started = Some(self.clone().start(self.progress.instant(end)));
     }
 
     /// Has the clock raised if a job would miss its deadline otherwise.
@@ -300,7 +300,7 @@ impl Engine {
         let Some(job) = ring.jobs.iter().find(|job| !job.executed) else {
             return Health::Idle;
         };
-        let now = self.timeline.now();
+        let now = self.progress.now();
         let end = job.begin.unwrap_or(now) + MAX_EXECUTION;
         match end <= now {
             true => Health::Hung(job.fence.seqno()),
@@ -314,7 +314,7 @@ impl Engine {
 
         let busy = match ring.jobs.is_empty() {
             true => ring.busy,
-            false => ring.busy + (self.timeline.now() - ring.since),
+            false => ring.busy + (self.progress.now() - ring.since),
         };
         // CAST: Time does not go back.
         busy.as_nanos() as u64
@@ -345,7 +345,7 @@ impl Engine {
         // The next job does not wait for those that are not run to their end.
         ring.end = Delta::ZERO;
         ring.speed = 0;
-        Some(ring.pop(self.timeline.now())?.fence)
+        Some(ring.pop(self.progress.now())?.fence)
     }
 
     /// Returns the number of jobs on the hardware.
@@ -356,11 +356,11 @@ impl Engine {
     /// The hardware: writes the seqno of the last job that has ended to memory.
     fn run_hardware(&self) {
         let ring = self.ring.lock();
-        let now = self.timeline.now();
+        let now = self.progress.now();
 
         let is_done = |job: &&RunningJob| job.end <= now && job.executed;
         if let Some(job) = ring.jobs.iter().take_while(is_done).last() {
-            self.timeline.complete(job.fence.seqno());
+            self.progress.complete(job.fence.seqno());
         }
     }
 
@@ -368,9 +368,9 @@ impl Engine {
     fn pop_finished(&self) -> Result<Fence<Job>, Next> {
         let mut ring = self.ring.lock();
 
-        let now = self.timeline.now();
+        let now = self.progress.now();
         let next = match ring.jobs.first() {
-            Some(job) if job.fence.seqno() <= self.timeline.completed() => {
+            Some(job) if job.fence.seqno() <= self.progress.completed() => {
                 return ring.pop(now).map(|job| job.fence).ok_or(Next::Idle);
             }
             Some(job) if !job.executed && job.end <= now => Next::Execute,
@@ -400,7 +400,7 @@ impl Engine {
             match self.pop_finished() {
                 Ok(fence) => {
                     let result = fence.result();
-                    self.timeline.signal(fence, result);
+                    self.progress.signal(fence, result);
                 }
                 Err(next) => return next,
             }
@@ -410,7 +410,7 @@ impl Engine {
     /// The processor: executes the commands of the first job.
     fn execute(&self) {
         let stream = self.ring.lock().jobs.first_mut().and_then(|job| {
-            job.begin = Some(self.timeline.now());
+            job.begin = Some(self.progress.now());
             job.fence.stream.clone()
         });
         let is_stopped = || self.stopped.load(Relaxed);
@@ -429,7 +429,7 @@ impl Engine {
             job.fence.set_result(result);
         }
         // Those behind it have not begun in the meantime.
-        let took = self.timeline.now() - job.end;
+        let took = self.progress.now() - job.end;
         jobs.for_each(|job| job.end += took);
         ring.end += took;
     }
@@ -443,7 +443,7 @@ impl HrTimerCallback for Engine {
         match this.handle_interrupt() {
             Next::At(end) => {
                 let expires = this.timer.expires();
-                ctx.forward(expires, this.timeline.instant(end) - expires);
+                ctx.forward(expires, this.progress.instant(end) - expires);
                 HrTimerRestart::Restart
             }
             Next::Execute => {
@@ -477,10 +477,10 @@ impl SignallingWorkItem<GOVERNOR> for Engine {
 
     /// Somebody is in a hurry.
     fn run(this: Arc<Self>) {
-        let hurries = this.ring.lock().hurry(this.timeline.now());
+        let hurries = this.ring.lock().hurry(this.progress.now());
 
         if hurries {
-            this.timeline.count(|stats| &stats.clock_ups);
+            this.progress.count(|stats| &stats.clock_ups);
             this.start_timer();
         }
     }

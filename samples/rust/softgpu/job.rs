@@ -89,23 +89,24 @@ impl JobDesc {
 }
 
 /// How far a channel has got. The ops of its fences look at it.
-pub(crate) struct Timeline {
+pub(crate) struct Progress {
     /// The seqno of the last job that has finished. A GPU writes this to memory.
     completed: Atomic<u64>,
-    /// The seqno of the last fence that [`Fence::signal`] has returned for.
+    /// The seqno of the last fence that [`Fence::signal`] has returned for. Only to see that no op
+    /// comes later.
     signaled: Atomic<u64>,
     /// When the channel was opened. Times in the driver are relative to this.
     epoch: Instant<Monotonic>,
     /// The counters of the channel.
     pub(crate) stats: Stats,
-    /// Where payloads wait for a grace period, if they do.
+    /// Where payloads wait for a grace period, if they do. Only to compare with.
     pub(crate) deferred: Option<Arc<Deferred<Job>>>,
     /// Where buffers go that are not needed any more.
     pub(crate) unused: Arc<Deferred<Arc<Stream>>>,
 }
 
-impl Timeline {
-    /// Creates a timeline on which nothing has happened.
+impl Progress {
+    /// Returns that of a channel of which nothing has happened.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             completed: Atomic::new(0),
@@ -134,7 +135,7 @@ impl Timeline {
     pub(crate) fn count(&self, counter: fn(&Stats) -> &Atomic<u64>) {
         // Whoever sees that a job has ended also sees that it was submitted.
         counter(&self.stats).fetch_add(1, Release);
-        counter(&stats::DEVICE).fetch_add(1, Release);
+        counter(&stats::TOTAL).fetch_add(1, Release);
     }
 
     /// Returns the seqno of the last job that has finished.
@@ -192,11 +193,12 @@ pub(crate) struct Job {
     result: Atomic<i32>,
     /// The soonest deadline, in nanoseconds since the channel was opened.
     deadline: Atomic<i64>,
-    /// When the fence was signaled, likewise. Until then, when it was created.
+    /// When the fence was signaled, likewise. Until then, when it was created. Only to measure how
+    /// long payloads stay.
     signaled_at: Atomic<i64>,
     /// What the job does with its buffers, which are there as long as the hardware may use them.
     pub(crate) stream: Option<Arc<Stream>>,
-    /// Memory of the job's own, likewise.
+    /// Memory of the job's own, likewise. Only to measure what stays.
     _scratch: KVec<u8>,
 }
 
@@ -208,11 +210,11 @@ impl Job {
         stream: Option<Arc<Stream>>,
         scratch: KVec<u8>,
     ) -> Self {
-        for stats in [&engine.timeline.stats, &stats::DEVICE] {
+        for stats in [&engine.progress.stats, &stats::TOTAL] {
             stats.count_payload();
         }
         let job = Self {
-            signaled_at: Atomic::new(engine.timeline.now().as_nanos()),
+            signaled_at: Atomic::new(engine.progress.now().as_nanos()),
             engine,
             result: Atomic::new(0),
             deadline: Atomic::new(i64::MAX),
@@ -239,13 +241,13 @@ impl Job {
         Delta::from_nanos(self.deadline.load(Relaxed))
     }
 
-    fn timeline(&self) -> &Timeline {
-        &self.engine.timeline
+    fn progress(&self) -> &Progress {
+        &self.engine.progress
     }
 
     /// Returns whether the hardware has finished the job.
     fn state(&self, fence: &LockedFence<'_>) -> FenceState {
-        if self.timeline().completed() >= fence.seqno() {
+        if self.progress().completed() >= fence.seqno() {
             FenceState::Done(self.result())
         } else {
             FenceState::Pending
@@ -254,19 +256,19 @@ impl Job {
 
     /// Counts an op that is about to return.
     fn count_op(&self, fence: &LockedFence<'_>, counter: fn(&Stats) -> &Atomic<u64>) {
-        self.timeline().count(counter);
+        self.progress().count(counter);
         // This never goes back, so it also finds an op that was called too late.
-        if self.timeline().signaled.load(Acquire) >= fence.seqno() {
-            self.timeline().count(|stats| &stats.ops_after_signal);
+        if self.progress().signaled.load(Acquire) >= fence.seqno() {
+            self.progress().count(|stats| &stats.ops_after_signal);
         }
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let nanoseconds = self.timeline().now().as_nanos() - self.signaled_at.load(Relaxed);
+        let nanoseconds = self.progress().now().as_nanos() - self.signaled_at.load(Relaxed);
 
-        for stats in [&self.timeline().stats, &stats::DEVICE] {
+        for stats in [&self.progress().stats, &stats::TOTAL] {
             // CAST: Time does not go back.
             stats.count_destroyed(nanoseconds as u64);
         }
@@ -278,7 +280,7 @@ impl FenceOps for Job {
     const DRIVER_NAME: &'static CStr = c"softgpu";
 
     fn enable_signaling(&self, fence: &LockedFence<'_>) -> FenceState {
-        // The interrupt is always on, so there is nothing to enable.
+        // Only to count the calls. A driver whose interrupt is always on leaves this op out.
         let state = self.state(fence);
         self.count_op(fence, |stats| &stats.enables);
         state
@@ -291,7 +293,7 @@ impl FenceOps for Job {
     }
 
     fn set_deadline(&self, fence: &LockedFence<'_>, deadline: Instant<Monotonic>) {
-        let deadline = (deadline - self.timeline().epoch).as_nanos();
+        let deadline = (deadline - self.progress().epoch).as_nanos();
         // The ops of a fence exclude each other, so nobody else writes this.
         if deadline < self.deadline.load(Relaxed) {
             self.deadline.store(deadline, Relaxed);

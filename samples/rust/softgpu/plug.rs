@@ -43,10 +43,10 @@ impl Drop for Present {
 }
 
 /// A device that is plugged in. Dropping it pulls it out.
-pub(crate) type Device = drm::faux::Registration<SoftGpu>;
+pub(crate) type Registration = drm::faux::Registration<SoftGpu>;
 
 /// Plugs in a device.
-pub(crate) fn plug_in(name: &CStr) -> Result<Device> {
+pub(crate) fn plug_in(name: &CStr) -> Result<Registration> {
     let work = WorkQueues::new()?;
     let clients = Arc::pin_init(Clients::new(work.handles()), GFP_KERNEL)?;
     let present = Present {
@@ -54,7 +54,7 @@ pub(crate) fn plug_in(name: &CStr) -> Result<Device> {
         _work: work,
     };
 
-    Device::new(name, Ok(clients), present)
+    Registration::new(name, Ok(clients), present)
 }
 
 /// Where the device can be plugged in.
@@ -62,7 +62,7 @@ pub(crate) fn plug_in(name: &CStr) -> Result<Device> {
 pub(crate) struct Plug {
     name: &'static CStr,
     #[pin]
-    device: Mutex<Option<Device>>,
+    device: Mutex<Option<Registration>>,
 }
 
 impl Plug {

@@ -97,7 +97,7 @@ impl InPlaceModule for Module {
         try_pin_init!(Self {
             _plug <- Scope::dir(Plug::new(c"softgpu"), c"softgpu", |plug, dir| {
                 dir.read_write_file(c"plugged", plug);
-                stats::DEVICE.create_files(dir);
+                stats::TOTAL.create_files(dir);
             }),
         })
     }

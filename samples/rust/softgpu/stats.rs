@@ -12,7 +12,7 @@ use kernel::{
 };
 
 /// The counters of the driver, in debugfs. They outlive a device that is pulled out.
-pub(crate) static DEVICE: Stats = Stats::new();
+pub(crate) static TOTAL: Stats = Stats::new();
 
 /// What is counted, for the device and for each channel.
 pub(crate) struct Stats {

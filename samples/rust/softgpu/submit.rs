@@ -2,15 +2,18 @@
 
 //! Submission, in the order in which it happens.
 //!
-//! 1. All that userspace passes is read and checked. What it names is looked up.
-//! 2. All that is needed is allocated.
-//! 3. The locks of the buffers are taken. What the job must wait for is known from here on.
-//! 4. There is a fence. What needs one, and can fail, is done.
-//! 5. Nothing fails any more: the fence is in the buffers, the job in its queue, and userspace has
+//! 1. All that userspace passes is read and checked. What it names is looked up. The buffers are
+//!    mapped, and descriptors reserved, whose numbers userspace is told.
+//! 2. The memory of the job and of its fence is allocated. The fences that were passed get
+//!    callbacks.
+//! 3. The channel is open, its client is not banned, and there is room.
+//! 4. The buffers are locked. Their fences get callbacks, and slots are reserved for the new one.
+//! 5. There is a fence. What needs one, and can fail, is done: sync_files are made.
+//! 6. Nothing fails any more: the fence is in the buffers, the job in its queue, and userspace has
 //!    the fence.
 //!
-//! If something fails before the last step, everything is dropped, and nobody has noticed anything.
-//! The steps from the third one on are in [`Channel::submit`].
+//! If something fails before the last step, everything is undone, but for the numbers that userspace
+//! was told, and for that of the fence. The steps from the third one on are in [`Channel::submit`].
 //!
 //! [`Channel::submit`]: crate::channel::Channel::submit
 

@@ -218,7 +218,7 @@ fn query(client: &TestClient) -> Result<uapi::Query> {
 }
 
 fn ops_after_signal(client: &TestClient) -> u64 {
-    client.engine.timeline.stats.ops_after_signal.load(Relaxed)
+    client.engine.progress.stats.ops_after_signal.load(Relaxed)
 }
 
 /// A client whose payloads are dropped a grace period after their fences have signaled.
@@ -230,19 +230,19 @@ fn deferring_client() -> Result<TestClient> {
 }
 
 fn payloads(client: &TestClient) -> u64 {
-    client.engine.timeline.stats.payloads.load(Relaxed)
+    client.engine.progress.stats.payloads.load(Relaxed)
 }
 
 /// The number of payloads that have been destroyed.
 fn destroyed(client: &TestClient) -> u64 {
-    let counters = &client.engine.timeline.stats.destroyed_after;
+    let counters = &client.engine.progress.stats.destroyed_after;
     counters.iter().map(|counter| counter.load(Relaxed)).sum()
 }
 
 /// Runs a job, and returns the number of payloads after that, before any grace period could end.
 fn payloads_after_signal(client: &TestClient) -> Result<u64> {
     submit(client, job(Delta::from_millis(20), Ok(())), None)?;
-    let signaled = &client.engine.timeline.stats.signaled;
+    let signaled = &client.engine.progress.stats.signaled;
 
     let _guard = rcu::read_lock();
     let start = Instant::<Monotonic>::now();
@@ -519,21 +519,21 @@ mod cases {
     #[test]
     fn poll_sees_seqno_of_hardware() -> Result {
         let client = TestClient::new()?;
-        let timeline = &client.engine.timeline;
+        let progress = &client.engine.progress;
         let fence = submit(&client, job(FOREVER, Err(EIO)), None)?;
         assert!(!fence.is_signaled());
 
         // The hardware is done, the interrupt is late.
-        timeline.complete(fence.seqno());
+        progress.complete(fence.seqno());
         assert!(fence.is_signaled());
         assert_eq!(fence.status(), Some(Err(EIO)));
-        assert_eq!(timeline.stats.polls.load(Relaxed), 2);
-        assert_eq!(timeline.stats.signaled.load(Relaxed), 0);
+        assert_eq!(progress.stats.polls.load(Relaxed), 2);
+        assert_eq!(progress.stats.signaled.load(Relaxed), 0);
 
         // The driver comes across the job at last. What the op has said stands.
         client.reset();
         assert_eq!(fence.status(), Some(Err(EIO)));
-        assert_eq!(timeline.stats.signaled.load(Relaxed), 1);
+        assert_eq!(progress.stats.signaled.load(Relaxed), 1);
         assert_eq!(ops_after_signal(&client), 0);
         Ok(())
     }
@@ -541,13 +541,13 @@ mod cases {
     #[test]
     fn waiting_sees_seqno_of_hardware() -> Result {
         let client = TestClient::new()?;
-        let timeline = &client.engine.timeline;
+        let progress = &client.engine.progress;
         let fence = submit(&client, job(FOREVER, Ok(())), None)?;
 
-        timeline.complete(fence.seqno());
+        progress.complete(fence.seqno());
         fence.enable_signaling();
-        assert_eq!(timeline.stats.enables.load(Relaxed), 1);
-        assert_eq!(timeline.stats.polls.load(Relaxed), 0);
+        assert_eq!(progress.stats.enables.load(Relaxed), 1);
+        assert_eq!(progress.stats.polls.load(Relaxed), 0);
         assert_eq!(fence.status(), Some(Ok(())));
         Ok(())
     }
@@ -555,7 +555,7 @@ mod cases {
     #[test]
     fn deadlines_are_counted() -> Result {
         let client = TestClient::new()?;
-        let stats = &client.engine.timeline.stats;
+        let stats = &client.engine.progress.stats;
         let blocker = ForeignFence::new()?;
         let now = Instant::<Monotonic>::now();
 
@@ -582,7 +582,7 @@ mod cases {
     #[test]
     fn deadline_raises_clock() -> Result {
         let client = TestClient::new()?;
-        let stats = &client.engine.timeline.stats;
+        let stats = &client.engine.progress.stats;
         let duration = Delta::from_millis(2000);
         let late = |start: Instant<Monotonic>| start + Delta::from_millis(1);
 
@@ -700,7 +700,7 @@ mod cases {
     #[test]
     fn no_ops_after_signal_elsewhere() -> Result {
         let client = TestClient::new()?;
-        let polls = &client.engine.timeline.stats.polls;
+        let polls = &client.engine.progress.stats.polls;
         let poller = Poller::start()?;
         // Let it get a CPU of its own.
         fsleep(Delta::from_millis(10));
@@ -742,7 +742,7 @@ mod cases {
     #[test]
     fn payload_is_gone_after_signal() -> Result {
         let client = TestClient::new()?;
-        let stats = &client.engine.timeline.stats;
+        let stats = &client.engine.progress.stats;
 
         assert_eq!(payloads_after_signal(&client)?, 0);
         assert_eq!(stats.most_payloads.load(Relaxed), 1);

@@ -83,15 +83,15 @@ impl FenceOps for Promise {
 ///
 /// Nobody else does. So if this goes before, the fence is canceled, which is no mistake of the
 /// driver: userspace may have asked for what it cannot get.
-struct Keep(ExpiringFence<Promise>);
+struct Promised(ExpiringFence<Promise>);
 
-impl Drop for Keep {
+impl Drop for Promised {
     fn drop(&mut self) {
         self.0.signal(Err(ECANCELED));
     }
 }
 
-impl FenceCallback for Keep {
+impl FenceCallback for Promised {
     fn on_signal(&mut self, fence: &SignaledFence<'_>) {
         self.0.signal(fence.result());
     }
@@ -100,8 +100,8 @@ impl FenceCallback for Keep {
 /// All that is needed to ask for the fence of a number: what could fail has been done.
 pub(crate) struct Request {
     number: FenceAllocation<Number>,
-    callback: FenceCallbackAllocation<Keep>,
-    promise: Keep,
+    callback: FenceCallbackAllocation<Promised>,
+    promise: Promised,
 }
 
 impl Request {
@@ -117,7 +117,7 @@ impl Request {
         Ok(Self {
             number,
             callback,
-            promise: Keep(promise.expire_after(timeout)),
+            promise: Promised(promise.expire_after(timeout)),
         })
     }
 

@@ -109,14 +109,16 @@ impl Client {
             return Err(ENOSPC);
         }
 
-        // From here on there is a fence.
+        // From here on there is a fence, and nothing fails.
         let fence = allocation.init(&context, Expiring::new(Attached));
         let fence = fence.expire_with(self.timeout, Ok(()));
         let usage = match write {
             true => DmaResvUsage::Write,
             false => DmaResvUsage::Read,
         };
-        slots.add(fence.as_dma_fence(), usage)?;
+        // There is a slot, and the fence is no container.
+        let added = slots.add(fence.as_dma_fence(), usage);
+        kernel::warn_on!(added.is_err());
         fences.last = id;
         fences.by_id.insert(node.into_node(id, fence));
         Ok(id)

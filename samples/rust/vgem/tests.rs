@@ -102,7 +102,7 @@ mod cases {
     #[test]
     fn buffer_is_in_use_until_signaled() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let handle = create_dumb(&file)?;
         let buffer = Object::lookup_handle(file.file(), handle)?;
         let resv = buffer.resv();
@@ -130,7 +130,7 @@ mod cases {
     #[test]
     fn ioctls_refuse_what_they_do_not_know() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let handle = create_dumb(&file)?;
 
         assert_eq!(fence_attach(&file, handle, 2, 0), Err(EINVAL));
@@ -155,7 +155,10 @@ mod cases {
     #[test]
     fn ids_belong_to_a_file() -> Result {
         let device = device()?;
-        let (file, other) = (TestFile::open(device.drm())?, TestFile::open(device.drm())?);
+        let (file, other) = (
+            TestFile::open(device.registration())?,
+            TestFile::open(device.registration())?,
+        );
         let handle = create_dumb(&file)?;
 
         assert_eq!(fence_signal(&file, 0, 0), Err(ENOENT));
@@ -188,7 +191,10 @@ mod cases {
     #[test]
     fn closed_file_signals_its_fences() -> Result {
         let device = device()?;
-        let (file, other) = (TestFile::open(device.drm())?, TestFile::open(device.drm())?);
+        let (file, other) = (
+            TestFile::open(device.registration())?,
+            TestFile::open(device.registration())?,
+        );
         let handle = create_dumb(&file)?;
         let buffer = Object::lookup_handle(file.file(), handle)?;
         let handle_of_other = buffer.create_handle(other.file())?;
@@ -221,7 +227,7 @@ mod cases {
     #[test]
     fn closed_handle() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let handle = create_dumb(&file)?;
         let id = fence_attach(&file, handle, uapi::VGEM_FENCE_WRITE, 0)?;
 
@@ -235,7 +241,7 @@ mod cases {
     #[test]
     fn unplugged_device_has_no_ioctls() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let handle = create_dumb(&file)?;
         let buffer = Object::lookup_handle(file.file(), handle)?;
         fence_attach(&file, handle, 0, 0)?;
@@ -251,7 +257,7 @@ mod cases {
     #[test]
     fn sync_objects() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let handle = create_dumb(&file)?;
         let buffer = Object::lookup_handle(file.file(), handle)?;
         let id = fence_attach(&file, handle, uapi::VGEM_FENCE_WRITE, 0)?;

@@ -10,7 +10,7 @@ use crate::{
     buffer::Object,
     plug::{
         plug_in,
-        Device, //
+        Registration, //
     },
     uapi::{
         self,
@@ -58,7 +58,7 @@ const GEM_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE);
 const CHANNEL_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE);
 const GEM_MMAP: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP);
 
-fn device() -> Result<Device> {
+fn device() -> Result<Registration> {
     plug_in(c"softgpu-test")
 }
 
@@ -165,7 +165,7 @@ mod cases {
     #[test]
     fn commands_are_executed() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let ((source, a), (target, b)) = (create(&file)?, create(&file)?);
         let copy = Command {
             op: uapi::OP_COPY,
@@ -206,7 +206,7 @@ mod cases {
     #[test]
     fn commands_are_checked() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let ((read, _), (written, buffer)) = (create(&file)?, create(&file)?);
         let buffers = [use_of(read, 0), use_of(written, uapi::BUFFER_WRITE)];
         let good = fill(1, 1);
@@ -268,7 +268,7 @@ mod cases {
     #[test]
     fn fence_is_in_the_buffer() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, buffer) = create(&file)?;
         let explicit = uapi::BUFFER_EXPLICIT;
 
@@ -298,7 +298,7 @@ mod cases {
     #[test]
     fn job_waits_for_who_uses_its_buffers() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, buffer) = create(&file)?;
         let write = uapi::BUFFER_WRITE;
         let explicit = uapi::BUFFER_EXPLICIT;
@@ -337,7 +337,7 @@ mod cases {
     #[test]
     fn signaling_takes_no_lock_of_a_buffer() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let ((first, buffer), (second, _)) = (create(&file)?, create(&file)?);
         let blocker = ForeignFence::new()?;
         let (handle, syncobj) = create_syncobj(&file)?;
@@ -372,7 +372,7 @@ mod cases {
     #[test]
     fn waiting_job_is_canceled() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, buffer) = create(&file)?;
         let job = Job {
             buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
@@ -401,7 +401,7 @@ mod cases {
     #[test]
     fn hung_job() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, buffer) = create(&file)?;
         let hangs = Job {
             buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
@@ -436,7 +436,7 @@ mod cases {
         assert_eq!(wait(&elsewhere), Some(Ok(())));
 
         // Others are not concerned.
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, buffer) = create(&file)?;
         let fills = Job {
             buffers: &[use_of(handle, uapi::BUFFER_WRITE)],
@@ -451,7 +451,7 @@ mod cases {
     #[test]
     fn device_is_pulled_out() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, buffer) = create(&file)?;
         let job = Job {
             args: endless(),
@@ -474,7 +474,7 @@ mod cases {
     #[test]
     fn sync_objects_and_points() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let (handle, syncobj) = create_syncobj(&file)?;
         let (in_handle, source) = create_syncobj(&file)?;
         let in_sync = SyncUse {
@@ -519,7 +519,10 @@ mod cases {
     #[test]
     fn bad_handles_and_flags() -> Result {
         let device = device()?;
-        let (file, other) = (TestFile::open(device.drm())?, TestFile::open(device.drm())?);
+        let (file, other) = (
+            TestFile::open(device.registration())?,
+            TestFile::open(device.registration())?,
+        );
         let ((handle, _), (sync, _)) = (create(&file)?, create_syncobj(&file)?);
         let submit = |file, syncs: &[SyncUse], buffers: &[BufferUse]| {
             let job = Job {
@@ -565,7 +568,10 @@ mod cases {
     #[test]
     fn buffers_are_created() -> Result {
         let device = device()?;
-        let (file, other) = (TestFile::open(device.drm())?, TestFile::open(device.drm())?);
+        let (file, other) = (
+            TestFile::open(device.registration())?,
+            TestFile::open(device.registration())?,
+        );
         let (handle, buffer) = create(&file)?;
         let map = |file: &TestFile<SoftGpu>, handle, pad| {
             let mut args = uapi::GemMmap {
@@ -603,7 +609,7 @@ mod cases {
     #[test]
     fn refused_job_leaves_nothing() -> Result {
         let device = device()?;
-        let file = TestFile::open(device.drm())?;
+        let file = TestFile::open(device.registration())?;
         let ((handle, buffer), (sync, syncobj)) = (create(&file)?, create_syncobj(&file)?);
 
         for _ in 0..uapi::MAX_PENDING {
