@@ -3,8 +3,9 @@
 
 A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
 expected, which takes seconds. Only those that none of them notices, and all others, are built and booted. The kernel
-looks for as much as it can (lockdep, PROVE_RCU, KASAN), and is ended at the first sign of the mutant. What came of a
-mutant is kept in the cache by what was looked at, so that a run that was interrupted goes on where it was.
+looks for as much as it can (lockdep, PROVE_RCU, KASAN). It begins with the suites that are beside the mutant, and is
+ended at the first sign of it. What came of a mutant is kept in the cache by what was looked at, so that a run that was
+interrupted goes on where it was.
 """
 
 import hashlib
@@ -165,7 +166,13 @@ def _noticed(log: Path) -> List[str]:
     return ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
 
 
-def _boot(built: kernel.Kernel, log: Path, step: Step) -> Tuple[List[str], ktap.Results]:
+def _beside(mutant: Mutant) -> List[str]:
+    """The kernel argument to run only the suites of the folder that a mutant is in, if that has its own."""
+    folder = re.match(r"(?:samples/rust|rust/kernel)/(\w+)", mutant.hunks[0].file)
+    return [f"kunit.filter_glob=rust_{folder[1]}*"] if folder else []
+
+
+def _boot(built: kernel.Kernel, log: Path, step: Step, *more: str) -> Tuple[List[str], ktap.Results]:
     """All that is wrong with a boot, which ends at the first of it, and the results if nothing is."""
     found: List[str] = []
     since = 0.0
@@ -176,7 +183,7 @@ def _boot(built: kernel.Kernel, log: Path, step: Step) -> Tuple[List[str], ktap.
         since = since or (time.monotonic() if found else 0.0)
         return bool(ktap.failing(ktap.read_log(log))) or bool(since) and time.monotonic() - since > _GRACE
 
-    wrong = boot.uml(built, _ARGUMENTS, log, step, _LIMIT, _SILENCE, enough)
+    wrong = boot.uml(built, [*_ARGUMENTS, *more], log, step, _LIMIT, _SILENCE, enough)
     if not wrong or wrong.startswith("ended"):  # by itself: otherwise it complains about how it is ended
         found = _noticed(log)
     if found or wrong:
@@ -251,8 +258,9 @@ class _Booted:
         log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
         with self.booting:
             begin += time.monotonic() - waiting
-            for _ in range(_BOOTS):
-                found, results = _boot(built, log, step)
+            beside = _beside(mutant)
+            for more in [beside] * bool(beside) + [[]] * _BOOTS:
+                found, results = _boot(built, log, step, *more)
                 if found:
                     break
         found += [f"suite {name} has {results.suites.get(name, 0)} cases instead of {count}"
