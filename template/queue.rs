@@ -84,7 +84,7 @@ impl Queue {
 
         match signaler.extend_seqno(self.hardware.completed()) {
             Some(seqno) => signaler.signal_up_to(seqno, Ok(())),
-            // The hardware has written a number that it cannot have got to. A driver resets it here.
+            // The hardware has written what it cannot have got to. A driver resets it here.
             None => 0,
         }
     }

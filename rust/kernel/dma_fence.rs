@@ -60,8 +60,8 @@
 //! keeps such a pointer holds a reference to that module.
 //!
 //! The module loader makes one exception: it frees a module whose `init` has failed, whoever holds
-//! a reference to it. So an `init` that can still fail must leave nothing behind that leads into the
-//! module: nothing that is pending and leaked, no callback without a registration
+//! a reference to it. So an `init` that can still fail must leave nothing behind that leads into
+//! the module: nothing that is pending and leaked, no callback without a registration
 //! ([`DmaFence::add_callback`]), and no signaled fence that is still to be finished, like those of
 //! [`Forward`] and [`FenceOps::DROP_MAY_SLEEP`].
 //!

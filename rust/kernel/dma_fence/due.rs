@@ -115,7 +115,8 @@ static PROXIES: DueList<FenceHeader> = DueList::new();
 pub(super) fn signal_all(proxies: &LList<FenceHeader>) {
     for proxy in proxies.take_all() {
         // SAFETY: By `SignaledFence::then_signal()` it comes from `into_due()`, so it has the
-        // issuer's reference and is valid. A fence can be signaled on any CPU. It is not used again.
+        // issuer's reference and is valid. A fence can be signaled on any CPU. It is not used
+        // again.
         unsafe { PROXIES.queue(proxy) };
     }
 }

@@ -853,7 +853,7 @@ impl<T> Fence<T> {
     /// let running = ring.new_fence(Job, GFP_KERNEL)?;
     /// let refused = ring.new_fence(Job, GFP_KERNEL)?;
     ///
-    /// // One of the files that userspace wants to have got the fence, and there is no memory for the
+    /// // One of the files that userspace wants has got the fence, and there is no memory for the
     /// // next one.
     /// let consumer = refused.to_dma_fence();
     /// refused.discard(ENOMEM);

@@ -4,9 +4,9 @@
 //!
 //! A proxy is not signaled by the callback that tells of it. That runs under the lock of another
 //! fence, which may be a proxy itself. So whoever makes a proxy of a proxy, which may be userspace,
-//! would choose how many locks are nested, and how deep the stack gets. Instead, the proxy gets onto
-//! a [list](super::due) of what is signaled a little later, and that after the callback: by then its
-//! registration can be dropped without the lock of the other fence.
+//! would choose how many locks are nested, and how deep the stack gets. Instead, the proxy gets
+//! onto a [list](super::due) of what is signaled a little later, and that after the callback: by
+//! then its registration can be dropped without the lock of the other fence.
 //!
 //! That takes no memory but that of the proxy: it is linked by what links the fences of a timeline,
 //! and its flags have room for an error.

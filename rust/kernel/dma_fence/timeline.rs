@@ -20,7 +20,6 @@
 
 use super::{
     context::ContextRef,
-    deferred::Deferred,
     fence::{
         set_error,
         FenceData,

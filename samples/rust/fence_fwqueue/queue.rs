@@ -282,7 +282,7 @@ impl Queue {
         let faulted = self.firmware.faulted();
         let count = match signaler.extend_seqno(self.firmware.completed()) {
             Some(seqno) => signaler.signal_up_to(seqno, Ok(())),
-            // The firmware has written a number that it cannot have got to. A driver resets it here.
+            // The firmware has written what it cannot have got to. A driver resets it here.
             None => 0,
         };
 

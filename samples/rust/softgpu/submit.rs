@@ -12,8 +12,9 @@
 //! 6. Nothing fails any more: the fence is in the buffers, the job in its queue, and userspace has
 //!    the fence.
 //!
-//! If something fails before the last step, everything is undone, but for the numbers that userspace
-//! was told, and for that of the fence. The steps from the third one on are in [`Channel::submit`].
+//! If something fails before the last step, everything is undone, but for the numbers that
+//! userspace was told, and for that of the fence. The steps from the third one on are in
+//! [`Channel::submit`].
 //!
 //! [`Channel::submit`]: crate::channel::Channel::submit
 

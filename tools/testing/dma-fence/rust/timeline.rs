@@ -626,7 +626,7 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
         setup_empty, [drop_signaler, submit_first], check_submitted_canceled;
     "timeline/submit/drop/irq": "what is submitted when the signaler has gone is canceled at once",
         setup_empty, [submit_first, drop_signaler], check_submitted_canceled, irq = true;
-    "timeline/submit/drop/order": "what is submitted while the signaler goes signals after the rest",
+    "timeline/submit/drop/order": "what is submitted while the signaler goes is canceled last",
         setup_one, [drop_signaler, submit_in_order], check_canceled_in_order;
     "timeline/submit/drop/using": "nothing of the driver runs under the lock of the list",
         setup_empty, [drop_signaler, submit_using], check_submitted_canceled;
