@@ -61,6 +61,8 @@ def _read(target: str) -> Json:
     if target == "check":  # which may find that this page is not made from its template yet
         result["findings"].pop("evidence", None)
         result["ok"] = not any(result["findings"].values())
+    if target == "mutants":  # of which the page says what has noticed each, or that nothing has
+        result["ok"] = True
     if not result.get("ok"):
         raise Fail(f"out/{target}.json is the result of a run that failed", _mend(target))
     if result.get("series", "core") not in ("core", "all"):
@@ -259,7 +261,8 @@ def _noticed(by: str) -> str:
 
 
 def _mutants(results: Results) -> str:
-    rows = [[f"``{name}``", mutant["what"], _noticed(mutant["by"][0])] for name, mutant in results.mutants.items()]
+    rows = [[f"``{name}``", mutant["what"], _noticed(mutant["by"][0]) if mutant["verdict"] == "killed" else "nothing"]
+            for name, mutant in results.mutants.items()]
     return _table(["mutant", "mistake", "noticed by"], rows)
 
 

@@ -182,7 +182,7 @@ SCENARIOS(external) = {
 	{ "external/set_deadline/release", PROMISE, setup, { issuer, looker }, check,
 	  .arg = ARG(RELEASE, SET_DEADLINE) },
 	{ "external/poll/release", PROMISE, setup_done, { issuer, looker }, check,
-	  .arg = ARG(RELEASE, SIGNALED), .base = "use after free" },
+	  .arg = ARG(RELEASE, SIGNALED), .base = "use after free", .fixed = true },
 	{ "external/describe", PROMISE, setup, { issuer, names }, check },
 	{ "external/describe/release", PROMISE, setup, { issuer_at_once, names }, check,
 	  .arg = ARG(RELEASE, 0), .base = "use after free" },
