@@ -3,7 +3,7 @@
 
 The program is ours because it knows what each call must return. Debian's trinity does not replace it, nor help it:
 1.9+git20241022 knows no sync objects and no sync_files, and its processes die before most calls, so that there are
-a dozen a minute.
+fewer than ten a minute.
 """
 
 import random

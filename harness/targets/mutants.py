@@ -166,10 +166,11 @@ def _noticed(log: Path) -> List[str]:
     return ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
 
 
-def _beside(mutant: Mutant) -> List[str]:
-    """The kernel argument to run only the suites of the folder that a mutant is in, if that has its own."""
+def _boots(mutant: Mutant) -> List[List[str]]:
+    """The kernel arguments of each boot: the suites of the folder that a mutant is in come first, if it has its own."""
     folder = re.match(r"(?:samples/rust|rust/kernel)/(\w+)", mutant.hunks[0].file)
-    return [f"kunit.filter_glob=rust_{folder[1]}*"] if folder else []
+    beside = [[f"kunit.filter_glob=rust_{folder[1]}*"]] if folder else []
+    return beside + [[]] * _BOOTS
 
 
 def _boot(built: kernel.Kernel, log: Path, step: Step, *more: str) -> Tuple[List[str], ktap.Results]:
@@ -258,8 +259,7 @@ class _Booted:
         log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
         with self.booting:
             begin += time.monotonic() - waiting
-            beside = _beside(mutant)
-            for more in [beside] * bool(beside) + [[]] * _BOOTS:
+            for more in _boots(mutant):
                 found, results = _boot(built, log, step, *more)
                 if found:
                     break
