@@ -215,8 +215,7 @@ impl FenceHeader {
         // freeing that before a work item runs.
         //
         // SAFETY: The fence is valid.
-        let holds_module = unsafe { flags(header.as_raw()) } & HOLDS_MODULE != 0;
-        if header.context.ops().drop_may_sleep && holds_module {
+        if header.context.ops().drop_may_sleep && unsafe { holds_module(header.as_raw()) } {
             // SAFETY: The ops say so, and the caller gives up the payload and the references, one
             // to the module among them.
             unsafe { Deferred::add(this) };
@@ -275,7 +274,7 @@ impl FenceHeader {
         let fence = this.cast::<bindings::dma_fence>().as_ptr();
 
         // SAFETY: The fence is valid.
-        let holds_module = unsafe { flags(fence) } & HOLDS_MODULE != 0;
+        let holds_module = unsafe { holds_module(fence) };
         // SAFETY: The caller owns the issuer's reference, and does not use it again.
         unsafe { bindings::dma_fence_put(fence) };
         if holds_module {
@@ -283,6 +282,17 @@ impl FenceHeader {
             unsafe { owner.put() };
         }
     }
+}
+
+/// Returns whether a fence holds a reference to the module of its ops.
+///
+/// # Safety
+///
+/// `fence` must be valid.
+#[inline]
+unsafe fn holds_module(fence: *mut bindings::dma_fence) -> bool {
+    // SAFETY: The caller gives us a valid `fence`.
+    unsafe { flags(fence) & HOLDS_MODULE != 0 }
 }
 
 /// Records an error for when a fence is signaled, if it has not been yet and there is no error.

@@ -138,7 +138,7 @@ impl Log {
     }
 }
 
-/// Another CPU, which polls whatever fence it is given.
+/// Another CPU, which polls whatever fence it is given, in one RCU read-side critical section.
 #[pin_data]
 struct Poller {
     #[pin]
@@ -152,18 +152,43 @@ impl_has_work! {
     impl HasWork<Self> for Poller { self.work }
 }
 
-impl Poller {
-    fn start() -> Result<Arc<Self>> {
-        let this = Arc::pin_init(
-            pin_init!(Self {
+/// A [`Poller`] that is at work until this is dropped.
+struct Polling(Arc<Poller>);
+
+impl Polling {
+    fn start() -> Result<Self> {
+        let poller = Arc::pin_init(
+            pin_init!(Poller {
                 work <- new_work!("Poller::work"),
                 fence <- new_spinlock!(None, "Poller::fence"),
                 stop: Atomic::new(false),
             }),
             GFP_KERNEL,
         )?;
-        let _ = workqueue::system_unbound().enqueue(this.clone());
-        Ok(this)
+        let _ = workqueue::system_unbound().enqueue(poller.clone());
+        // Let it get a CPU of its own.
+        fsleep(Delta::from_millis(10));
+        Ok(Self(poller))
+    }
+
+    /// Submits a job that does not end, and returns whether its fence has been polled.
+    fn submit(&self, client: &TestClient) -> Result<bool> {
+        let polls = &client.engine.progress.stats.polls;
+        let fence = submit(client, job(FOREVER, Ok(())), None)?;
+        let (before, start) = (polls.load(Relaxed), Instant::<Monotonic>::now());
+
+        *self.0.fence.lock() = Some(fence);
+        while polls.load(Relaxed) == before && start.elapsed() < Delta::from_millis(1000) {
+            core::hint::spin_loop();
+        }
+        Ok(polls.load(Relaxed) != before)
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Release);
+        self.0.work.flush();
     }
 }
 
@@ -171,6 +196,8 @@ impl WorkItem for Poller {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        let _guard = rcu::read_lock();
+
         while !this.stop.load(Acquire) {
             let fence = this.fence.lock().clone();
             if let Some(fence) = fence {
@@ -239,24 +266,16 @@ fn destroyed(client: &TestClient) -> u64 {
     counters.iter().map(|counter| counter.load(Relaxed)).sum()
 }
 
-/// Runs a job, and returns the number of payloads after that, before any grace period could end.
+/// Signals a job, and returns the number of payloads after that, before any grace period can end.
 fn payloads_after_signal(client: &TestClient) -> Result<u64> {
-    submit(client, job(Delta::from_millis(20), Ok(())), None)?;
-    let signaled = &client.engine.progress.stats.signaled;
+    let polling = Polling::start()?;
 
-    let _guard = rcu::read_lock();
-    let start = Instant::<Monotonic>::now();
-    while signaled.load(Relaxed) == 0 {
-        if start.elapsed() > FOREVER {
-            return Err(ETIMEDOUT);
-        }
-        core::hint::spin_loop();
+    if !polling.submit(client)? {
+        return Err(ETIMEDOUT);
     }
+    client.reset();
     // Some time in which it would be destroyed if nobody had to wait.
-    let end = start.elapsed() + Delta::from_millis(20);
-    while start.elapsed() < end {
-        core::hint::spin_loop();
-    }
+    fsleep(Delta::from_millis(20));
     Ok(payloads(client))
 }
 
@@ -700,39 +719,15 @@ mod cases {
     #[test]
     fn no_ops_after_signal_elsewhere() -> Result {
         let client = TestClient::new()?;
-        let polls = &client.engine.progress.stats.polls;
-        let poller = Poller::start()?;
-        // Let it get a CPU of its own.
-        fsleep(Delta::from_millis(10));
+        let polling = Polling::start()?;
 
         let start = Instant::<Monotonic>::now();
-        let round = || -> Result<bool> {
-            let fence = submit(&client, job(FOREVER, Ok(())), None)?;
-            let (before, begin) = (polls.load(Relaxed), Instant::<Monotonic>::now());
-            *poller.fence.lock() = Some(fence);
-            while polls.load(Relaxed) == before && begin.elapsed() < Delta::from_millis(100) {
-                core::hint::spin_loop();
-            }
-            let met = polls.load(Relaxed) != before;
-            client.reset();
-            Ok(met)
-        };
         let (mut rounds, mut met) = (0, 0);
-        let mut result = Ok(());
         while rounds < 500 && start.elapsed() < Delta::from_millis(2000) {
-            match round() {
-                Ok(has) => met += u32::from(has),
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
-            }
+            met += u32::from(polling.submit(&client)?);
+            client.reset();
             rounds += 1;
         }
-        poller.stop.store(true, Release);
-        poller.work.flush();
-
-        result?;
         assert_eq!(ops_after_signal(&client), 0);
         // This has tested something.
         assert!(met > rounds / 2);
