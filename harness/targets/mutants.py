@@ -2,10 +2,10 @@
 """make mutants: each mutant of harness/mutants must be noticed, by exploring it, or by a suite on User-mode Linux.
 
 A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
-expected, which takes seconds. Only those that none of them notices, and all others, are built and booted. The kernel
-looks for as much as it can (lockdep, PROVE_RCU, KASAN). It begins with the suites that are beside the mutant, and is
-ended at the first sign of it. What came of a mutant is kept in the cache by what was looked at, so that a run that was
-interrupted goes on where it was.
+expected, which takes seconds. Only those that none of them notices, and all others, are booted. The kernel looks for as
+much as it can (lockdep, PROVE_RCU, KASAN). It begins with the suites that are beside the mutant, and is ended at the
+first sign of it. Most mutants of Rust are compiled at once (schemata.py). What came of a mutant is kept in the cache by
+what was looked at, so that a run that was interrupted goes on where it was.
 """
 
 import hashlib
@@ -15,23 +15,24 @@ import re
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
 from harness.explore import explorer
 from harness.host import cache, knobs, outcome, proc, tools, ui
 from harness.host.ui import Fail, Silent, Step
 from harness.kernel import boot, kernel, ktap
-from harness.mutants import mutants
+from harness.mutants import mutants, schemata
 from harness.mutants.mutants import Mutant
+from harness.mutants.schemata import Schemata
 from harness.targets import explore, races
 from harness.tree import base, series
 
 KIND = "um-kasan"
 _ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]
 _LIMIT, _SILENCE = 240, 60
-# rustc takes most of the time and has one thread.
+# rustc takes most of the time of a build and has one thread.
 _WORKERS = min(2, int(knobs.JOBS))
 # A mutant that is noticed only if two CPUs meet gets more than one chance, as they may not on a busy host.
 _BOOTS = 3
@@ -91,6 +92,25 @@ def _content(files: Dict[str, str]) -> List[str]:
     return [f"{name} {text}" for name, text in sorted(files.items())]
 
 
+# What is compiled: an Explorer of each side, or a kernel.
+Built = TypeVar("Built")
+
+
+def _at_once(chosen: List[Mutant], read: Callable[[str], str],
+             compile_files: Callable[[Dict[str, str]], Built]) -> Tuple[Schemata, Built]:
+    """Compiles mutants at once, but for those in files where that leads to errors."""
+    while True:
+        made = schemata.build(chosen, read)
+        try:
+            return made, compile_files(made.files)
+        except Fail as err:
+            said = "\n".join(err.lines)
+            left = [mutant for mutant in chosen if not any(f"{hunk.file}:" in said for hunk in mutant.hunks)]
+            if len(left) == len(chosen):
+                raise
+            chosen = left
+
+
 class _Explored:
     """Exploring mutants."""
 
@@ -98,6 +118,8 @@ class _Explored:
         self.blobs = explorer.index("core", found)
         self.identity = f"{explorer.identity()} {explore.QUICK} {_LONG}"
         self.compiled: Set[str] = set()
+        self.at_once = Schemata({}, {})
+        self.crate: List[explorer.Explorer] = []
 
     def _key(self, files: Dict[str, str]) -> Path:
         return _kept("explored", self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
@@ -124,6 +146,23 @@ class _Explored:
         """Is all of it in what is explored, and to be seen there? What a kernel must notice is not."""
         return not mutant.kernel and all(hunk.file in self.compiled for hunk in mutant.hunks)
 
+    def compile(self, chosen: List[Mutant]) -> None:
+        """Compiles what can be compiled at once."""
+        with Step("compile mutants of the crate") as step:
+            tree = explorer.place("core", self.blobs, explorer.HOME / "mutants")
+
+            def read(name: str) -> str:
+                return (tree.path / name).read_text()
+
+            def compile_files(files: Dict[str, str]) -> List[explorer.Explorer]:
+                changed = explorer.place("core", self.blobs, tree.path.parent)
+                changed.change(files)
+                return explorer.crate(changed, tree.path.parent, step) if files else []
+
+            unknown = [mutant for mutant in chosen if not cache.read(self._key(mutant.apply(read)))]
+            self.at_once, self.crate = _at_once(unknown, read, compile_files)
+            step.note = f"{len(self.at_once.numbers)} at once"
+
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
         begin = time.monotonic()
@@ -132,20 +171,26 @@ class _Explored:
             files = mutant.apply(lambda name: (tree.path / name).read_text())
             key = self._key(files)
             if not cache.read(key):
-                tree.change(files)
-                _keep(key, self._look(tree, files, mutant.compiler))
+                _keep(key, self._look(mutant, tree, files))
         found = json.loads(cache.read(key))
         return Verdict(KILLED, [found], round(time.monotonic() - begin)) if found else None
 
-    @staticmethod
-    def _look(tree: explorer.Tree, files: Dict[str, str], compiler: bool) -> str:
-        """What is noticed; nothing where only a kernel can say."""
+    def _sides(self, mutant: Mutant, tree: explorer.Tree, files: Dict[str, str]) -> List[explorer.Explorer]:
+        number = self.at_once.numbers.get(mutant.name)
+        if number:
+            choice = ["env", f"{schemata.CHOICE}={number}"]
+            return [side._replace(command=choice + side.command) for side in self.crate]
+        tree.change(files)
         rust = any(name.endswith(".rs") for name in files)
+        return (explorer.crate if rust else explorer.core)(tree, tree.path.parent, Silent("explore"))
+
+    def _look(self, mutant: Mutant, tree: explorer.Tree, files: Dict[str, str]) -> str:
+        """What is noticed; nothing where only a kernel can say."""
         try:
-            sides = (explorer.crate if rust else explorer.core)(tree, tree.path.parent, Silent("explore"))
+            sides = self._sides(mutant, tree, files)
         except Fail as err:  # C may need what the headers here do not have, but rustc is that of the kernel
-            return _compiler(err) if compiler and rust else ""
-        if compiler:
+            return _compiler(err) if mutant.compiler and any(name.endswith(".rs") for name in files) else ""
+        if mutant.compiler:
             return ""
         for limits in (explore.QUICK, _LONG):
             for side in sides:
@@ -197,13 +242,14 @@ class _Booted:
     """Building and booting mutants. Those that do not apply are found before anything is built."""
 
     def __init__(self, found: base.Base, chosen: List[Mutant]):
-        self.booting = threading.Lock()  # a kernel that races two CPUs needs both
+        self.alone = threading.Lock()  # a kernel that races two CPUs needs both
         with Step("series (core)") as step:
             self.source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
             self.files = {mutant.name: mutant.apply(self._read) for mutant in chosen}
             self.stamp = kernel.configure(self.source, KIND, self.source.home / KIND, step)
             step.note = f"{len(chosen)} mutants"
         self.suites = self._baseline()
+        self.at_once, self.kernel = self._compile([mutant for mutant in chosen if not self._known(mutant)])
 
     def _read(self, name: str) -> str:
         if not (self.source.path / name).is_file():
@@ -212,6 +258,11 @@ class _Booted:
 
     def _key(self, files: Dict[str, str]) -> Path:
         return _kept("booted", self.stamp, self.source.tree, *_ARGUMENTS, *_content(files))
+
+    def _known(self, mutant: Mutant) -> Optional[Verdict]:
+        """What came of it earlier. Who has survived is tried again."""
+        known = cache.read(self._key(self.files[mutant.name]))
+        return Verdict(*json.loads(known)) if known else None
 
     def _baseline(self) -> Dict[str, int]:
         """The number of cases of each suite without any mutant. All of them must pass."""
@@ -230,43 +281,57 @@ class _Booted:
             step.note = results.line()
         return results.suites
 
+    def _build(self, home: Path, files: Dict[str, str], step: Step, jobs: int) -> kernel.Kernel:
+        source = series.place(self.source.variant, self.source.base, self.source.commit, home, step)
+        for name, text in files.items():
+            (source.path / name).write_text(text)
+        return kernel.build_in(source._replace(tree=self._key(files).name), KIND, step, str(jobs))
+
+    def _compile(self, chosen: List[Mutant]) -> Tuple[Schemata, Optional[kernel.Kernel]]:
+        """One kernel for those that can be compiled at once."""
+        with Step("build mutants") as step:
+            originals = {hunk.file: self._read(hunk.file) for mutant in chosen for hunk in mutant.hunks}
+            originals.update((name, self._read(name)) for name in schemata.ADDED)
+            made, built = _at_once(chosen, originals.__getitem__, lambda files: self._build(
+                _home(1), files, step, int(knobs.JOBS)) if files else None)
+            step.note = f"{len(made.numbers)} at once"
+        return made, built
+
     def run(self, mutant: Mutant) -> Verdict:
-        """What was known of it, or comes of it now. Who survives is tried again the next time."""
-        key = self._key(self.files[mutant.name])
-        if cache.read(key):
-            return Verdict(*json.loads(cache.read(key)))
-        with _worker() as number:
-            verdict = self._look(mutant, _home(number), key.name)
-        proc.unless_ending()
-        if verdict.verdict == KILLED:
-            _keep(key, verdict)
+        """What was known of it, or comes of it now."""
+        verdict = self._known(mutant)
+        if not verdict:
+            with _worker() as number:
+                verdict = self._look(mutant, _home(number))
+            proc.unless_ending()
+            if verdict.verdict == KILLED:
+                _keep(self._key(self.files[mutant.name]), verdict)
         return verdict
 
-    def _look(self, mutant: Mutant, home: Path, identity: str) -> Verdict:
+    def _look(self, mutant: Mutant, home: Path) -> Verdict:
         begin, step = time.monotonic(), Silent(mutant.name)
 
         def verdict(word: str, by: List[str]) -> Verdict:
             return Verdict(word, by, round(time.monotonic() - begin))
 
-        source = series.place(self.source.variant, self.source.base, self.source.commit, home, step)
-        for name, text in self.files[mutant.name].items():
-            (source.path / name).write_text(text)
+        number = self.at_once.numbers.get(mutant.name, 0)
+        built = self.kernel
         try:
-            jobs = max(1, int(knobs.JOBS) // _WORKERS)
-            built = kernel.build_in(source._replace(tree=identity), KIND, step, str(jobs))
+            if not number:
+                built = self._build(home, self.files[mutant.name], step, max(1, int(knobs.JOBS) // _WORKERS))
         except Fail as err:
             return verdict(KILLED if mutant.compiler else BROKEN, [_compiler(err)])
-        log, waiting = cache.LOG / "mutants" / f"{mutant.name}.log", time.monotonic()
-        with self.booting:
-            begin += time.monotonic() - waiting
-            for more in _boots(mutant):
-                found, results = _boot(built, log, step, *more)
-                if found:
-                    break
-        found += [f"suite {name} has {results.suites.get(name, 0)} cases instead of {count}"
-                  for name, count in self.suites.items() if not found and results.suites.get(name, 0) < count]
         if mutant.compiler:
             return verdict(BROKEN, ["it compiles"])
+        log = cache.LOG / "mutants" / f"{mutant.name}.log"
+        for more in _boots(mutant):
+            # Whole runs need the machine for themselves.
+            with nullcontext() if more else self.alone:
+                found, results = _boot(built, log, step, f"{schemata.CHOICE}={number}", *more)
+            if found:
+                break
+        found += [f"suite {name} has {results.suites.get(name, 0)} cases instead of {count}"
+                  for name, count in self.suites.items() if not found and results.suites.get(name, 0) < count]
         return verdict(KILLED if found else SURVIVED, found[:5])
 
 
@@ -297,7 +362,7 @@ def _table(chosen: List[Mutant], verdicts: Dict[str, Verdict]) -> None:
 
 def main() -> None:
     chosen = mutants.chosen(knobs.ONLY)
-    ui.plan(9)
+    ui.plan(12)
     tools.prepare(qemu=False)
     found = base.get()
     if any(hunk.file.endswith(".rs") for mutant in chosen for hunk in mutant.hunks):
@@ -305,10 +370,16 @@ def main() -> None:
     (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
     explored = _Explored(found)
     explored.baseline()
-    verdicts = _all("explore mutants", [mutant for mutant in chosen if explored.can(mutant)], explored.run)
+    explorable = [mutant for mutant in chosen if explored.can(mutant)]
+    explored.compile(explorable)
+    verdicts = _all("explore mutants", explorable, explored.run)
     left = [mutant for mutant in chosen if mutant.name not in verdicts]
     if left:
-        verdicts.update(_all("boot mutants", left, _Booted(found, left).run))
+        booted = _Booted(found, left)
+        at_once = [mutant for mutant in left if mutant.name in booted.at_once.numbers]
+        verdicts.update(_all("boot mutants", at_once, booted.run))
+        # They take the place of the kernel that has just been booted.
+        verdicts.update(_all("build and boot mutants", [mutant for mutant in left if mutant not in at_once], booted.run))
     _table(chosen, verdicts)
     killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())
     how = Counter(verdict.how() for verdict in verdicts.values() if verdict.verdict == KILLED)
