@@ -101,6 +101,9 @@ class Limits(NamedTuple):
         return [f"--{name}={value}" for name, value in self._asdict().items()]
 
 
+CORE, CRATE = "C", "the crate"
+
+
 class Explorer(NamedTuple):
     """What is run: the scenarios of a program on a variant."""
     program: str
@@ -143,7 +146,7 @@ def core(tree: Tree, home: Path, step: Step) -> List[Explorer]:
     for rt in (False, True):
         build = home / ("build-rt" if rt else "build")
         _build(tree, rt, build, step)
-        found.append(Explorer("C", tree, rt, not expect, [str(build / "explore"), *expect], build))
+        found.append(Explorer(CORE, tree, rt, not expect, [str(build / "explore"), *expect], build))
     return found
 
 
@@ -159,7 +162,7 @@ def crate(tree: Tree, home: Path, step: Step) -> List[Explorer]:
         build = home / ("build-rust-rt" if rt else "build-rust")
         _build(tree, rt, build, step, f"KBUILD={CRATES[tree.variant]}", f"RUST_KERNEL={tree.path}/rust/kernel",
                f"RUST={home}/rust", str(build / "explore-rust"))
-        found.append(Explorer("the crate", tree, rt, True, [str(build / "explore-rust")], build))
+        found.append(Explorer(CRATE, tree, rt, True, [str(build / "explore-rust")], build))
     return found
 
 
@@ -175,7 +178,7 @@ def build(trees: Sequence[Tree], step: Step, programs: Sequence[Program] = (core
 
 def compiled(explorer: Explorer) -> Set[str]:
     """The files of the kernel that are in a build."""
-    if explorer.program == "the crate":
+    if explorer.program == CRATE:
         return {name for name in explorer.tree.blobs if name.startswith("rust/kernel/dma_fence")}
     found = set()
     for path in explorer.build.rglob("*.d"):

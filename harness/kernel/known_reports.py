@@ -9,6 +9,8 @@ from harness.host import lists
 from harness.host.ui import Fail
 
 _FILE = Path(__file__).resolve().parent / "known-reports"
+# Instead of a suite: the report does not depend on what runs.
+ANYWHERE = "*"
 # What `bad_lines` puts before a line, and what the console puts there.
 _PREFIX = re.compile(r"^.*?:(?P<number>\d+): (?:\[ *\d+\.\d+\])?(?:\[ *[TC]\d+\])? ?")
 # What is not the same each time: where the kernel was built, addresses, and what was running where.
@@ -55,7 +57,7 @@ def split(configuration: str, log: List[str], bad: List[str]) -> Tuple[List[str]
         prefix = _PREFIX.match(line)
         number, text = int(prefix["number"]), line[prefix.end():].strip()
         report = _running(log[:number]), _VARYING.sub("", text)
-        if report in titles:
+        if report in titles or (ANYWHERE, report[1]) in titles:
             title, last = ": ".join(report), number
             counts[title] = counts.get(title, 0) + 1
         elif not (text.startswith(_REST) and last and number - last <= _REST_LINES):

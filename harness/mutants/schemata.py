@@ -3,7 +3,7 @@
 
 Compiling the kernel crate takes much longer than running what notices a mistake in it. So each function that mutants
 change gets all of their bodies, and looks at the number. What a mutant changes outside of a body, such as a constant or
-a signature, cannot be chosen when it runs, nor can C. Such a mutant is compiled by itself.
+a signature, cannot be chosen when it runs. Such a mutant is compiled by itself.
 """
 
 import re
@@ -15,10 +15,9 @@ from harness.mutants.mutants import Mutant
 CHOICE = "mutant"
 # What is added to files for that.
 ADDED = {
-    "rust/helpers/dma_fence.c": """
+    "drivers/dma-buf/dma-fence.c": """
 int mutant;
-#ifdef __BINDGEN__
-#elif __has_include(<linux/moduleparam.h>)
+#if __has_include(<linux/moduleparam.h>)
 #include <linux/moduleparam.h>
 core_param(mutant, mutant, int, 0);
 #else
@@ -43,7 +42,10 @@ pub fn mutant(number: i32) -> bool {
 }
 
 # No constant function, as it cannot look at anything, and no `-> impl`, which must be the same type in all bodies.
-_HEAD = re.compile(r'( *)(?:pub(?:\([a-z ]+\))? )?(?:unsafe )?(?:extern "C" )?fn ')
+_RUST = re.compile(r'(?P<indent> *)(?:pub(?:\([a-z ]+\))? )?(?:unsafe )?(?:extern "C" )?fn (?!.*-> impl )')
+_C = re.compile(r"(?P<indent>)\{$")
+# There is one place for a label.
+_LABEL = re.compile(r"\w+:$")
 
 
 class Schemata(NamedTuple):
@@ -51,37 +53,46 @@ class Schemata(NamedTuple):
     numbers: Dict[str, int]  # by the names of the mutants that are in there
 
 
-def _split(text: str) -> List[List[str]]:
-    """The lines outside of bodies of functions, those of a body, those outside, and so on. rustfmt has laid them out."""
+def _split(file: str, text: str) -> List[List[str]]:
+    """The lines outside of bodies of functions, those of a body, those outside, and so on, as they are laid out by
+    rustfmt, or in the kernel's style."""
     parts: List[List[str]] = [[]]
     lines, at = text.split("\n"), 0
     while at < len(lines):
-        begin, head = at, _HEAD.match(lines[at])
+        head = (_RUST if file.endswith(".rs") else _C).match(lines[at])
+        parts[-1].append(lines[at])
         while head and not lines[at].endswith(("{", "}", ";")):
             at += 1
+            parts[-1].append(lines[at])
         at += 1
-        parts[-1] += lines[begin:at]
-        if head and lines[at - 1].endswith("{") and not any("-> impl " in line for line in lines[begin:at]):
-            end = lines.index(f"{head[1]}}}", at)
-            parts += [lines[at:end], []]
-            at = end
+        if head and lines[at - 1].endswith("{") and "-> impl " not in lines[at - 1]:
+            end = lines.index(f"{head['indent']}}}", at)
+            if not any(map(_LABEL.match, lines[at:end])):
+                parts += [lines[at:end], []]
+                at = end
     return parts
 
 
-def _differs_in_bodies(text: str, mutated: str) -> bool:
-    before, after = _split(text), _split(mutated)
+def _differs_in_bodies(file: str, text: str, mutated: str) -> bool:
+    before, after = _split(file, text), _split(file, mutated)
     return len(before) == len(after) and before[::2] == after[::2]
+
+
+def _choice(file: str, number: int) -> str:
+    if not file.endswith(".rs"):
+        return f"mutant == {number}"
+    return f"{'crate' if file.startswith('rust/kernel/') else 'kernel'}::mutant({number})"
 
 
 def _join(file: str, text: str, mutated: Dict[int, str]) -> str:
     """A file with the bodies of all mutants. `mutated` has what it is with each, by their numbers."""
-    look = "crate::mutant" if file.startswith("rust/kernel/") else "kernel::mutant"
-    others = {number: _split(other) for number, other in mutated.items()}
+    others = {number: _split(file, other) for number, other in mutated.items()}
     lines: List[str] = []
-    for at, part in enumerate(_split(text)):
+    for at, part in enumerate(_split(file, text)):
         bodies = {number: other[at] for number, other in others.items() if other[at] != part}
+        lines += [] if file.endswith(".rs") or not bodies else ["extern int mutant;"]
         for number, body in bodies.items():
-            lines += [f"if {look}({number}) {{", *body, "} else"]
+            lines += [f"if ({_choice(file, number)}) {{", *body, "} else"]
         lines += ["{", *part, "}"] if bodies else part
     return "\n".join(lines)
 
@@ -94,7 +105,7 @@ def build(mutants: Sequence[Mutant], read: Callable[[str], str]) -> Schemata:
     for mutant in mutants:
         files = {} if mutant.compiler else mutant.apply(read)
         texts.update((name, read(name)) for name in files)
-        if files and all(name.endswith(".rs") and _differs_in_bodies(texts[name], text) for name, text in files.items()):
+        if files and all(_differs_in_bodies(name, texts[name], text) for name, text in files.items()):
             numbers[mutant.name] = len(numbers) + 1
             for name, text in files.items():
                 mutated.setdefault(name, {})[numbers[mutant.name]] = text

@@ -4,7 +4,7 @@
 A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
 expected, which takes seconds. Only those that none of them notices, and all others, are booted. The kernel looks for as
 much as it can (lockdep, PROVE_RCU, KASAN). It begins with the suites that are beside the mutant, and is ended at the
-first sign of it. Most mutants of Rust are compiled at once (schemata.py). What came of a mutant is kept in the cache by
+first sign of it. Most mutants are compiled at once (schemata.py). What came of a mutant is kept in the cache by
 what was looked at, so that a run that was interrupted goes on where it was.
 """
 
@@ -39,8 +39,9 @@ _BOOTS = 3
 # A case that is being run when something is reported gets so long to say that it fails.
 _GRACE = 3.0
 
-# How far a mutant is explored if a short look shows nothing.
-_LONG = explorer.Limits(seconds=3, executions=200000, bound=2)
+# How far a mutant is explored, if less has shown nothing.
+_LIMITS = (explorer.Limits(seconds=1, executions=1000, bound=1), explore.QUICK,
+           explorer.Limits(seconds=3, executions=200000, bound=2))
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 
@@ -116,10 +117,10 @@ class _Explored:
 
     def __init__(self, found: base.Base):
         self.blobs = explorer.index("core", found)
-        self.identity = f"{explorer.identity()} {explore.QUICK} {_LONG}"
+        self.identity = f"{explorer.identity()} {_LIMITS}"
         self.compiled: Set[str] = set()
         self.at_once = Schemata({}, {})
-        self.crate: List[explorer.Explorer] = []
+        self.sides: List[explorer.Explorer] = []
 
     def _key(self, files: Dict[str, str]) -> Path:
         return _kept("explored", self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
@@ -135,8 +136,8 @@ class _Explored:
                 step.note = "known from an earlier run"
                 return
             calls = [lambda side=side, limits=limits: explorer.first(side, limits)
-                     for limits in (explore.QUICK, _LONG) for side in built]
-            for side, wrong in zip(2 * built, proc.beside(calls, step)):
+                     for limits in _LIMITS for side in built]
+            for side, wrong in zip(len(_LIMITS) * built, proc.beside(calls, step)):
                 if wrong:
                     raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
             _keep(self._key({}), "good")
@@ -148,7 +149,7 @@ class _Explored:
 
     def compile(self, chosen: List[Mutant]) -> None:
         """Compiles what can be compiled at once."""
-        with Step("compile mutants of the crate") as step:
+        with Step("compile mutants") as step:
             tree = explorer.place("core", self.blobs, explorer.HOME / "mutants")
 
             def read(name: str) -> str:
@@ -157,10 +158,10 @@ class _Explored:
             def compile_files(files: Dict[str, str]) -> List[explorer.Explorer]:
                 changed = explorer.place("core", self.blobs, tree.path.parent)
                 changed.change(files)
-                return explorer.crate(changed, tree.path.parent, step) if files else []
+                return explorer.build([changed], step) if files else []
 
             unknown = [mutant for mutant in chosen if not cache.read(self._key(mutant.apply(read)))]
-            self.at_once, self.crate = _at_once(unknown, read, compile_files)
+            self.at_once, self.sides = _at_once(unknown, read, compile_files)
             step.note = f"{len(self.at_once.numbers)} at once"
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
@@ -175,24 +176,23 @@ class _Explored:
         found = json.loads(cache.read(key))
         return Verdict(KILLED, [found], round(time.monotonic() - begin)) if found else None
 
-    def _sides(self, mutant: Mutant, tree: explorer.Tree, files: Dict[str, str]) -> List[explorer.Explorer]:
-        number = self.at_once.numbers.get(mutant.name)
-        if number:
-            choice = ["env", f"{schemata.CHOICE}={number}"]
-            return [side._replace(command=choice + side.command) for side in self.crate]
-        tree.change(files)
-        rust = any(name.endswith(".rs") for name in files)
-        return (explorer.crate if rust else explorer.core)(tree, tree.path.parent, Silent("explore"))
-
     def _look(self, mutant: Mutant, tree: explorer.Tree, files: Dict[str, str]) -> str:
         """What is noticed; nothing where only a kernel can say."""
+        rust = any(name.endswith(".rs") for name in files)
+        number = self.at_once.numbers.get(mutant.name)
         try:
-            sides = self._sides(mutant, tree, files)
+            if number:
+                choice = ["env", f"{schemata.CHOICE}={number}"]
+                sides = [side._replace(command=choice + side.command) for side in self.sides
+                         if side.program == (explorer.CRATE if rust else explorer.CORE)]
+            else:
+                tree.change(files)
+                sides = (explorer.crate if rust else explorer.core)(tree, tree.path.parent, Silent("explore"))
         except Fail as err:  # C may need what the headers here do not have, but rustc is that of the kernel
-            return _compiler(err) if mutant.compiler and any(name.endswith(".rs") for name in files) else ""
+            return _compiler(err) if mutant.compiler and rust else ""
         if mutant.compiler:
             return ""
-        for limits in (explore.QUICK, _LONG):
+        for limits in _LIMITS:
             for side in sides:
                 found = explorer.first(side, limits)
                 if found:

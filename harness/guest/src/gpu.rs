@@ -632,10 +632,15 @@ fn gpu_explicit_use() -> TestResult {
 
     // This is what a missing fence looks like: the pixels are wrong.
     shared.flags = uapi::BUFFER_EXPLICIT;
-    let written = late_fill(&channel, &source, 1)?;
+    let go = Mapped::new(&channel, PAGE)?;
+    let written = channel.submit(job(
+        &[source.writes(), go.reads()],
+        &[wait(1, 0, 1), fill(0, PAGE, 1)],
+    ))?;
     let early = other.submit(job(&[target.writes(), shared], &[copy(0, 1, PAGE)]))?;
     check_eq!(early.status(PATIENCE)?, 1);
     check!(target.is(0, PAGE));
+    go.memory.write_pixel(0, 1);
     // And this is right.
     let read = other.submit(Job {
         in_fence: Some(&written),
