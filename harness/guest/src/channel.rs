@@ -23,6 +23,8 @@ pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
 
 /// The file there that is no counter, but says whether the device is plugged in.
 pub const PLUGGED: &str = "plugged";
+/// What the driver is bound to.
+pub const DEVICE: &str = "softgpu.gpu.0";
 
 /// Where no descriptor can be written. Otherwise it is good.
 pub static READ_ONLY: SyncUse = SyncUse {
@@ -334,6 +336,11 @@ fn parse(name: &str, text: &str) -> io::Result<u64> {
 /// Reads a counter of the driver.
 pub fn counter(name: &str) -> io::Result<u64> {
     parse(name, &debugfs(name, |path| fs::read_to_string(path))?)
+}
+
+/// Where the driver can be unbound from its device, and bound to it.
+pub fn driver() -> io::Result<PathBuf> {
+    fs::canonicalize(format!("/sys/bus/auxiliary/devices/{DEVICE}/driver"))
 }
 
 /// Pulls the device out, or plugs it in again.

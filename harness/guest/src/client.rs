@@ -3,7 +3,7 @@
 //! What a client of softgpu has: its channels, what becomes of it when a job hangs, how much it
 //! uses the device, and what is left to it when the device goes.
 
-use crate::channel::{counter, job, plug, Channel, Job, PLUGGED};
+use crate::channel::{counter, driver, job, plug, Channel, Job, DEVICE, PLUGGED};
 use crate::drm::export_sync_file;
 use crate::gpu::{fill, point, wait, Mapped};
 use crate::ktap::{Test, TestResult, PATIENCE};
@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = &tests![
     client_deadline_raises_clock,
     client_usage,
     client_of_device_that_goes,
+    client_of_driver_that_is_unbound,
 ];
 
 fn client_channels() -> TestResult {
@@ -281,6 +282,39 @@ fn client_usage() -> TestResult {
 }
 
 fn client_of_device_that_goes() -> TestResult {
+    check_eq!(counter(PLUGGED)?, 1);
+    device_that_goes(
+        || {
+            plug(false)?;
+            check_eq!(counter(PLUGGED)?, 0);
+            Ok(plug(false)?)
+        },
+        || Ok(plug(true)?),
+    )?;
+    check_eq!(counter(PLUGGED)?, 1);
+    Ok(())
+}
+
+fn client_of_driver_that_is_unbound() -> TestResult {
+    let driver = driver()?;
+    device_that_goes(
+        || {
+            fs::write(driver.join("unbind"), DEVICE)?;
+            check!(!driver.join(DEVICE).exists());
+            check_errno!(fs::write(driver.join("unbind"), DEVICE), libc::ENODEV);
+            Ok(())
+        },
+        || Ok(fs::write(driver.join("bind"), DEVICE)?),
+    )?;
+    check!(driver.join(DEVICE).exists());
+    Ok(())
+}
+
+/// What becomes of a client whose device goes, and comes back.
+fn device_that_goes(
+    leave: impl FnOnce() -> TestResult,
+    come: impl FnOnce() -> TestResult,
+) -> TestResult {
     let channel = Channel::open()?;
     let second = channel.create()?;
     let buffer = Mapped::new(&channel, PAGE)?;
@@ -304,10 +338,7 @@ fn client_of_device_that_goes() -> TestResult {
     let implicit = export_sync_file(dma_buf.as_fd(), true)?;
     let exported = syncobj.export(0)?;
 
-    check_eq!(counter(PLUGGED)?, 1);
-    plug(false)?;
-    check_eq!(counter(PLUGGED)?, 0);
-    plug(false)?;
+    leave()?;
 
     // All fences have signaled.
     for fence in [&running, &waiting, &implicit, &exported, &asked] {
@@ -328,8 +359,7 @@ fn client_of_device_that_goes() -> TestResult {
     check!(Channel::open().is_err());
 
     // The device comes back as another one, which takes the buffer of the old one.
-    plug(true)?;
-    check_eq!(counter(PLUGGED)?, 1);
+    come()?;
     let next = Channel::open()?;
     let imported = next.device().import(dma_buf.as_fd())?;
     let buffers = [uapi::BufferUse {

@@ -14,6 +14,24 @@ use crate::{
 };
 use core::ptr;
 
+/// A type of [`Driver::ParentDevice`] which a faux device has.
+pub trait Parent {
+    #[doc(hidden)]
+    fn from_faux(device: &faux::Device<device::Bound>) -> &Self;
+}
+
+impl Parent for faux::Device<device::Bound> {
+    fn from_faux(device: &faux::Device<device::Bound>) -> &Self {
+        device
+    }
+}
+
+impl Parent for device::Device<device::Bound> {
+    fn from_faux(device: &faux::Device<device::Bound>) -> &Self {
+        device.as_ref()
+    }
+}
+
 /// A registered DRM device, together with the faux device that is its parent.
 ///
 /// This is for drivers without hardware, and for tests. When it is dropped, the DRM device is
@@ -69,7 +87,8 @@ pub struct Registration<T: Driver> {
 
 impl<T> Registration<T>
 where
-    T: Driver<ParentDevice<device::Bound> = faux::Device<device::Bound>>,
+    T: Driver,
+    T::ParentDevice<device::Bound>: Parent,
 {
     /// Registers a faux device called `name`, and a DRM device whose parent it is.
     ///
@@ -90,7 +109,7 @@ where
         Error: From<E>,
     {
         let parent = faux::Registration::new(name, None)?;
-        let drm = UnregisteredDevice::new(parent.as_ref(), data)?;
+        let drm = UnregisteredDevice::new(Parent::from_faux(parent.as_ref()), data)?;
 
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
         // SAFETY: The device stays bound until `parent` is dropped, which is after the last use of

@@ -2,22 +2,24 @@
 
 //! The device comes and goes.
 //!
-//! A device on a bus does so when its driver is bound and unbound, or when somebody pulls it out.
-//! This one is pulled out by writing `0` to `/sys/kernel/debug/softgpu/plugged`, and plugged in
-//! again by writing `1`. Whoever has it open keeps files, buffers, mappings and fences. All fences
-//! signal, and all ioctls fail with `ENODEV`.
+//! The driver is bound to a device on the auxiliary bus, which is for functions of a device that
+//! drivers of their own look after. The device that this one is a function of is no hardware, but
+//! a faux device. Unbinding the driver, by `/sys/bus/auxiliary/drivers`, and pulling out the faux
+//! device, by writing `0` to `/sys/kernel/debug/softgpu/plugged`, have the same effect. Whoever has
+//! the GPU open keeps files, buffers, mappings and fences. All fences signal, and all ioctls fail
+//! with `ENODEV`. Writing `1` plugs it in again.
 
 use crate::{
     client::Clients,
-    work::WorkQueues,
-    SoftGpu, //
+    work::WorkQueues, //
 };
 use kernel::{
+    auxiliary,
     debugfs::{
         Reader,
         Writer, //
     },
-    drm,
+    faux,
     fmt,
     new_mutex,
     prelude::*,
@@ -26,14 +28,35 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    uaccess::UserSliceReader, //
+    types::ForLt,
+    uaccess::UserSliceReader,
+    ModuleMetadata, //
 };
 
-/// What there is while the device is. It is dropped when no ioctl is running any more.
+/// The name of the module, and of the device on the auxiliary bus behind it.
+pub(crate) const MODULE: &CStr = <crate::LocalModule as ModuleMetadata>::NAME;
+pub(crate) const NAME: &CStr = c"gpu";
+
+/// What there is while the driver is bound. It is dropped when no ioctl is running any more.
 pub(crate) struct Present {
     clients: Arc<Clients>,
     /// Goes last: closing the clients may still queue work.
     _work: WorkQueues,
+}
+
+impl Present {
+    pub(crate) fn new() -> Result<Self> {
+        let work = WorkQueues::new()?;
+        Ok(Self {
+            clients: Arc::pin_init(Clients::new(work.handles()), GFP_KERNEL)?,
+            _work: work,
+        })
+    }
+
+    /// The open files, which outlive this.
+    pub(crate) fn clients(&self) -> Arc<Clients> {
+        self.clients.clone()
+    }
 }
 
 impl Drop for Present {
@@ -42,35 +65,32 @@ impl Drop for Present {
     }
 }
 
-/// A device that is plugged in. Dropping it pulls it out.
-pub(crate) type Registration = drm::faux::Registration<SoftGpu>;
+/// Plugs in a device. Dropping it pulls it out.
+fn plug_in() -> Result<faux::Registration> {
+    let device = faux::Registration::new(MODULE, None)?;
 
-/// Plugs in a device.
-pub(crate) fn plug_in(name: &CStr) -> Result<Registration> {
-    let work = WorkQueues::new()?;
-    let clients = Arc::pin_init(Clients::new(work.handles()), GFP_KERNEL)?;
-    let present = Present {
-        clients: clients.clone(),
-        _work: work,
-    };
-
-    Registration::new(name, Ok(clients), present)
+    auxiliary::Registration::<ForLt!(())>::new_foreign_owned(
+        device.as_ref().as_ref(),
+        NAME,
+        0,
+        MODULE,
+        Ok::<(), Error>(()),
+    )?;
+    Ok(device)
 }
 
 /// Where the device can be plugged in.
 #[pin_data]
 pub(crate) struct Plug {
-    name: &'static CStr,
     #[pin]
-    device: Mutex<Option<Registration>>,
+    device: Mutex<Option<faux::Registration>>,
 }
 
 impl Plug {
     /// Plugs in a device.
-    pub(crate) fn new(name: &'static CStr) -> impl PinInit<Self, Error> {
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            name,
-            device <- new_mutex!(Some(plug_in(name)?), "Plug::device"),
+            device <- new_mutex!(Some(plug_in()?), "Plug::device"),
         })
     }
 }
@@ -90,7 +110,7 @@ impl Reader for Plug {
         let is_plugged = kstrtobool_bytes(text)?;
         let mut device = self.device.lock();
         match (is_plugged, device.is_some()) {
-            (true, false) => *device = Some(plug_in(self.name)?),
+            (true, false) => *device = Some(plug_in()?),
             (false, true) => *device = None,
             _ => {}
         }

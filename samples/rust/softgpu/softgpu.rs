@@ -21,7 +21,7 @@
 //! - [`command`]: what the hardware executes.
 //! - [`user_queue`]: the other kind of queue, where userspace rings the doorbell by itself.
 //! - [`job`]: what a fence carries, and its ops.
-//! - [`plug`]: what the device comes and goes with.
+//! - [`plug`]: what the driver is bound to, and how that comes and goes.
 //! - [`stats`]: counters in `/sys/kernel/debug/softgpu`.
 //! - [`work`]: where work items run that fences depend on.
 //! - [`deferred`]: what is dropped later, and what drivers had to do so far, to compare with.
@@ -33,13 +33,19 @@ use client::{
     Clients, //
 };
 use kernel::{
+    auxiliary,
     debugfs::Scope,
-    device,
+    device::{
+        Bound,
+        Core,
+        Device,
+        DeviceContext, //
+    },
+    driver,
     drm::{
         self,
         ioctl, //
     },
-    faux,
     prelude::*,
     sync::Arc,
     InPlaceModule, //
@@ -85,17 +91,21 @@ module! {
     license: "GPL",
 }
 
-/// The module: the only device, and what debugfs has of it.
+/// The module: the driver, the only device, and what debugfs has of it.
 #[pin_data]
 struct Module {
+    // Dropped in this order.
     #[pin]
     _plug: Scope<Plug>,
+    #[pin]
+    _driver: driver::Registration<auxiliary::Adapter<SoftGpu>>,
 }
 
 impl InPlaceModule for Module {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _plug <- Scope::dir(Plug::new(c"softgpu"), c"softgpu", |plug, dir| {
+            _driver <- driver::Registration::new(plug::MODULE, module),
+            _plug <- Scope::dir(Plug::new(), c"softgpu", |plug, dir| {
                 dir.read_write_file(c"plugged", plug);
                 stats::TOTAL.create_files(dir);
             }),
@@ -103,10 +113,33 @@ impl InPlaceModule for Module {
     }
 }
 
-type Device = drm::Device<SoftGpu, drm::Registered>;
-
 /// The driver.
 struct SoftGpu;
+
+kernel::auxiliary_device_table!(
+    DEVICES,
+    <SoftGpu as auxiliary::Driver>::IdInfo,
+    [(auxiliary::DeviceId::new(plug::MODULE, plug::NAME), ())]
+);
+
+impl auxiliary::Driver for SoftGpu {
+    type IdInfo = ();
+    type Data<'bound> = Self;
+    const ID_TABLE: auxiliary::IdTable<Self::IdInfo> = &DEVICES;
+
+    fn probe<'bound>(
+        device: &'bound auxiliary::Device<Core<'_>>,
+        _info: &'bound Self::IdInfo,
+    ) -> impl PinInit<Self, Error> + 'bound {
+        let parent: &Device<Bound> = device.as_ref();
+        let present = Present::new()?;
+        let drm = drm::UnregisteredDevice::<Self>::new(parent, Ok(present.clients()))?;
+
+        // It goes when the driver is unbound.
+        drm::Registration::new_foreign_owned(parent, drm, present, 0)?;
+        Ok(Self)
+    }
+}
 
 #[vtable]
 impl drm::Driver for SoftGpu {
@@ -114,7 +147,8 @@ impl drm::Driver for SoftGpu {
     type RegistrationData<'a> = Present;
     type Object = buffer::Object;
     type File = Client;
-    type ParentDevice<Ctx: device::DeviceContext> = faux::Device<Ctx>;
+    // Tests have it on another bus.
+    type ParentDevice<Ctx: DeviceContext> = Device<Ctx>;
 
     const INFO: drm::DriverInfo = drm::DriverInfo {
         major: 1,
@@ -144,8 +178,10 @@ impl drm::Driver for SoftGpu {
     }
 }
 
+type Registered = drm::Device<SoftGpu, drm::Registered>;
+
 fn submit(
-    _: &Device,
+    _: &Registered,
     _: &Present,
     args: &mut uapi::Submit,
     file: &drm::File<Client>,
@@ -154,23 +190,38 @@ fn submit(
     Ok(0)
 }
 
-fn query(_: &Device, _: &Present, args: &mut uapi::Query, file: &drm::File<Client>) -> Result<u32> {
+fn query(
+    _: &Registered,
+    _: &Present,
+    args: &mut uapi::Query,
+    file: &drm::File<Client>,
+) -> Result<u32> {
     *args = file.inner().query(args)?;
     Ok(0)
 }
 
-fn reset(_: &Device, _: &Present, args: &mut uapi::Reset, file: &drm::File<Client>) -> Result<u32> {
+fn reset(
+    _: &Registered,
+    _: &Present,
+    args: &mut uapi::Reset,
+    file: &drm::File<Client>,
+) -> Result<u32> {
     file.inner().reset(args)?;
     Ok(0)
 }
 
-fn ring(_: &Device, _: &Present, args: &mut uapi::Ring, file: &drm::File<Client>) -> Result<u32> {
+fn ring(
+    _: &Registered,
+    _: &Present,
+    args: &mut uapi::Ring,
+    file: &drm::File<Client>,
+) -> Result<u32> {
     file.inner().ring(args)?;
     Ok(0)
 }
 
 fn fence(
-    _: &Device,
+    _: &Registered,
     _: &Present,
     args: &mut uapi::UserFence,
     file: &drm::File<Client>,
@@ -180,7 +231,7 @@ fn fence(
 }
 
 fn gem_create(
-    device: &Device,
+    device: &Registered,
     _: &Present,
     args: &mut uapi::GemCreate,
     file: &drm::File<Client>,
@@ -190,7 +241,7 @@ fn gem_create(
 }
 
 fn gem_mmap(
-    _: &Device,
+    _: &Registered,
     _: &Present,
     args: &mut uapi::GemMmap,
     file: &drm::File<Client>,
@@ -200,7 +251,7 @@ fn gem_mmap(
 }
 
 fn channel_create(
-    _: &Device,
+    _: &Registered,
     _: &Present,
     args: &mut uapi::Channel,
     file: &drm::File<Client>,
@@ -210,7 +261,7 @@ fn channel_create(
 }
 
 fn channel_destroy(
-    _: &Device,
+    _: &Registered,
     _: &Present,
     args: &mut uapi::Channel,
     file: &drm::File<Client>,

@@ -8,10 +8,7 @@ use super::{
 };
 use crate::{
     buffer::Object,
-    plug::{
-        plug_in,
-        Registration, //
-    },
+    plug::Present,
     uapi::{
         self,
         BufferUse,
@@ -33,6 +30,7 @@ use kernel::{
         Write, //
     },
     drm::{
+        faux::Registration,
         gem::BaseObject,
         kunit::TestFile,
         syncobj::SyncObj, //
@@ -58,8 +56,9 @@ const GEM_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE);
 const CHANNEL_CREATE: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE);
 const GEM_MMAP: u32 = _IOC_NR(uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP);
 
-fn device() -> Result<Registration> {
-    plug_in(c"softgpu-test")
+fn device() -> Result<Registration<SoftGpu>> {
+    let present = Present::new()?;
+    Registration::new(c"softgpu-test", Ok(present.clients()), present)
 }
 
 /// Creates a buffer and returns its handle and itself.
