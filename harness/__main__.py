@@ -11,7 +11,7 @@ from harness.host import arch, cache, knobs, outcome, proc, ui
 # The order is the order of `make help`.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
-    "frames": "an animation rendered by the sample driver and shown by vkms in QEMU: each frame is compared, and without fences some are wrong",
+    "frames": "an animation rendered by the sample driver and shown by vkms in QEMU: each frame is compared, and without fences some are wrong; a window in Weston",
     "test": "a short exploration, all KUnit suites on UML with 2 CPUs and on QEMU with lockdep, what must not compile, and hot paths",
     "demo": "a tour of a minute, or 8 from nothing: the race on the base core, its absence on ours",
     "explore": "every interleaving of a few tasks over the C core and the crate, compiled for userspace: base and ours, in minutes",
@@ -22,7 +22,7 @@ TARGETS = {
     "igt": "tests that nobody here wrote, IGT's and the kernel's own, on the base kernel and on ours, with KASAN and lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "audit": "every dma_fence backend of the tree at hand against the list in harness/audit/backends, with coccinelle",
-    "mutants": "every lock, re-test and check removed once: the suites must notice each",
+    "mutants": "every lock, re-test and check removed once: a scenario, a suite or the compiler must notice each",
     "bench": "what fences cost in C and in Rust, on the unpatched core and on ours: report and plots in out/bench/",
     "evidence": "write the page that says what shows each promise, from the results of the others in out/",
     "docs": "render our pages and rustdoc into out/docs/",
@@ -38,7 +38,8 @@ TARGETS = {
 }
 
 # What takes minutes on two cores: how many with kernels that are built, and from nothing.
-MINUTES = {"run": (2, 20), "frames": (3, 20), "test": (6, 30), "demo": (1, 8), "explore": (6, 12)}
+MINUTES = {"run": (2, 20), "frames": (3, 20), "test": (6, 30), "demo": (1, 8), "explore": (6, 12),
+           "mutants": (10, 30)}
 
 # These need no lock on the cache, and have nothing to do with any architecture.
 UNLOCKED = ("evidence", "format", "clean", "distclean")

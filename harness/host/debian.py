@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from harness.host import cache, proc
 from harness.host.ui import Fail, Step
@@ -107,6 +107,8 @@ class Archive:
                    "Dir::State::Lists": lists, "Dir::Cache": store, "Acquire::Languages": "none",
                    # Without network, old lists are not taken for today's.
                    "APT::Update::Error-Mode": "any",
+                   # The lists of other suites stay.
+                   "APT::Get::List-Cleanup": "0",
                    **({"APT::Architecture": self.arch, "APT::Architectures": self.arch} if self.arch else {}),
                    # The cache may lie where apt's own user cannot go.
                    **({"APT::Sandbox::User": "root"} if os.geteuid() == 0 else {})}
@@ -128,9 +130,9 @@ class Archive:
         names = proc.output(["apt-cache", *self._apt(SUITES[-1]), "pkgnames"], check=False).split()
         return sorted(n for n in names if re.fullmatch(pattern, n))
 
-    def find(self, package: str, upstream: str, step: Step) -> Tuple[str, List[str]]:
+    def find(self, package: str, upstream: str, step: Step, among: Sequence[List[str]] = SUITES) -> Tuple[str, List[str]]:
         """The newest version of a package whose upstream version matches, and the suites it is in."""
-        for suites in SUITES:
+        for suites in among:
             for version in self.versions(package, suites, step):
                 if re.match(upstream, version):
                     return version, suites
@@ -186,7 +188,8 @@ def unpack(deb: Path) -> Path:
     return temp
 
 
-def unpack_all(package: str, version: str, home: Path, mend: str, step: Step) -> None:
+def unpack_all(package: str, version: str, home: Path, mend: str, step: Step,
+               among: Sequence[List[str]] = SUITES) -> None:
     """Unpacks a package, of the newest version if none is given, and all that it depends on into a folder of the cache,
     if that is not done yet."""
     note, done = cache.DOWNLOADS / f"{package}_{version or 'any'}.closure", home / ".debs"
@@ -194,9 +197,9 @@ def unpack_all(package: str, version: str, home: Path, mend: str, step: Step) ->
     debs = [deb for name in names for deb in cached(name)]
     if not names or len(debs) < len(names):
         archive = Archive(f"{package} {version}".strip(), mend)
-        found, suites = archive.find(package, f"{re.escape(version)}$" if version else "", step)
+        found, suites = archive.find(package, f"{re.escape(version)}$" if version else "", step, among)
         if not found:
-            there = ", ".join(sorted(set(archive.versions(package, SUITES[-1], step))))
+            there = ", ".join(sorted(set(archive.versions(package, among[-1], step))))
             raise Fail(f"Debian's archive has {package} {there or 'no more'}"
                        + (f", and not {version}" if version else ""), mend)
         debs = archive.closure(package, found, suites, step)

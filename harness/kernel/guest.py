@@ -3,7 +3,7 @@
 the template and busybox, in an initramfs."""
 
 from pathlib import Path, PurePosixPath
-from typing import Dict
+from typing import Dict, Optional
 
 from harness.host import arch, cache, knobs, proc, tools
 from harness.host.ui import Fail, Step
@@ -60,11 +60,12 @@ def _program(step: Step) -> Path:
     return target / "release" / NAME
 
 
-def initramfs(built: kernel.Kernel, modules: bool = True) -> Path:
-    """Makes the initramfs with the kernel's own gen_init_cpio, with our modules unless the kernel is not to have any."""
+def initramfs(built: kernel.Kernel, modules: bool = True, more: Optional[Dict[str, Path]] = None) -> Path:
+    """Makes the initramfs with the kernel's own gen_init_cpio, with our modules unless the kernel is not to have any, and
+    with other files."""
     with Step("guest program and initramfs") as step:
         program, folder = _program(step), cache.temporary("initramfs")
-        files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program}
+        files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program, **(more or {})}
         ours = []
         if modules:
             chosen = options.values(cache.read(built.build / ".config"))

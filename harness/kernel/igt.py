@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """IGT, the tests of the DRM subsystem, and the kernel's own selftests of sync_file: what make igt boots with, and what
-they say. harness/kernel/igt lists what runs.
-
-IGT comes from Debian as it is, with all the libraries that it needs, the C library among them. Of these the initramfs
-gets what the loader of that C library names.
+they say. harness/kernel/igt lists what runs. IGT comes from Debian as it is.
 """
 
 import re
@@ -12,16 +9,14 @@ from typing import Dict, List, NamedTuple, Set, Tuple
 
 from harness.host import cache, debian, knobs, lists, proc, tools
 from harness.host.ui import Fail, Step
-from harness.kernel import guest, kernel
+from harness.kernel import foreign, guest, kernel
 from harness.tree.base import our_release
 from harness.tree.series import Source
 
 PACKAGE, VERSION = "igt-gpu-tools-tests", "2.5-1"
 _LIST = Path(__file__).resolve().parent / "igt"
 _HOME = cache.ROOT / "igt"
-_PROGRAMS, _LIBRARIES, _LOADER = "usr/libexec/igt-gpu-tools", "usr/lib/x86_64-linux-gnu", "/lib64/ld-linux-x86-64.so.2"
-# What the C library loads by itself, to end a thread.
-_UNNAMED = "libgcc_s.so.1"
+_PROGRAMS = "usr/libexec/igt-gpu-tools"
 _SELFTEST = "sync_test"
 _MEND = ("call it with network once; what it downloads is kept in the cache. If there is another version, set VERSION "
          "in harness/kernel/igt.py to that, and see what is new in it")
@@ -69,6 +64,7 @@ def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
     """Makes an initramfs with what these drivers are tested with."""
     with Step("IGT and initramfs") as step:
         folder, files = cache.temporary("igt"), {"/init": guest.INIT, "/bin/busybox": tools.busybox()}
+        unpacked: List[Path] = []
         for program in sorted({program for driver in chosen for program in driver.programs}):
             path = _HOME / _PROGRAMS / program
             if program == _SELFTEST:
@@ -76,13 +72,9 @@ def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
             else:
                 if not path.is_file():
                     raise Fail(f"{PACKAGE} {VERSION} has no program {program}", "correct harness/kernel/igt")
-                said = proc.output([f"{_HOME}/usr{_LOADER}", "--inhibit-cache", "--library-path", _HOME / _LIBRARIES,
-                                    "--list", path], what=f"looking for the libraries of {program}")
-                for library in re.findall(rf"=> {_HOME}/(\S+)", said):
-                    files[f"/{library}"] = _HOME / library
+                unpacked.append(path)
             files[f"/igt/{program}"] = path
-        files[_LOADER] = _HOME / f"usr{_LOADER}"
-        files[f"/{_LIBRARIES}/{_UNNAMED}"] = _HOME / _LIBRARIES / _UNNAMED
+        files.update(foreign.libraries(_HOME, unpacked))
         release = (built.build / "include/config/kernel.release").read_text().strip()
         for name in sorted({driver.module for driver in chosen if driver.module}):
             found = list(built.build.glob(f"*/**/{name}.ko"))

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Sequence
 
 from harness.host import arch, cache, git, knobs, proc, tools
 from harness.host.ui import Fail, Step
@@ -28,12 +28,12 @@ class Kind(NamedTuple):
 
 
 def _um(*more: str, flags: str = "", rust_flags: str = "") -> Kind:
-    return Kind("um", ["common", *more], ["all"], "linux", flags, rust_flags)
+    return Kind("um", ["common", "no-net", *more], ["all"], "linux", flags, rust_flags)
 
 
-def _qemu(*more: str, machine: str = arch.DEFAULT) -> Kind:
+def _qemu(*more: str, machine: str = arch.DEFAULT, parts: Sequence[str] = ("no-net", "suites", "doctests")) -> Kind:
     image = arch.ALL[machine].image
-    return Kind(machine, ["common", "suites", "doctests", "qemu", machine, *more], [Path(image).name, "modules"], image)
+    return Kind(machine, ["common", *parts, "qemu", machine, *more], [Path(image).name, "modules"], image)
 
 
 KINDS: Dict[str, Kind] = {
@@ -42,12 +42,14 @@ KINDS: Dict[str, Kind] = {
     "arm64": _qemu("lockdep", machine="arm64"),
     "races": _um("races"),
     # What is disassembled.
-    "plain": Kind("x86_64", ["common", "plain"], ["drivers/dma-buf/dma-fence.o"], "drivers/dma-buf/dma-fence.o"),
+    "plain": Kind("x86_64", ["common", "no-net", "plain"], ["drivers/dma-buf/dma-fence.o"], "drivers/dma-buf/dma-fence.o"),
     # Where the races end in a use after free.
     "races-kasan": _um("races", "kasan"),
     # kbuild aligns functions in C only, and loops in neither language.
     "bench": _um("bench", flags="-falign-loops=32",
                  rust_flags="-Cllvm-args=-align-all-functions=6 -Cllvm-args=-align-loops=32"),
+    # What make frames boots.
+    "frames": _qemu("lockdep", parts=("frames", "suites")),
     # What make sanitize boots.
     "kasan": _qemu("lockdep", "kasan"),
     "kcsan": _qemu("kcsan"),

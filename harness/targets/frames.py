@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """make frames: boots the series in QEMU; a program renders an animation with the sample driver, shows it with vkms, and
 compares each frame that vkms captures with what it must be. The control is the same without fences, where some are wrong.
+Then a compositor that nobody here wrote shows a window that the sample driver draws.
 Some frames are in out/frames/ then, as PNG, and trace.json, which is what the kernel has done for one of them: open it
 in ui.perfetto.dev.
 """
@@ -12,10 +13,11 @@ import zlib
 
 from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
-from harness.kernel import boot, guest, kernel, ktap, trace
+from harness.kernel import boot, guest, kernel, ktap, trace, weston
 from harness.tree import base, series
 
 _LAST = re.compile(r"frames: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
+_SURFACE = re.compile(r"surface: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
 _PICTURE = re.compile(r"picture: ([\w-]+) (\d+) (\d+) ([0-9a-f]+)$")
 FOLDER = cache.OUT / "frames"
 
@@ -33,15 +35,17 @@ def _png(width: int, height: int, pixels: bytes) -> bytes:
 
 def main() -> None:
     guest.want_driver()
-    ui.plan(6)
+    ui.plan(7)
     tools.prepare()
     source = series.checkout(knobs.SERIES, base.get())
-    built = kernel.build(source, "qemu")
-    initramfs = guest.initramfs(built)
+    with Step("Weston") as step:
+        weston.fetch(step)
+    built = kernel.build(source, "frames")
+    initramfs = guest.initramfs(built, more=weston.files())
     log, program_log = cache.LOG / "frames.log", cache.LOG / "frames-program.log"
     with Step("boot QEMU") as step:
         wrong = boot.qemu(built, initramfs, ["guest=frames", "kunit.enable=0"], log, program_log, step,
-                          limit=1800, show=True, hold=("frames: ", "guest: ", "picture: ", "trace: "))
+                          limit=1800, show=True, hold=("frames: ", "surface: ", "guest: ", "picture: ", "trace: "))
     said = ktap.read_log(program_log)
     problems, logs = ktap.ended(log, wrong, said), f"{log} and {program_log}"
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -52,9 +56,13 @@ def main() -> None:
     (FOLDER / "trace.json").write_text(trace.perfetto(line.removeprefix("trace: ") for line in said
                                                       if line.startswith("trace: ")))
     last = ktap.last_line("frames", _LAST, said, problems, logs)
-    shown, bad, missing, control = map(int, last.groups())
-    problems += [f"{bad} frames were wrong"] if bad else []
-    problems += [] if missing else ["no frame was wrong without fences, so that this shows nothing"]
+    window = ktap.last_line("surface", _SURFACE, said, problems, logs)
+    counts = {}
+    for what, match in (("frames", last), ("window", window)):
+        shown, bad, missing, control = map(int, match.groups())
+        problems += [f"{what}: {bad} were wrong"] if bad else []
+        problems += [] if missing else [f"{what}: none was wrong without fences, so that this shows nothing"]
+        counts[what] = {"shown": shown, "wrong": bad, "control": control, "wrong_without_fences": missing}
+    print(window[0])
     outcome.end("frames", last[0], problems, see=f"log: {logs}", series=knobs.SERIES,
-                base=source.base.version, tree=source.tree, shown=shown, wrong=bad, control=control,
-                wrong_without_fences=missing)
+                base=source.base.version, tree=source.tree, **counts["frames"], window=counts["window"])

@@ -520,6 +520,26 @@ impl Device {
         Ok(args.fb_id)
     }
 
+    /// Returns the buffer of what a plane shows, the first one that shows something, and its height.
+    /// Only who may administer the system is told.
+    pub fn scanned_out(&self) -> io::Result<Option<(Buffer, u32)>> {
+        self.set_atomic()?;
+        for plane in self.planes()? {
+            let id = self.property(Object::Plane(plane), "FB_ID")?.1;
+            if id != 0 {
+                let found = mode::get_framebuffer(self.as_fd(), id as u32)?;
+                let buffer = Buffer {
+                    handle: found.handle,
+                    pitch: found.pitch,
+                    width: found.width,
+                    height: found.height,
+                };
+                return Ok(Some((buffer, found.height)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Commits properties of some objects at once.
     pub fn commit(&self, what: &[(Object, &[(&str, u64)])], flags: u32) -> io::Result<()> {
         self.prepare(what)?.commit(flags)

@@ -27,6 +27,15 @@ pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
     call_raw(fd, cmd, std::ptr::from_mut(arg) as usize)
 }
 
+/// Calls an ioctl that returns a descriptor.
+pub fn call_for_fd<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<RawFd> {
+    // SAFETY: The ioctls that we call access nothing but the argument.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) } {
+        -1 => Err(io::Error::last_os_error()),
+        fd => Ok(fd),
+    }
+}
+
 /// Calls an ioctl with anything for an argument, also with pointers that lead nowhere.
 ///
 /// What the kernel writes goes to where `arg` points to, so if that is to memory of this program,

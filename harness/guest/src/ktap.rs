@@ -16,6 +16,14 @@ pub enum Failure {
     Fail(String),
 }
 
+impl From<Failure> for Box<dyn std::error::Error> {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Skip(reason) | Failure::Fail(reason) => reason.into(),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Fail(error.to_string())

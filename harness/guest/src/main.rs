@@ -34,6 +34,7 @@ mod reload;
 mod run;
 mod screen;
 mod stream;
+mod surface;
 mod sw_sync;
 mod sync_file;
 mod test;
@@ -143,6 +144,21 @@ enum Command {
         pictures: bool,
     },
 
+    /// Draw a window, have a Wayland compositor show it, and look at the screen
+    ///
+    /// Draws in memory that is shared with the compositor, which WAYLAND_DISPLAY names, and compares
+    /// what vkms scans out with what it must be: when the fence of each picture has signaled, and
+    /// without waiting for that, as a control. Needs the module softgpu, udmabuf, and a compositor on
+    /// vkms whose windows fill the screen.
+    ///
+    /// Exits with 0 if no picture was wrong, but for some of those of the control.
+    Surface {
+        /// How many pictures for each of these
+        #[arg(long, default_value_t = 60)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        frames: u32,
+    },
+
     /// Make random calls from several processes
     ///
     /// Makes good ones and bad ones, and each process has children and threads: the ioctls of the
@@ -213,11 +229,8 @@ impl Command {
             Self::Reload { times, seed } => Ok(reload::run(times, seed)),
             Self::Faults => Ok(faults::run()?),
             Self::Drivers { names } => Ok(drivers::run(&names)?),
-            Self::Frames { frames, pictures } => {
-                frames::run(frames, pictures).map_err(|failure| match failure {
-                    ktap::Failure::Skip(reason) | ktap::Failure::Fail(reason) => reason.into(),
-                })
-            }
+            Self::Frames { frames, pictures } => Ok(frames::run(frames, pictures)?),
+            Self::Surface { frames } => Ok(surface::run(frames)?),
             Self::Fuzz(options) => Ok(fuzz::run(&options)?),
             Self::Submit {
                 duration_us,

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `softgpu surface`: a window that the driver draws, and a Wayland compositor shows.
+//!
+//! The buffers of the window are memory that is shared with the compositor, as any program does that
+//! draws with the processor. Here the driver draws there, by way of udmabuf. When the compositor says
+//! that it has presented the window, the buffer that vkms scans out is compared with what it must be.
+
+use crate::channel::{Channel, Job};
+use crate::drm::{Device, Mapping};
+use crate::ioctl;
+use crate::ktap::{Failure, TestResult, PATIENCE};
+use crate::uapi::{self, BufferUse, Command};
+use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+use wayland_client::globals::{registry_queue_init, GlobalListContents};
+use wayland_client::protocol::{
+    wl_buffer, wl_compositor, wl_registry, wl_shm, wl_shm_pool, wl_surface,
+};
+use wayland_client::{
+    delegate_noop, Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle,
+};
+use wayland_protocols::wp::presentation_time::client::{wp_presentation, wp_presentation_feedback};
+use wayland_protocols::xdg::shell::client::{xdg_surface, xdg_toplevel, xdg_wm_base};
+
+/// For how long the driver works on a picture before that changes.
+const WORK: Duration = Duration::from_millis(60);
+const PAGE: usize = 4096;
+
+/// `struct udmabuf_create`
+#[repr(C)]
+struct UdmabufCreate {
+    memfd: u32,
+    flags: u32,
+    offset: u64,
+    size: u64,
+}
+
+const UDMABUF_CREATE: u32 = ioctl::_IOW::<UdmabufCreate>(b'u' as u32, 0x42);
+const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
+
+/// What the compositor has said.
+#[derive(Default)]
+struct State {
+    /// The size that the window must have.
+    size: Option<(i32, i32)>,
+    is_configured: bool,
+    /// Of which of the buffers it makes no use.
+    is_free: [bool; 2],
+    /// Whether the window is on the screen, as it was committed last.
+    presented: Option<bool>,
+}
+
+impl Dispatch<wl_registry::WlRegistry, GlobalListContents> for State {
+    fn event(
+        _: &mut Self,
+        _: &wl_registry::WlRegistry,
+        _: wl_registry::Event,
+        _: &GlobalListContents,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+    }
+}
+
+impl Dispatch<xdg_wm_base::XdgWmBase, ()> for State {
+    fn event(
+        _: &mut Self,
+        base: &xdg_wm_base::XdgWmBase,
+        event: xdg_wm_base::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let xdg_wm_base::Event::Ping { serial } = event {
+            base.pong(serial);
+        }
+    }
+}
+
+impl Dispatch<xdg_surface::XdgSurface, ()> for State {
+    fn event(
+        state: &mut Self,
+        surface: &xdg_surface::XdgSurface,
+        event: xdg_surface::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let xdg_surface::Event::Configure { serial } = event {
+            surface.ack_configure(serial);
+            state.is_configured = true;
+        }
+    }
+}
+
+impl Dispatch<xdg_toplevel::XdgToplevel, ()> for State {
+    fn event(
+        state: &mut Self,
+        _: &xdg_toplevel::XdgToplevel,
+        event: xdg_toplevel::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let xdg_toplevel::Event::Configure { width, height, .. } = event {
+            state.size = Some((width, height));
+        }
+    }
+}
+
+impl Dispatch<wl_buffer::WlBuffer, usize> for State {
+    fn event(
+        state: &mut Self,
+        _: &wl_buffer::WlBuffer,
+        event: wl_buffer::Event,
+        number: &usize,
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_buffer::Event::Release = event {
+            state.is_free[*number] = true;
+        }
+    }
+}
+
+impl Dispatch<wp_presentation_feedback::WpPresentationFeedback, ()> for State {
+    fn event(
+        state: &mut Self,
+        _: &wp_presentation_feedback::WpPresentationFeedback,
+        event: wp_presentation_feedback::Event,
+        _: &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        match event {
+            wp_presentation_feedback::Event::Presented { .. } => state.presented = Some(true),
+            wp_presentation_feedback::Event::Discarded => state.presented = Some(false),
+            _ => {}
+        }
+    }
+}
+
+delegate_noop!(State: ignore wl_compositor::WlCompositor);
+delegate_noop!(State: ignore wl_shm::WlShm);
+delegate_noop!(State: ignore wl_shm_pool::WlShmPool);
+delegate_noop!(State: ignore wl_surface::WlSurface);
+delegate_noop!(State: ignore wp_presentation::WpPresentation);
+
+fn fail<T>(what: impl std::fmt::Display) -> TestResult<T> {
+    Err(Failure::Fail(what.to_string()))
+}
+
+/// A window that fills the screen.
+struct Window {
+    connection: Connection,
+    queue: EventQueue<State>,
+    state: State,
+    surface: wl_surface::WlSurface,
+    presentation: wp_presentation::WpPresentation,
+    shm: wl_shm::WlShm,
+}
+
+impl Window {
+    fn open() -> TestResult<Self> {
+        let connection = match Connection::connect_to_env() {
+            Ok(connection) => connection,
+            Err(error) => return fail(format_args!("there is no compositor: {error}")),
+        };
+        let (globals, queue) = match registry_queue_init::<State>(&connection) {
+            Ok(found) => found,
+            Err(error) => return fail(error),
+        };
+        let handle = queue.handle();
+        fn bind<I: Proxy + 'static>(
+            globals: &wayland_client::globals::GlobalList,
+            handle: &QueueHandle<State>,
+        ) -> TestResult<I>
+        where
+            State: Dispatch<I, ()>,
+        {
+            match globals.bind(handle, 1..=1, ()) {
+                Ok(found) => Ok(found),
+                Err(error) => fail(format_args!("{}: {error}", I::interface().name)),
+            }
+        }
+        let compositor: wl_compositor::WlCompositor = bind(&globals, &handle)?;
+        let base: xdg_wm_base::XdgWmBase = bind(&globals, &handle)?;
+        let surface = compositor.create_surface(&handle, ());
+        let role = base.get_xdg_surface(&surface, &handle, ());
+        role.get_toplevel(&handle, ())
+            .set_title("softgpu".to_string());
+        surface.commit();
+
+        let mut this = Self {
+            connection,
+            state: State::default(),
+            surface,
+            presentation: bind(&globals, &handle)?,
+            shm: bind(&globals, &handle)?,
+            queue,
+        };
+        this.wait("configured", |state| state.is_configured)?;
+        Ok(this)
+    }
+
+    /// Waits until the compositor has said something.
+    fn wait(&mut self, what: &str, is_said: impl Fn(&State) -> bool) -> TestResult {
+        let end = Instant::now() + PATIENCE;
+        let failed = |error: DispatchError| Failure::Fail(format!("the compositor: {error}"));
+
+        while !is_said(&self.state) {
+            if self
+                .queue
+                .dispatch_pending(&mut self.state)
+                .map_err(failed)?
+                > 0
+            {
+                continue;
+            }
+            self.connection
+                .flush()
+                .map_err(|error| Failure::Fail(format!("the compositor: {error}")))?;
+            let Some(guard) = self.connection.prepare_read() else {
+                continue;
+            };
+            if Instant::now() > end {
+                return fail(format_args!("the window is not {what}"));
+            }
+            let mut fds = [rustix::event::PollFd::from_borrowed_fd(
+                guard.connection_fd(),
+                rustix::event::PollFlags::IN,
+            )];
+            let second = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            if rustix::event::poll(&mut fds, Some(&second)).map_err(io::Error::from)? > 0 {
+                guard
+                    .read()
+                    .map_err(|error| Failure::Fail(format!("the compositor: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows a buffer, and waits until it is on the screen.
+    fn show(&mut self, number: usize, buffer: &wl_buffer::WlBuffer) -> TestResult {
+        self.state.presented = None;
+        self.state.is_free[number] = false;
+        self.surface.attach(Some(buffer), 0, 0);
+        self.surface.damage(0, 0, i32::MAX, i32::MAX);
+        self.presentation
+            .feedback(&self.surface, &self.queue.handle(), ());
+        self.surface.commit();
+        self.wait("presented", |state| state.presented.is_some())?;
+        match self.state.presented {
+            Some(true) => Ok(()),
+            _ => fail("the window was not presented"),
+        }
+    }
+}
+
+/// A picture that is shared with the compositor, and drawn by the driver.
+struct Picture {
+    buffer: wl_buffer::WlBuffer,
+    used: BufferUse,
+}
+
+/// Memory for pictures, all of the same size.
+struct Pictures {
+    width: usize,
+    height: usize,
+    all: Vec<Picture>,
+}
+
+impl Pictures {
+    fn new(window: &Window, channel: &Channel, width: i32, height: i32) -> TestResult<Self> {
+        let handle = window.queue.handle();
+        let len = (4 * width as usize * height as usize).next_multiple_of(PAGE);
+        let memory = memfd_create("window", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(io::Error::from)?;
+        ftruncate(&memory, 2 * len as u64).map_err(io::Error::from)?;
+        fcntl_add_seals(&memory, SealFlags::SHRINK).map_err(io::Error::from)?;
+        let pool = window
+            .shm
+            .create_pool(memory.as_fd(), 2 * len as i32, &handle, ());
+
+        let mut all = Vec::new();
+        for number in 0..2 {
+            let dma_buf = udmabuf(&memory, number * len, len)?;
+            let handle_of = channel.device().import(dma_buf.as_fd())?.handle;
+            let format = wl_shm::Format::Xrgb8888;
+            all.push(Picture {
+                buffer: pool.create_buffer(
+                    (number * len) as i32,
+                    width,
+                    height,
+                    4 * width,
+                    format,
+                    &handle,
+                    number,
+                ),
+                used: BufferUse {
+                    handle: handle_of,
+                    flags: uapi::BUFFER_WRITE,
+                },
+            });
+        }
+        Ok(Self {
+            width: width as usize,
+            height: height as usize,
+            all,
+        })
+    }
+
+    /// The rows of a bar that moves from the top to the bottom.
+    fn bar(&self, number: u32) -> std::ops::Range<usize> {
+        let height = self.height / 8;
+        let top = number as usize * 8 % (self.height - height);
+        top..top + height
+    }
+
+    /// What a pixel of a row must be.
+    fn pixel(&self, number: u32, y: usize) -> u32 {
+        let behind = number.wrapping_mul(0x9e37_79b1) & 0xff_ffff;
+        match self.bar(number).contains(&y) {
+            true => behind ^ 0xff_ffff,
+            false => behind,
+        }
+    }
+
+    /// What draws a picture.
+    fn commands(&self, number: u32) -> [Command; 2] {
+        let (pitch, bar) = (4 * self.width as u64, self.bar(number));
+        let fill = |first: usize, rows: usize| Command {
+            op: uapi::OP_FILL,
+            offset: pitch * first as u64,
+            len: pitch * rows as u64,
+            value: self.pixel(number, first),
+            ..Default::default()
+        };
+        // The first row is behind the bar only where that is not at the top.
+        let mut all = fill(0, self.height);
+        all.value = self.pixel(number, bar.end);
+        [all, fill(bar.start, bar.len())]
+    }
+
+    /// Whether a picture is what the screen shows.
+    fn is_shown(&self, screen: &Device, number: u32) -> TestResult<bool> {
+        let (memory, pitch) = scanned_out(screen, self.height)?;
+        Ok((0..self.height).all(|y| {
+            let expected = self.pixel(number, y);
+            (0..self.width).all(|x| memory.read_pixel(y * pitch + 4 * x) & 0xff_ffff == expected)
+        }))
+    }
+}
+
+/// Returns a dma-buf of part of some memory.
+fn udmabuf(memory: &OwnedFd, offset: usize, len: usize) -> TestResult<OwnedFd> {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/udmabuf")?;
+    let mut args = UdmabufCreate {
+        memfd: memory.as_raw_fd() as u32,
+        flags: UDMABUF_FLAGS_CLOEXEC,
+        offset: offset as u64,
+        size: len as u64,
+    };
+    let fd = ioctl::call_for_fd(device.as_fd(), UDMABUF_CREATE, &mut args)?;
+    // SAFETY: The kernel has just created the descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Maps the buffer that a screen shows, with so many rows, and returns it and how many bytes a row has.
+fn scanned_out(screen: &Device, height: usize) -> TestResult<(Mapping, usize)> {
+    match screen.scanned_out()? {
+        Some((buffer, rows)) if rows as usize == height => {
+            let pitch = buffer.pitch() as usize;
+            let memory = screen.map(&buffer, pitch * height)?;
+            screen.close(&buffer)?;
+            Ok((memory, pitch))
+        }
+        _ => fail("the screen shows nothing, or something else"),
+    }
+}
+
+/// Shows so many pictures, and returns how many were wrong.
+fn show(frames: u32, waits: bool) -> TestResult<u32> {
+    let mut window = Window::open()?;
+    let screen = Device::open("vkms")?;
+    let channel = Channel::open()?;
+    let (width, height) = match window.state.size {
+        Some((width, height)) if width > 0 && height > 0 => (width, height),
+        other => return fail(format_args!("the window has no size: {other:?}")),
+    };
+    let pictures = Pictures::new(&window, &channel, width, height)?;
+    window.state.is_free = [true; 2];
+
+    let mut wrong = 0;
+    for number in 0..frames {
+        let index = number as usize % 2;
+        let picture = &pictures.all[index];
+        window.wait("released", |state| state.is_free[index])?;
+        // It changes at the end of the time.
+        let used = [picture.used];
+        channel.submit(Job {
+            duration: WORK,
+            buffers: &used,
+            ..Default::default()
+        })?;
+        let done = channel.submit(Job {
+            buffers: &used,
+            commands: &pictures.commands(number),
+            ..Default::default()
+        })?;
+        if waits && done.status(PATIENCE)? != 1 {
+            return fail("a picture is not drawn");
+        }
+        window.show(index, &picture.buffer)?;
+        wrong += u32::from(!pictures.is_shown(&screen, number)?);
+        if done.status(PATIENCE)? != 1 {
+            return fail("a picture is not drawn");
+        }
+    }
+    Ok(wrong)
+}
+
+/// Runs both, and prints what came of it. Returns whether that is right.
+pub fn run(frames: u32) -> TestResult<bool> {
+    let wrong = show(frames, true)?;
+    println!("  in a window of a compositor     {wrong:>5} wrong of {frames}");
+    let missing = show(frames, false)?;
+    println!("  without waiting for the fence   {missing:>5} wrong of {frames}");
+    println!("surface: {frames} shown, {wrong} wrong; {missing} wrong of {frames} without fences");
+    Ok(wrong == 0 && missing > 0)
+}
