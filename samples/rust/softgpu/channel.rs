@@ -454,7 +454,7 @@ impl Channel {
 
     /// Gives all jobs whose turn it is to the hardware.
     fn start_ready(self: &Arc<Self>, queue: &mut KVec<WaitingJob>) {
-        let waiting = queue.len();
+        let mut executes = false;
         while queue.first_mut().is_some_and(WaitingJob::is_ready) {
             // There is a first job, so this does not fail.
             let Ok(WaitingJob { fence, desc, .. }) = queue.remove(0) else {
@@ -462,10 +462,10 @@ impl Channel {
             };
 
             fence.set_result(desc.result);
-            self.engine.push(fence, &desc);
+            executes |= self.engine.push(fence, &desc);
         }
 
-        if queue.len() < waiting {
+        if executes {
             if let Health::GoodUntil(end) = self.engine.health() {
                 self.watch(end);
             }

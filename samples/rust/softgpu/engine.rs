@@ -231,8 +231,8 @@ impl Engine {
         )
     }
 
-    /// Gives a job to the hardware.
-    pub(crate) fn push(self: &Arc<Self>, fence: Fence<Job>, desc: &JobDesc) {
+    /// Gives a job to the hardware. Returns whether it executes commands.
+    pub(crate) fn push(self: &Arc<Self>, fence: Fence<Job>, desc: &JobDesc) -> bool {
         let executed = fence.stream.is_none() || !desc.runs;
         let mut ring = self.ring.lock();
 
@@ -242,6 +242,8 @@ impl Engine {
         if ring.jobs.is_empty() {
             ring.since = now;
         }
+        // Its deadline may have been set already. The jobs before it are no later than they were.
+        let is_late = fence.deadline() < end;
         // This has room for all jobs that a channel can have.
         let _ = ring.jobs.push_within_capacity(RunningJob {
             fence,
@@ -249,7 +251,7 @@ impl Engine {
             begin: None,
             executed,
         });
-        let hurries = ring.hurry(now);
+        let hurries = is_late && ring.hurry(now);
         let was_idle = ring.state == State::Idle;
         if was_idle {
             ring.state = State::Timer;
@@ -262,6 +264,7 @@ impl Engine {
         if was_idle || hurries {
             self.start_timer();
         }
+        !executed
     }
 
     /// Starts the timer anew for the end of the first job, unless that is up to the processor.

@@ -70,6 +70,9 @@ fn read_array<T: FromBytes + IntoBytes>(address: u64, count: u32, most: u32) -> 
         return Err(EINVAL);
     }
 
+    if count == 0 {
+        return Ok(KVVec::new());
+    }
     let count = count as usize;
     let mut items = KVVec::with_capacity(count, GFP_KERNEL)?;
     let user = UserPtr::from_addr(address.try_into().map_err(|_| EFAULT)?);

@@ -419,17 +419,28 @@ fn timeline_at(seqno: u64) -> (Timeline<Job>, TimelineSignaler<Job>) {
     Timeline::new(context, GFP_KERNEL).unwrap()
 }
 
-fn numbers() {
-    let submit = |ring: &Timeline<Job>, number| {
-        ring.submit(
-            FenceAllocation::new(GFP_KERNEL).unwrap(),
-            Job::unwatched(number).unwrap(),
-        )
-    };
+fn submit_unwatched(ring: &Timeline<Job>, number: usize) -> ARef<DmaFence> {
+    ring.submit(
+        FenceAllocation::new(GFP_KERNEL).unwrap(),
+        Job::unwatched(number).unwrap(),
+    )
+}
 
+fn pending() {
+    let (ring, signaler) = timeline_at(1);
+    let _fences = [submit_unwatched(&ring, 0), submit_unwatched(&ring, 1)];
+
+    let mut pending = signaler.pending();
+    promise!(pending.next().is_some());
+    let _third = submit_unwatched(&ring, 2);
+    promise!(pending.count() == 1);
+    promise!(signaler.pending().count() == 3);
+}
+
+fn numbers() {
     let (ring, mut signaler) = timeline_at(0xffff_ffff);
-    let first = submit(&ring, 0);
-    let second = submit(&ring, 1);
+    let first = submit_unwatched(&ring, 0);
+    let second = submit_unwatched(&ring, 1);
 
     promise!(first.seqno() == 0xffff_ffff && second.seqno() == 0x1_0000_0000);
     promise!(signaler.extend_seqno(0xffff_fffe) == Some(0xffff_fffe));
@@ -447,7 +458,7 @@ fn numbers() {
 
     // As late as possible.
     let (ring, signaler) = timeline_at(u64::MAX);
-    let third = submit(&ring, 2);
+    let third = submit_unwatched(&ring, 2);
 
     promise!(third.seqno() >= 1 << 63);
     promise!(signaler.extend_seqno(third.seqno() as u32) == Some(third.seqno()));
@@ -458,7 +469,7 @@ fn numbers() {
     // A job that was done when it was submitted counts, too.
     let (ring, mut signaler) = timeline_at(1);
     promise!(signaler.signal_up_to(1, Ok(())) == 0);
-    promise!(submit(&ring, 3).has_signaled());
+    promise!(submit_unwatched(&ring, 3).has_signaled());
     promise!(signaler.extend_seqno(0) == Some(0));
     promise!(signaler.signal_up_to(1, Ok(())) == 0);
     promise!(signaler.extend_seqno(0).is_none());
@@ -668,6 +679,8 @@ scenarios! { RUST_TIMELINE_SCENARIOS:
         setup_two, [set_error_second], clear_timeline;
     "timeline/set_error/earlier": "set_error() is for the fences of the timeline",
         setup_nothing, [set_error_earlier], clear_timeline;
+    "timeline/pending": "the pending fences are those of the time when one asks",
+        setup_nothing, [pending], clear_timeline;
     "timeline/numbers": "extend_seqno() knows what the hardware can mean",
         setup_nothing, [numbers], clear_timeline;
 }
