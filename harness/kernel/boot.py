@@ -5,6 +5,7 @@ kunit.py runs suites only, with one line for all that is said. virtme-ng boots t
 of ours, on a machine of either architecture, and the console is not what it writes to.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -17,6 +18,9 @@ from typing import Callable, List, Optional, Sequence, Tuple
 from harness.host import arch, cache, proc, ui
 from harness.host.ui import Fail, Step
 from harness.kernel.kernel import KINDS, Kernel
+
+# User-mode Linux wants a name for each.
+_NUMBERS = itertools.count()
 
 
 def _watch(child: subprocess.Popen, logs: Sequence[Path], limit: int, silence: int, step: Step,
@@ -89,7 +93,7 @@ def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int 
         first = [f"initrd={initramfs}", f"ssl1=null,fd:{line.fileno()}", "terminal=ttyS1", "kunit.enable=0",
                  "noreboot"] if guest else ["kunit_shutdown=halt"]
         child = proc.start([kernel.image, "mem=1G", "seccomp=on", "ncpus=2", "console=tty",
-                            f"umid=dma-fence-{os.getpid()}", f"uml_dir={cache.TMP}/", *first, *arguments],
+                            f"umid=dma-fence-{os.getpid()}-{next(_NUMBERS)}", f"uml_dir={cache.TMP}/", *first, *arguments],
                            stdout=sink, stderr=subprocess.STDOUT, env=proc.environment({"TMPDIR": folder}), cwd="/",
                            pass_fds=(line.fileno(),))
         logs = [log, Path(program_log)] if guest else [log]

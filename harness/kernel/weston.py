@@ -15,7 +15,8 @@ _OWN = f"{foreign.LIBRARIES}/weston"
 _PROGRAMS = ("usr/bin/weston", "usr/sbin/seatd", f"{foreign.LIBRARIES}/libweston-14/drm-backend.so", f"{_OWN}/kiosk-shell.so")
 # Keyboards, of which there are none. It does not begin without.
 _DATA = "usr/share/X11/xkb"
-_MEND = "call it with network once; what it downloads is kept in the cache"
+_MEND = ("call it with network once; what it downloads is kept in the cache. If there is another version, set VERSION "
+         "in harness/kernel/weston.py to that")
 
 
 def fetch(step: Step) -> None:

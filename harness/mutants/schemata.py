@@ -31,7 +31,7 @@ __attribute__((constructor, no_sanitize_thread)) static void choose_mutant(void)
 """,
     "rust/kernel/lib.rs": """
 #[allow(missing_docs)]
-pub fn mutant(number: i32) -> bool {
+pub fn is_mutant(number: i32) -> bool {
     unsafe extern "C" {
         static mutant: i32;
     }
@@ -81,7 +81,7 @@ def _differs_in_bodies(file: str, text: str, mutated: str) -> bool:
 def _choice(file: str, number: int) -> str:
     if not file.endswith(".rs"):
         return f"mutant == {number}"
-    return f"{'crate' if file.startswith('rust/kernel/') else 'kernel'}::mutant({number})"
+    return f"{'crate' if file.startswith('rust/kernel/') else 'kernel'}::is_mutant({number})"
 
 
 def _join(file: str, text: str, mutated: Dict[int, str]) -> str:

@@ -100,8 +100,10 @@ Built = TypeVar("Built")
 def _at_once(chosen: List[Mutant], read: Callable[[str], str],
              compile_files: Callable[[Dict[str, str]], Built]) -> Tuple[Schemata, Built]:
     """Compiles mutants at once, but for those in files where that leads to errors."""
+    originals = {hunk.file: read(hunk.file) for mutant in chosen for hunk in mutant.hunks}
+    originals.update((name, read(name)) for name in schemata.ADDED if chosen)
     while True:
-        made = schemata.build(chosen, read)
+        made = schemata.build(chosen, originals.__getitem__)
         try:
             return made, compile_files(made.files)
         except Fail as err:
@@ -109,6 +111,8 @@ def _at_once(chosen: List[Mutant], read: Callable[[str], str],
             left = [mutant for mutant in chosen if not any(f"{hunk.file}:" in said for hunk in mutant.hunks)]
             if len(left) == len(chosen):
                 raise
+            ui.clear_progress()
+            print(f"      {len(chosen) - len(left)} cannot be compiled with the others: {_compiler(err)}", flush=True)
             chosen = left
 
 
@@ -122,26 +126,15 @@ class _Explored:
         self.at_once = Schemata({}, {})
         self.sides: List[explorer.Explorer] = []
 
-    def _key(self, files: Dict[str, str]) -> Path:
-        return _kept("explored", self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
+    def _key(self, files: Dict[str, str], what: str = "explored") -> Path:
+        return _kept(what, self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
                      *_content(files))
 
-    def baseline(self) -> None:
-        """Without a mutant, nothing may be other than expected."""
-        with Step("explore without a mutant") as step:
-            tree = explorer.place("core", self.blobs, explorer.HOME / "core")
-            built = explorer.build([tree], step)
-            self.compiled = set().union(*(explorer.compiled(side) for side in built))
-            if cache.read(self._key({})):
-                step.note = "known from an earlier run"
-                return
-            calls = [lambda side=side, limits=limits: explorer.first(side, limits)
-                     for limits in _LIMITS for side in built]
-            for side, wrong in zip(len(_LIMITS) * built, proc.beside(calls, step)):
-                if wrong:
-                    raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
-            _keep(self._key({}), "good")
-            step.note = f"{len(explorer.scenarios(built[0]))} scenarios"
+    def prepare(self) -> None:
+        """Finds out what is compiled."""
+        with Step("build tools/testing/dma-fence") as step:
+            self.sides = explorer.build([explorer.place("core", self.blobs, explorer.HOME / "core")], step)
+            self.compiled = set().union(*(explorer.compiled(side) for side in self.sides))
 
     def can(self, mutant: Mutant) -> bool:
         """Is all of it in what is explored, and to be seen there? What a kernel must notice is not."""
@@ -161,8 +154,25 @@ class _Explored:
                 return explorer.build([changed], step) if files else []
 
             unknown = [mutant for mutant in chosen if not cache.read(self._key(mutant.apply(read)))]
-            self.at_once, self.sides = _at_once(unknown, read, compile_files)
+            self.at_once, sides = _at_once(unknown, read, compile_files)
+            self.sides = sides or self.sides
             step.note = f"{len(self.at_once.numbers)} at once"
+        self._baseline()
+
+    def _baseline(self) -> None:
+        """While no mutant is chosen, nothing may be other than expected."""
+        key = self._key(self.at_once.files, "baseline")
+        with Step("explore without a mutant") as step:
+            if cache.read(key):
+                step.note = "known from an earlier run"
+                return
+            calls = [lambda side=side, limits=limits: explorer.first(side, limits)
+                     for limits in _LIMITS for side in self.sides]
+            for side, wrong in zip(len(_LIMITS) * self.sides, proc.beside(calls, step)):
+                if wrong:
+                    raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
+            _keep(key, "good")
+            step.note = f"{len(explorer.scenarios(self.sides[0]))} scenarios"
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
@@ -242,14 +252,14 @@ class _Booted:
     """Building and booting mutants. Those that do not apply are found before anything is built."""
 
     def __init__(self, found: base.Base, chosen: List[Mutant]):
-        self.alone = threading.Lock()  # a kernel that races two CPUs needs both
+        self.alone = threading.Lock()  # no two whole runs at a time: a kernel that races two CPUs needs both
         with Step("series (core)") as step:
             self.source = series.place("core", found, series.commits("core", found)[-1], _home(1), step)
             self.files = {mutant.name: mutant.apply(self._read) for mutant in chosen}
             self.stamp = kernel.configure(self.source, KIND, self.source.home / KIND, step)
             step.note = f"{len(chosen)} mutants"
-        self.suites = self._baseline()
         self.at_once, self.kernel = self._compile([mutant for mutant in chosen if not self._known(mutant)])
+        self.suites = self._baseline()
 
     def _read(self, name: str) -> str:
         if not (self.source.path / name).is_file():
@@ -265,13 +275,13 @@ class _Booted:
         return Verdict(*json.loads(known)) if known else None
 
     def _baseline(self) -> Dict[str, int]:
-        """The number of cases of each suite without any mutant. All of them must pass."""
-        key, log = self._key({}), cache.LOG / "mutants" / "none.log"
-        with Step("build and boot without a mutant") as step:
+        """The number of cases of each suite while no mutant is chosen. All of them must pass."""
+        key, log = self._key(self.at_once.files), cache.LOG / "mutants" / "none.log"
+        with Step("boot without a mutant") as step:
             if cache.read(key):
                 step.note = "known from an earlier run"
                 return json.loads(cache.read(key))
-            found, results = _boot(kernel.build_in(self.source, KIND, step), log, step)
+            found, results = _boot(self.kernel, log, step)
             # They are not built: they are a third of the time that it takes.
             found += [line for line in ktap.missing("um", self.source.variant, results)
                       if "rust_doctests_kernel" not in line]
@@ -287,15 +297,17 @@ class _Booted:
             (source.path / name).write_text(text)
         return kernel.build_in(source._replace(tree=self._key(files).name), KIND, step, str(jobs))
 
-    def _compile(self, chosen: List[Mutant]) -> Tuple[Schemata, Optional[kernel.Kernel]]:
+    def _compile(self, chosen: List[Mutant]) -> Tuple[Schemata, kernel.Kernel]:
         """One kernel for those that can be compiled at once."""
         with Step("build mutants") as step:
-            originals = {hunk.file: self._read(hunk.file) for mutant in chosen for hunk in mutant.hunks}
-            originals.update((name, self._read(name)) for name in schemata.ADDED)
-            made, built = _at_once(chosen, originals.__getitem__, lambda files: self._build(
-                _home(1), files, step, int(knobs.JOBS)) if files else None)
+            made, built = _at_once(chosen, self._read,
+                                   lambda files: self._build(_home(1), files, step, int(knobs.JOBS)))
             step.note = f"{len(made.numbers)} at once"
         return made, built
+
+    def is_ready(self, mutant: Mutant) -> bool:
+        """Is nothing to be built for it any more?"""
+        return mutant.name in self.at_once.numbers or self._known(mutant) is not None
 
     def run(self, mutant: Mutant) -> Verdict:
         """What was known of it, or comes of it now."""
@@ -325,8 +337,9 @@ class _Booted:
             return verdict(BROKEN, ["it compiles"])
         log = cache.LOG / "mutants" / f"{mutant.name}.log"
         for more in _boots(mutant):
-            # Whole runs need the machine for themselves.
+            waiting = time.monotonic()
             with nullcontext() if more else self.alone:
+                begin += time.monotonic() - waiting
                 found, results = _boot(built, log, step, f"{schemata.CHOICE}={number}", *more)
             if found:
                 break
@@ -341,7 +354,7 @@ def _all(what: str, chosen: List[Mutant], look: Callable[[Mutant], Optional[Verd
     with Step(what) as step:
         calls = [lambda mutant=mutant: look(mutant) for mutant in chosen]
         for number, (mutant, verdict) in enumerate(zip(chosen, proc.beside(calls, step, _WORKERS)), 1):
-            said = "not noticed, so it is built and booted"
+            said = "not noticed, so it is booted"
             if verdict:
                 done[mutant.name] = verdict
                 said = f"{verdict.line()} ({verdict.seconds} s)"
@@ -369,17 +382,17 @@ def main() -> None:
         explorer.CRATES["core"] = kernel.build(series.checkout("core", found), "um").build
     (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
     explored = _Explored(found)
-    explored.baseline()
+    explored.prepare()
     explorable = [mutant for mutant in chosen if explored.can(mutant)]
     explored.compile(explorable)
     verdicts = _all("explore mutants", explorable, explored.run)
     left = [mutant for mutant in chosen if mutant.name not in verdicts]
     if left:
         booted = _Booted(found, left)
-        at_once = [mutant for mutant in left if mutant.name in booted.at_once.numbers]
-        verdicts.update(_all("boot mutants", at_once, booted.run))
-        # They take the place of the kernel that has just been booted.
-        verdicts.update(_all("build and boot mutants", [mutant for mutant in left if mutant not in at_once], booted.run))
+        ready = [mutant for mutant in left if booted.is_ready(mutant)]
+        verdicts.update(_all("boot mutants", ready, booted.run))
+        # Each of these is built where the kernel is that was booted so far.
+        verdicts.update(_all("build and boot mutants", [mutant for mutant in left if mutant not in ready], booted.run))
     _table(chosen, verdicts)
     killed = sum(verdict.verdict == KILLED for verdict in verdicts.values())
     how = Counter(verdict.how() for verdict in verdicts.values() if verdict.verdict == KILLED)

@@ -138,6 +138,11 @@ impl Buffer {
         }
     }
 
+    /// Returns how many rows it has.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
     /// Returns how many bytes a row has.
     pub fn pitch(&self) -> u32 {
         self.pitch
@@ -520,21 +525,20 @@ impl Device {
         Ok(args.fb_id)
     }
 
-    /// Returns the buffer of what a plane shows, the first one that shows something, and its height.
-    /// Only who may administer the system is told.
-    pub fn scanned_out(&self) -> io::Result<Option<(Buffer, u32)>> {
+    /// Returns the buffer of what a plane shows, the first one that shows something. Only who may
+    /// administer the system is told.
+    pub fn scanned_out(&self) -> io::Result<Option<Buffer>> {
         self.set_atomic()?;
         for plane in self.planes()? {
             let id = self.property(Object::Plane(plane), "FB_ID")?.1;
             if id != 0 {
                 let found = mode::get_framebuffer(self.as_fd(), id as u32)?;
-                let buffer = Buffer {
+                return Ok(Some(Buffer {
                     handle: found.handle,
                     pitch: found.pitch,
                     width: found.width,
                     height: found.height,
-                };
-                return Ok(Some((buffer, found.height)));
+                }));
             }
         }
         Ok(None)

@@ -379,7 +379,7 @@ fn udmabuf(memory: &OwnedFd, offset: usize, len: usize) -> TestResult<OwnedFd> {
 /// Maps the buffer that a screen shows, with so many rows, and returns it and how many bytes a row has.
 fn scanned_out(screen: &Device, height: usize) -> TestResult<(Mapping, usize)> {
     match screen.scanned_out()? {
-        Some((buffer, rows)) if rows as usize == height => {
+        Some(buffer) if buffer.height() as usize == height => {
             let pitch = buffer.pitch() as usize;
             let memory = screen.map(&buffer, pitch * height)?;
             screen.close(&buffer)?;

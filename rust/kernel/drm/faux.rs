@@ -14,19 +14,27 @@ use crate::{
 };
 use core::ptr;
 
-/// A type of [`Driver::ParentDevice`] which a faux device has.
-pub trait Parent {
+/// What [`Driver::ParentDevice`] may be for a device whose parent is a faux device: that type, or
+/// [`device::Device`] if there are parents on other buses, too.
+pub trait FauxParent: private::Sealed {
     #[doc(hidden)]
     fn from_faux(device: &faux::Device<device::Bound>) -> &Self;
 }
 
-impl Parent for faux::Device<device::Bound> {
+mod private {
+    pub trait Sealed {}
+
+    impl Sealed for crate::faux::Device<crate::device::Bound> {}
+    impl Sealed for crate::device::Device<crate::device::Bound> {}
+}
+
+impl FauxParent for faux::Device<device::Bound> {
     fn from_faux(device: &faux::Device<device::Bound>) -> &Self {
         device
     }
 }
 
-impl Parent for device::Device<device::Bound> {
+impl FauxParent for device::Device<device::Bound> {
     fn from_faux(device: &faux::Device<device::Bound>) -> &Self {
         device.as_ref()
     }
@@ -88,7 +96,7 @@ pub struct Registration<T: Driver> {
 impl<T> Registration<T>
 where
     T: Driver,
-    T::ParentDevice<device::Bound>: Parent,
+    T::ParentDevice<device::Bound>: FauxParent,
 {
     /// Registers a faux device called `name`, and a DRM device whose parent it is.
     ///
@@ -109,7 +117,7 @@ where
         Error: From<E>,
     {
         let parent = faux::Registration::new(name, None)?;
-        let drm = UnregisteredDevice::new(Parent::from_faux(parent.as_ref()), data)?;
+        let drm = UnregisteredDevice::new(FauxParent::from_faux(parent.as_ref()), data)?;
 
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
         // SAFETY: The device stays bound until `parent` is dropped, which is after the last use of

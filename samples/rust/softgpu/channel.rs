@@ -272,15 +272,20 @@ impl SignallingWorkItem<RECOVERY> for Channel {
     fn run(this: Arc<Self>) {
         let mut queue = this.queue.lock();
 
-        if let Health::Hung(seqno) = this.engine.health() {
-            this.cancel_all(&mut queue, |fence| match fence.seqno() == seqno {
-                true => {
-                    this.is_banned.store(true, Relaxed);
-                    ETIMEDOUT
-                }
-                // If the hung job has just come to its end, only jobs like this one are left.
-                false => ECANCELED,
-            });
+        match this.engine.health() {
+            Health::Hung(seqno) => {
+                this.cancel_all(&mut queue, |fence| match fence.seqno() == seqno {
+                    true => {
+                        this.is_banned.store(true, Relaxed);
+                        ETIMEDOUT
+                    }
+                    // If the hung job has just come to its end, only jobs like this one are left.
+                    false => ECANCELED,
+                })
+            }
+            // Nobody watches the next one yet.
+            Health::GoodUntil(end) => this.watch(end),
+            Health::Idle => {}
         }
     }
 }

@@ -242,7 +242,8 @@ impl Engine {
         if ring.jobs.is_empty() {
             ring.since = now;
         }
-        // Its deadline may have been set already. The jobs before it are no later than they were.
+        // Its deadline may have been set already. The jobs before it have been looked at when they
+        // got theirs, and whenever they became later.
         let is_late = fence.deadline() < end;
         // This has room for all jobs that a channel can have.
         let _ = ring.jobs.push_within_capacity(RunningJob {
@@ -435,6 +436,12 @@ impl Engine {
         let took = self.progress.now() - job.end;
         jobs.for_each(|job| job.end += took);
         ring.end += took;
+        let hurries = ring.hurry(self.progress.now());
+        drop(ring);
+
+        if hurries {
+            self.progress.count(|stats| &stats.clock_ups);
+        }
     }
 }
 

@@ -4,10 +4,12 @@
 //!
 //! The driver is bound to a device on the auxiliary bus, which is for functions of a device that
 //! drivers of their own look after. The device that this one is a function of is no hardware, but
-//! a faux device. Unbinding the driver, by `/sys/bus/auxiliary/drivers`, and pulling out the faux
-//! device, by writing `0` to `/sys/kernel/debug/softgpu/plugged`, have the same effect. Whoever has
-//! the GPU open keeps files, buffers, mappings and fences. All fences signal, and all ioctls fail
-//! with `ENODEV`. Writing `1` plugs it in again.
+//! a faux device.
+//!
+//! The driver can be unbound, by way of `/sys/bus/auxiliary/drivers`, and the faux device can be
+//! pulled out, by writing `0` to `/sys/kernel/debug/softgpu/plugged`. Whoever has the GPU open sees
+//! no difference: files, buffers, mappings and fences stay, all fences signal, and all ioctls fail
+//! with `ENODEV`. The driver comes back by `bind`, the device by writing `1`.
 
 use crate::{
     client::Clients,
@@ -33,9 +35,10 @@ use kernel::{
     ModuleMetadata, //
 };
 
-/// The name of the module, and of the device on the auxiliary bus behind it.
+/// The name of the module.
 pub(crate) const MODULE: &CStr = <crate::LocalModule as ModuleMetadata>::NAME;
-pub(crate) const NAME: &CStr = c"gpu";
+/// The name of the device on the auxiliary bus, behind that of the module.
+pub(crate) const DEVICE: &CStr = c"gpu";
 
 /// What there is while the driver is bound. It is dropped when no ioctl is running any more.
 pub(crate) struct Present {
@@ -53,7 +56,7 @@ impl Present {
         })
     }
 
-    /// The open files, which outlive this.
+    /// Returns the open files, which the device keeps when this has gone.
     pub(crate) fn clients(&self) -> Arc<Clients> {
         self.clients.clone()
     }
@@ -66,12 +69,14 @@ impl Drop for Present {
 }
 
 /// Plugs in a device. Dropping it pulls it out.
+///
+/// As on any bus, the device stays if the driver fails to bind to it.
 fn plug_in() -> Result<faux::Registration> {
     let device = faux::Registration::new(MODULE, None)?;
 
     auxiliary::Registration::<ForLt!(())>::new_foreign_owned(
         device.as_ref().as_ref(),
-        NAME,
+        DEVICE,
         0,
         MODULE,
         Ok::<(), Error>(()),

@@ -119,7 +119,7 @@ struct SoftGpu;
 kernel::auxiliary_device_table!(
     DEVICES,
     <SoftGpu as auxiliary::Driver>::IdInfo,
-    [(auxiliary::DeviceId::new(plug::MODULE, plug::NAME), ())]
+    [(auxiliary::DeviceId::new(plug::MODULE, plug::DEVICE), ())]
 );
 
 impl auxiliary::Driver for SoftGpu {
@@ -147,7 +147,7 @@ impl drm::Driver for SoftGpu {
     type RegistrationData<'a> = Present;
     type Object = buffer::Object;
     type File = Client;
-    // Tests have it on another bus.
+    // On the auxiliary bus, and on the faux bus for tests.
     type ParentDevice<Ctx: DeviceContext> = Device<Ctx>;
 
     const INFO: drm::DriverInfo = drm::DriverInfo {
@@ -178,50 +178,30 @@ impl drm::Driver for SoftGpu {
     }
 }
 
-type Registered = drm::Device<SoftGpu, drm::Registered>;
+type Gpu = drm::Device<SoftGpu, drm::Registered>;
 
-fn submit(
-    _: &Registered,
-    _: &Present,
-    args: &mut uapi::Submit,
-    file: &drm::File<Client>,
-) -> Result<u32> {
+fn submit(_: &Gpu, _: &Present, args: &mut uapi::Submit, file: &drm::File<Client>) -> Result<u32> {
     submit::submit(file, args)?;
     Ok(0)
 }
 
-fn query(
-    _: &Registered,
-    _: &Present,
-    args: &mut uapi::Query,
-    file: &drm::File<Client>,
-) -> Result<u32> {
+fn query(_: &Gpu, _: &Present, args: &mut uapi::Query, file: &drm::File<Client>) -> Result<u32> {
     *args = file.inner().query(args)?;
     Ok(0)
 }
 
-fn reset(
-    _: &Registered,
-    _: &Present,
-    args: &mut uapi::Reset,
-    file: &drm::File<Client>,
-) -> Result<u32> {
+fn reset(_: &Gpu, _: &Present, args: &mut uapi::Reset, file: &drm::File<Client>) -> Result<u32> {
     file.inner().reset(args)?;
     Ok(0)
 }
 
-fn ring(
-    _: &Registered,
-    _: &Present,
-    args: &mut uapi::Ring,
-    file: &drm::File<Client>,
-) -> Result<u32> {
+fn ring(_: &Gpu, _: &Present, args: &mut uapi::Ring, file: &drm::File<Client>) -> Result<u32> {
     file.inner().ring(args)?;
     Ok(0)
 }
 
 fn fence(
-    _: &Registered,
+    _: &Gpu,
     _: &Present,
     args: &mut uapi::UserFence,
     file: &drm::File<Client>,
@@ -231,7 +211,7 @@ fn fence(
 }
 
 fn gem_create(
-    device: &Registered,
+    device: &Gpu,
     _: &Present,
     args: &mut uapi::GemCreate,
     file: &drm::File<Client>,
@@ -241,7 +221,7 @@ fn gem_create(
 }
 
 fn gem_mmap(
-    _: &Registered,
+    _: &Gpu,
     _: &Present,
     args: &mut uapi::GemMmap,
     file: &drm::File<Client>,
@@ -251,7 +231,7 @@ fn gem_mmap(
 }
 
 fn channel_create(
-    _: &Registered,
+    _: &Gpu,
     _: &Present,
     args: &mut uapi::Channel,
     file: &drm::File<Client>,
@@ -261,7 +241,7 @@ fn channel_create(
 }
 
 fn channel_destroy(
-    _: &Registered,
+    _: &Gpu,
     _: &Present,
     args: &mut uapi::Channel,
     file: &drm::File<Client>,
