@@ -31,7 +31,7 @@ from harness.tree import base, series
 
 KIND = "um-kasan"
 _ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]
-_LIMIT, _SILENCE = 240, 60
+_LIMIT, _SILENCE = 240, 30
 # rustc takes most of the time of a build and has one thread.
 _WORKERS = min(2, int(knobs.JOBS))
 # A mutant that is noticed only if two CPUs meet gets more than one chance, as they may not on a busy host.
@@ -124,6 +124,7 @@ class _Explored:
         self.identity = f"{explorer.identity()} {_LIMITS}"
         self.compiled: Set[str] = set()
         self.at_once = Schemata({}, {})
+        self.checking = threading.Lock()
         self.sides: List[explorer.Explorer] = []
 
     def _key(self, files: Dict[str, str], what: str = "explored") -> Path:
@@ -157,22 +158,18 @@ class _Explored:
             self.at_once, sides = _at_once(unknown, read, compile_files)
             self.sides = sides or self.sides
             step.note = f"{len(self.at_once.numbers)} at once"
-        self._baseline()
 
-    def _baseline(self) -> None:
-        """While no mutant is chosen, nothing may be other than expected."""
-        key = self._key(self.at_once.files, "baseline")
-        with Step("explore without a mutant") as step:
+    def _baseline(self, limits: explorer.Limits) -> None:
+        """While no mutant is chosen, nothing may be other than expected, as far as a mutant is explored next."""
+        key = self._key(self.at_once.files, f"baseline {limits}")
+        with self.checking:
             if cache.read(key):
-                step.note = "known from an earlier run"
                 return
-            calls = [lambda side=side, limits=limits: explorer.first(side, limits)
-                     for limits in _LIMITS for side in self.sides]
-            for side, wrong in zip(len(_LIMITS) * self.sides, proc.beside(calls, step)):
+            calls = [lambda side=side: explorer.first(side, limits) for side in self.sides]
+            for side, wrong in zip(self.sides, proc.beside(calls, Silent("baseline"))):
                 if wrong:
                     raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
             _keep(key, "good")
-            step.note = f"{len(explorer.scenarios(self.sides[0]))} scenarios"
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
@@ -203,6 +200,7 @@ class _Explored:
         if mutant.compiler:
             return ""
         for limits in _LIMITS:
+            self._baseline(limits)
             for side in sides:
                 found = explorer.first(side, limits)
                 if found:
