@@ -16,8 +16,6 @@ from harness.host.ui import Step
 from harness.kernel import boot, guest, kernel, ktap, trace, weston
 from harness.tree import base, series
 
-_LAST = re.compile(r"frames: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
-_SURFACE = re.compile(r"surface: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
 _PICTURE = re.compile(r"picture: ([\w-]+) (\d+) (\d+) ([0-9a-f]+)$")
 FOLDER = cache.OUT / "frames"
 
@@ -55,14 +53,15 @@ def main() -> None:
         (FOLDER / f"{name.lower()}.png").write_bytes(_png(int(width), int(height), bytes.fromhex(pixels)))
     (FOLDER / "trace.json").write_text(trace.perfetto(line.removeprefix("trace: ") for line in said
                                                       if line.startswith("trace: ")))
-    last = ktap.last_line("frames", _LAST, said, problems, logs)
-    window = ktap.last_line("surface", _SURFACE, said, problems, logs)
-    counts = {}
-    for what, match in (("frames", last), ("window", window)):
-        shown, bad, missing, control = map(int, match.groups())
+    lines, counts = {}, {}
+    for what in ("surface", "frames"):
+        pattern = re.compile(rf"{what}: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
+        last = ktap.last_line(what, pattern, said, problems, logs)
+        lines[what] = last[0]
+        shown, bad, missing, control = map(int, last.groups())
         problems += [f"{what}: {bad} were wrong"] if bad else []
         problems += [] if missing else [f"{what}: none was wrong without fences, so that this shows nothing"]
         counts[what] = {"shown": shown, "wrong": bad, "control": control, "wrong_without_fences": missing}
-    print(window[0])
-    outcome.end("frames", last[0], problems, see=f"log: {logs}", series=knobs.SERIES,
-                base=source.base.version, tree=source.tree, **counts["frames"], window=counts["window"])
+    print(lines["surface"])
+    outcome.end("frames", lines["frames"], problems, see=f"log: {logs}", series=knobs.SERIES,
+                base=source.base.version, tree=source.tree, **counts["frames"], surface=counts["surface"])

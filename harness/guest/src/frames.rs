@@ -148,7 +148,7 @@ impl<'a> Output<'a> {
 }
 
 /// Waits for what a fence stands for.
-fn wait(fence: &SyncFile, what: &str) -> TestResult {
+pub fn wait(fence: &SyncFile, what: &str) -> TestResult {
     match fence.status(PATIENCE) {
         Ok(1) => Ok(()),
         other => Err(Failure::Fail(format!("a frame is not {what}: {other:?}"))),
@@ -156,7 +156,7 @@ fn wait(fence: &SyncFile, what: &str) -> TestResult {
 }
 
 /// The colors of a frame: behind, and in front.
-fn colors(number: u32) -> [u32; 2] {
+pub fn colors(number: u32) -> [u32; 2] {
     let behind = number.wrapping_mul(0x9e37_79b1) & 0xff_ffff;
     [behind, behind ^ 0xff_ffff]
 }

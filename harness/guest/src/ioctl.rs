@@ -29,11 +29,7 @@ pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
 
 /// Calls an ioctl that returns a descriptor.
 pub fn call_for_fd<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<RawFd> {
-    // SAFETY: The ioctls that we call access nothing but the argument.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) } {
-        -1 => Err(io::Error::last_os_error()),
-        fd => Ok(fd),
-    }
+    returned(fd.as_raw_fd(), cmd, std::ptr::from_mut(arg) as usize)
 }
 
 /// Calls an ioctl with anything for an argument, also with pointers that lead nowhere.
@@ -46,10 +42,14 @@ pub fn call_raw(fd: BorrowedFd<'_>, cmd: u32, arg: usize) -> io::Result<()> {
 
 /// As [`call_raw`], with any number for a descriptor.
 pub fn call_number(fd: RawFd, cmd: u32, arg: usize) -> io::Result<()> {
+    returned(fd, cmd, arg).map(drop)
+}
+
+fn returned(fd: RawFd, cmd: u32, arg: usize) -> io::Result<i32> {
     // SAFETY: The ioctls that we call access nothing but the argument.
     match unsafe { libc::ioctl(fd, cmd as _, arg) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        value => Ok(value),
     }
 }
 

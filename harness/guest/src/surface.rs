@@ -8,10 +8,13 @@
 
 use crate::channel::{Channel, Job};
 use crate::drm::{Device, Mapping};
+use crate::frames::{colors, wait};
+use crate::gpu::fill;
 use crate::ioctl;
 use crate::ktap::{Failure, TestResult, PATIENCE};
 use crate::uapi::{self, BufferUse, Command};
 use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -20,9 +23,7 @@ use wayland_client::globals::{registry_queue_init, GlobalListContents};
 use wayland_client::protocol::{
     wl_buffer, wl_compositor, wl_registry, wl_shm, wl_shm_pool, wl_surface,
 };
-use wayland_client::{
-    delegate_noop, Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle,
-};
+use wayland_client::{delegate_noop, Connection, Dispatch, EventQueue, Proxy, QueueHandle};
 use wayland_protocols::wp::presentation_time::client::{wp_presentation, wp_presentation_feedback};
 use wayland_protocols::xdg::shell::client::{xdg_surface, xdg_toplevel, xdg_wm_base};
 
@@ -150,7 +151,7 @@ delegate_noop!(State: ignore wl_shm_pool::WlShmPool);
 delegate_noop!(State: ignore wl_surface::WlSurface);
 delegate_noop!(State: ignore wp_presentation::WpPresentation);
 
-fn fail<T>(what: impl std::fmt::Display) -> TestResult<T> {
+fn fail<T>(what: impl Display) -> TestResult<T> {
     Err(Failure::Fail(what.to_string()))
 }
 
@@ -209,8 +210,10 @@ impl Window {
 
     /// Waits until the compositor has said something.
     fn wait(&mut self, what: &str, is_said: impl Fn(&State) -> bool) -> TestResult {
+        fn failed(error: impl Display) -> Failure {
+            Failure::Fail(format!("the compositor: {error}"))
+        }
         let end = Instant::now() + PATIENCE;
-        let failed = |error: DispatchError| Failure::Fail(format!("the compositor: {error}"));
 
         while !is_said(&self.state) {
             if self
@@ -221,9 +224,7 @@ impl Window {
             {
                 continue;
             }
-            self.connection
-                .flush()
-                .map_err(|error| Failure::Fail(format!("the compositor: {error}")))?;
+            self.connection.flush().map_err(failed)?;
             let Some(guard) = self.connection.prepare_read() else {
                 continue;
             };
@@ -239,9 +240,7 @@ impl Window {
                 tv_nsec: 0,
             };
             if rustix::event::poll(&mut fds, Some(&second)).map_err(io::Error::from)? > 0 {
-                guard
-                    .read()
-                    .map_err(|error| Failure::Fail(format!("the compositor: {error}")))?;
+                guard.read().map_err(failed)?;
             }
         }
         Ok(())
@@ -281,10 +280,7 @@ impl Pictures {
     fn new(window: &Window, channel: &Channel, width: i32, height: i32) -> TestResult<Self> {
         let handle = window.queue.handle();
         let len = (4 * width as usize * height as usize).next_multiple_of(PAGE);
-        let memory = memfd_create("window", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(io::Error::from)?;
-        ftruncate(&memory, 2 * len as u64).map_err(io::Error::from)?;
-        fcntl_add_seals(&memory, SealFlags::SHRINK).map_err(io::Error::from)?;
+        let memory = shared_memory(2 * len)?;
         let pool = window
             .shm
             .create_pool(memory.as_fd(), 2 * len as i32, &handle, ());
@@ -292,7 +288,7 @@ impl Pictures {
         let mut all = Vec::new();
         for number in 0..2 {
             let dma_buf = udmabuf(&memory, number * len, len)?;
-            let handle_of = channel.device().import(dma_buf.as_fd())?.handle;
+            let imported = channel.device().import(dma_buf.as_fd())?.handle;
             let format = wl_shm::Format::Xrgb8888;
             all.push(Picture {
                 buffer: pool.create_buffer(
@@ -305,7 +301,7 @@ impl Pictures {
                     number,
                 ),
                 used: BufferUse {
-                    handle: handle_of,
+                    handle: imported,
                     flags: uapi::BUFFER_WRITE,
                 },
             });
@@ -326,9 +322,9 @@ impl Pictures {
 
     /// What a pixel of a row must be.
     fn pixel(&self, number: u32, y: usize) -> u32 {
-        let behind = number.wrapping_mul(0x9e37_79b1) & 0xff_ffff;
+        let [behind, front] = colors(number);
         match self.bar(number).contains(&y) {
-            true => behind ^ 0xff_ffff,
+            true => front,
             false => behind,
         }
     }
@@ -336,17 +332,14 @@ impl Pictures {
     /// What draws a picture.
     fn commands(&self, number: u32) -> [Command; 2] {
         let (pitch, bar) = (4 * self.width as u64, self.bar(number));
-        let fill = |first: usize, rows: usize| Command {
-            op: uapi::OP_FILL,
-            offset: pitch * first as u64,
-            len: pitch * rows as u64,
-            value: self.pixel(number, first),
-            ..Default::default()
-        };
-        // The first row is behind the bar only where that is not at the top.
-        let mut all = fill(0, self.height);
-        all.value = self.pixel(number, bar.end);
-        [all, fill(bar.start, bar.len())]
+        let [behind, front] = colors(number);
+        [
+            fill(0, pitch * self.height as u64, behind),
+            Command {
+                offset: pitch * bar.start as u64,
+                ..fill(0, pitch * bar.len() as u64, front)
+            },
+        ]
     }
 
     /// Whether a picture is what the screen shows.
@@ -357,6 +350,14 @@ impl Pictures {
             (0..self.width).all(|x| memory.read_pixel(y * pitch + 4 * x) & 0xff_ffff == expected)
         }))
     }
+}
+
+/// Returns memory as a file that does not get shorter, which udmabuf wants.
+fn shared_memory(len: usize) -> io::Result<OwnedFd> {
+    let memory = memfd_create("window", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&memory, len as u64)?;
+    fcntl_add_seals(&memory, SealFlags::SHRINK)?;
+    Ok(memory)
 }
 
 /// Returns a dma-buf of part of some memory.
@@ -418,14 +419,12 @@ fn show(frames: u32, waits: bool) -> TestResult<u32> {
             commands: &pictures.commands(number),
             ..Default::default()
         })?;
-        if waits && done.status(PATIENCE)? != 1 {
-            return fail("a picture is not drawn");
+        if waits {
+            wait(&done, "drawn")?;
         }
         window.show(index, &picture.buffer)?;
         wrong += u32::from(!pictures.is_shown(&screen, number)?);
-        if done.status(PATIENCE)? != 1 {
-            return fail("a picture is not drawn");
-        }
+        wait(&done, "drawn")?;
     }
     Ok(wrong)
 }

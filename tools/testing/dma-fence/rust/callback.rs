@@ -522,11 +522,11 @@ scenarios! { RUST_CALLBACK_SCENARIOS:
         setup_complete, [issuer, wait_for_completion], check_complete;
     "callback/complete/drop": "a registration that is dropped is removed",
         setup_complete, [issuer, drop_complete], check_complete;
-    "callback/work": "QueueWork queues the work",
+    "callback/item": "QueueWork queues the work",
         setup_work, [issuer, drop_later], check_work;
-    "callback/work/queued": "what the queue does not take is not dropped under the fence lock",
+    "callback/item/queued": "what the queue does not take is not dropped under the fence lock",
         setup_work, [issuer_queues], check_once_or_twice;
-    "callback/work/drop": "a registration that is dropped is removed",
+    "callback/item/drop": "a registration that is dropped is removed",
         setup_work, [issuer, drop_queue_work], check_any_work;
 
     "callback/sync": "when is_signaled_sync() says yes, the callbacks have returned",
