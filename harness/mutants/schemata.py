@@ -44,8 +44,8 @@ pub fn is_mutant(number: i32) -> bool {
 # No constant function, as it cannot look at anything, and no `-> impl`, which must be the same type in all bodies.
 _RUST = re.compile(r'(?P<indent> *)(?:pub(?:\([a-z ]+\))? )?(?:unsafe )?(?:extern "C" )?fn (?!.*-> impl )')
 _C = re.compile(r"(?P<indent>)\{$")
-# There is one place for a label.
-_LABEL = re.compile(r"\w+:$")
+# Each body has its own labels.
+_LABEL = re.compile(r"(\w+):$")
 
 
 class Schemata(NamedTuple):
@@ -67,9 +67,8 @@ def _split(file: str, text: str) -> List[List[str]]:
         at += 1
         if head and lines[at - 1].endswith("{") and "-> impl " not in lines[at - 1]:
             end = lines.index(f"{head['indent']}}}", at)
-            if not any(map(_LABEL.match, lines[at:end])):
-                parts += [lines[at:end], []]
-                at = end
+            parts += [lines[at:end], []]
+            at = end
     return parts
 
 
@@ -84,6 +83,11 @@ def _choice(file: str, number: int) -> str:
     return f"{'crate' if file.startswith('rust/kernel/') else 'kernel'}::is_mutant({number})"
 
 
+def _block(file: str, body: List[str]) -> List[str]:
+    labels = [] if file.endswith(".rs") else [label[1] for label in map(_LABEL.match, body) if label]
+    return [*(f"__label__ {label};" for label in labels), *body]
+
+
 def _join(file: str, text: str, mutated: Dict[int, str]) -> str:
     """A file with the bodies of all mutants. `mutated` has what it is with each, by their numbers."""
     others = {number: _split(file, other) for number, other in mutated.items()}
@@ -92,8 +96,8 @@ def _join(file: str, text: str, mutated: Dict[int, str]) -> str:
         bodies = {number: other[at] for number, other in others.items() if other[at] != part}
         lines += [] if file.endswith(".rs") or not bodies else ["extern int mutant;"]
         for number, body in bodies.items():
-            lines += [f"if ({_choice(file, number)}) {{", *body, "} else"]
-        lines += ["{", *part, "}"] if bodies else part
+            lines += [f"if ({_choice(file, number)}) {{", *_block(file, body), "} else"]
+        lines += ["{", *_block(file, part), "}"] if bodies else part
     return "\n".join(lines)
 
 

@@ -25,7 +25,8 @@ use crate::{
     command::Stream,
     engine::{
         Engine,
-        Health, //
+        Health,
+        MAX_EXECUTION, //
     },
     job::{
         Job,
@@ -118,7 +119,7 @@ impl Submission {
             desc,
             stream,
             in_fences: KVec::new(),
-            scratch: KVec::from_elem(0, SCRATCH_SIZE, GFP_KERNEL)?,
+            scratch: KVec::with_capacity(SCRATCH_SIZE, GFP_KERNEL)?,
             fence: FenceAllocation::new(GFP_KERNEL)?,
         })
     }
@@ -250,18 +251,19 @@ impl HrTimerCallback for Channel {
 
     /// The watchdog.
     fn run(this: ArcBorrow<'_, Self>, mut ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
-        match this.engine.health() {
+        let expires = this.watchdog.expires();
+
+        let next = match this.engine.health() {
             Health::Hung(_) => {
                 let _ = this.work.enqueue::<_, RECOVERY>(Arc::<Self>::from(this));
-                HrTimerRestart::NoRestart
+                // The job may come to its end before it is canceled, and the next one may hang.
+                expires + MAX_EXECUTION
             }
-            Health::GoodUntil(end) => {
-                let expires = this.watchdog.expires();
-                ctx.forward(expires, this.engine.progress.instant(end) - expires);
-                HrTimerRestart::Restart
-            }
-            Health::Idle => HrTimerRestart::NoRestart,
-        }
+            Health::GoodUntil(end) => this.engine.progress.instant(end),
+            Health::Idle => return HrTimerRestart::NoRestart,
+        };
+        ctx.forward(expires, next - expires);
+        HrTimerRestart::Restart
     }
 }
 
@@ -272,20 +274,15 @@ impl SignallingWorkItem<RECOVERY> for Channel {
     fn run(this: Arc<Self>) {
         let mut queue = this.queue.lock();
 
-        match this.engine.health() {
-            Health::Hung(seqno) => {
-                this.cancel_all(&mut queue, |fence| match fence.seqno() == seqno {
-                    true => {
-                        this.is_banned.store(true, Relaxed);
-                        ETIMEDOUT
-                    }
-                    // If the hung job has just come to its end, only jobs like this one are left.
-                    false => ECANCELED,
-                })
-            }
-            // Nobody watches the next one yet.
-            Health::GoodUntil(end) => this.watch(end),
-            Health::Idle => {}
+        if let Health::Hung(seqno) = this.engine.health() {
+            this.cancel_all(&mut queue, |fence| match fence.seqno() == seqno {
+                true => {
+                    this.is_banned.store(true, Relaxed);
+                    ETIMEDOUT
+                }
+                // If the hung job has just come to its end, only jobs like this one are left.
+                false => ECANCELED,
+            })
         }
     }
 }

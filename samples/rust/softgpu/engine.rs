@@ -70,7 +70,7 @@ const GOVERNOR: u64 = 1;
 const FAST: u32 = 2;
 
 /// How long a job may execute commands.
-const MAX_EXECUTION: Delta = Delta::from_nanos(MAX_EXECUTION_NS as i64);
+pub(crate) const MAX_EXECUTION: Delta = Delta::from_nanos(MAX_EXECUTION_NS as i64);
 
 /// A job on the hardware, which has all that it needs to run.
 struct RunningJob {
@@ -358,9 +358,8 @@ impl Engine {
     }
 
     /// The hardware: writes the seqno of the last job that has ended to memory.
-    fn run_hardware(&self) {
+    fn run_hardware(&self, now: Delta) {
         let ring = self.ring.lock();
-        let now = self.progress.now();
 
         let is_done = |job: &&RunningJob| job.end <= now && job.executed;
         if let Some(job) = ring.jobs.iter().take_while(is_done).last() {
@@ -369,10 +368,9 @@ impl Engine {
     }
 
     /// Takes the first job off the ring if it has finished, or says what is next.
-    fn pop_finished(&self) -> Result<Fence<Job>, Next> {
+    fn pop_finished(&self, now: Delta) -> Result<Fence<Job>, Next> {
         let mut ring = self.ring.lock();
 
-        let now = self.progress.now();
         let next = match ring.jobs.first() {
             Some(job) if job.fence.seqno() <= self.progress.completed() => {
                 return ring.pop(now).map(|job| job.fence).ok_or(Next::Idle);
@@ -398,10 +396,11 @@ impl Engine {
     /// In the meantime somebody may poll one of them: its op looks at the seqno from the hardware,
     /// and the core signals the fence from there.
     fn handle_interrupt(&self) -> Next {
-        self.run_hardware();
+        let now = self.progress.now();
+        self.run_hardware(now);
 
         loop {
-            match self.pop_finished() {
+            match self.pop_finished(now) {
                 Ok(fence) => {
                     let result = fence.result();
                     self.progress.signal(fence, result);

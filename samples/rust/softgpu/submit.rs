@@ -2,10 +2,10 @@
 
 //! Submission, in the order in which it happens.
 //!
-//! 1. All that userspace passes is read and checked. What it names is looked up. The buffers are
-//!    mapped, and descriptors reserved, whose numbers userspace is told.
-//! 2. The memory of the job and of its fence is allocated. The fences that were passed get
-//!    callbacks.
+//! 1. The buffers and the commands that userspace passes are read and checked, and the buffers are
+//!    mapped. The memory of the job and of its fence is allocated.
+//! 2. The fences that userspace passes are looked up and get callbacks. Descriptors are reserved,
+//!    whose numbers userspace is told.
 //! 3. The channel is open, its client is not banned, and there is room.
 //! 4. The buffers are locked. Their fences get callbacks, and slots are reserved for the new one.
 //! 5. There is a fence. What needs one, and can fail, is done: sync_files are made.
@@ -24,7 +24,7 @@ use crate::{
     client::Client,
     command::Stream,
     job::JobDesc,
-    sync::Syncs,
+    sync::Places,
     uapi, //
 };
 use kernel::{
@@ -38,14 +38,12 @@ use kernel::{
 pub(crate) fn submit(file: &drm::File<Client>, args: &uapi::Submit) -> Result {
     let channel = file.inner().channel(args.channel)?;
     let desc = JobDesc::try_from(args)?;
-    let stream = stream(file, args)?;
-    let syncs = read_array(args.syncs, args.sync_count, uapi::MAX_SYNCS)?;
-    let Syncs { waits, mut places } = Syncs::new(file, &syncs, args.syncs)?;
+    let mut submission = Submission::new(desc, stream(file, args)?)?;
 
-    let mut submission = Submission::new(desc, stream)?;
-    for fence in waits {
-        submission.wait_for(&channel, fence)?;
-    }
+    let syncs = items(args.syncs, args.sync_count, uapi::MAX_SYNCS)?;
+    let mut places = Places::look_up(file, syncs, args.syncs, |fence| {
+        submission.wait_for(&channel, fence)
+    })?;
     let fence = channel.submit(submission, |fence| places.prepare(fence))?;
 
     places.publish(&fence);
@@ -54,33 +52,41 @@ pub(crate) fn submit(file: &drm::File<Client>, args: &uapi::Submit) -> Result {
 
 /// Returns what the job does with buffers, if anything.
 fn stream(file: &drm::File<Client>, args: &uapi::Submit) -> Result<Option<Arc<Stream>>> {
-    let buffers = read_array(args.buffers, args.buffer_count, uapi::MAX_BUFFERS)?;
-    let commands = read_array(args.commands, args.command_count, uapi::MAX_COMMANDS)?;
-    if buffers.is_empty() && commands.is_empty() {
+    let buffers = items(args.buffers, args.buffer_count, uapi::MAX_BUFFERS)?;
+    let commands = items(args.commands, args.command_count, uapi::MAX_COMMANDS)?;
+    if buffers.len() + commands.len() == 0 {
         return Ok(None);
     }
 
-    let stream = Stream::new(JobBuffers::new(file, &buffers)?, commands)?;
+    let buffers = JobBuffers::new(file, &collect(buffers)?)?;
+    let stream = Stream::new(buffers, collect(commands)?)?;
     Ok(Some(Arc::new(stream, GFP_KERNEL)?))
 }
 
-/// Reads an array of userspace.
-fn read_array<T: FromBytes + IntoBytes>(address: u64, count: u32, most: u32) -> Result<KVVec<T>> {
+/// Returns the items of an array of userspace, each of which is read when it is asked for.
+fn items<T: FromBytes + IntoBytes>(
+    address: u64,
+    count: u32,
+    most: u32,
+) -> Result<impl ExactSizeIterator<Item = Result<T>>> {
     if count > most || (count == 0 && address != 0) {
         return Err(EINVAL);
     }
 
-    if count == 0 {
-        return Ok(KVVec::new());
-    }
     let count = count as usize;
-    let mut items = KVVec::with_capacity(count, GFP_KERNEL)?;
     let user = UserPtr::from_addr(address.try_into().map_err(|_| EFAULT)?);
     let mut reader = UserSlice::new(user, count * size_of::<T>()).reader();
-    for _ in 0..count {
+    Ok((0..count).map(move |_| {
         let mut item = T::new_zeroed();
         reader.read_slice(item.as_mut_bytes())?;
-        items.push(item, GFP_KERNEL)?;
+        Ok(item)
+    }))
+}
+
+fn collect<T>(items: impl ExactSizeIterator<Item = Result<T>>) -> Result<KVVec<T>> {
+    let mut all = KVVec::with_capacity(items.len(), GFP_KERNEL)?;
+    for item in items {
+        all.push(item?, GFP_KERNEL)?;
     }
-    Ok(items)
+    Ok(all)
 }

@@ -30,44 +30,8 @@ use kernel::{
     uaccess::UserSlice, //
 };
 
-/// What userspace passes with a job.
-pub(crate) struct Syncs {
-    /// What the job waits for.
-    pub(crate) waits: KVec<ARef<DmaFence>>,
-    /// Where its fence goes.
-    pub(crate) places: Places,
-}
-
-impl Syncs {
-    /// Looks up what userspace has passed. `address` is where it has done so.
-    pub(crate) fn new(
-        file: &drm::File<Client>,
-        syncs: &[uapi::SyncUse],
-        address: u64,
-    ) -> Result<Self> {
-        let (mut waits, mut places) = (KVec::new(), KVec::new());
-
-        for (sync, address) in syncs
-            .iter()
-            .zip((address..).step_by(size_of::<uapi::SyncUse>()))
-        {
-            if sync.flags & !(uapi::SYNC_OUT | uapi::SYNC_FILE) != 0 {
-                return Err(EINVAL);
-            }
-            match sync.flags & uapi::SYNC_OUT {
-                0 => waits.push(wait(file, sync)?, GFP_KERNEL)?,
-                _ => places.push(Place::new(file, sync, address)?, GFP_KERNEL)?,
-            }
-        }
-        Ok(Self {
-            waits,
-            places: Places(places),
-        })
-    }
-}
-
 /// Returns a fence that a job is to wait for.
-fn wait(file: &drm::File<Client>, sync: &uapi::SyncUse) -> Result<ARef<DmaFence>> {
+fn in_fence(file: &drm::File<Client>, sync: &uapi::SyncUse) -> Result<ARef<DmaFence>> {
     if sync.flags & uapi::SYNC_FILE == 0 {
         return SyncObj::find_fence(file, sync.handle, sync.point, 0);
     }
@@ -111,6 +75,29 @@ impl Place {
 pub(crate) struct Places(KVec<Place>);
 
 impl Places {
+    /// Looks up what userspace passes with a job, from `address` on. `wait` is called with what the
+    /// job is to wait for.
+    pub(crate) fn look_up(
+        file: &drm::File<Client>,
+        syncs: impl Iterator<Item = Result<uapi::SyncUse>>,
+        address: u64,
+        mut wait: impl FnMut(ARef<DmaFence>) -> Result,
+    ) -> Result<Self> {
+        let mut places = KVec::new();
+
+        for (sync, address) in syncs.zip((address..).step_by(size_of::<uapi::SyncUse>())) {
+            let sync = &sync?;
+            if sync.flags & !(uapi::SYNC_OUT | uapi::SYNC_FILE) != 0 {
+                return Err(EINVAL);
+            }
+            match sync.flags & uapi::SYNC_OUT {
+                0 => wait(in_fence(file, sync)?)?,
+                _ => places.push(Place::new(file, sync, address)?, GFP_KERNEL)?,
+            }
+        }
+        Ok(Self(places))
+    }
+
     /// Does what can fail only when there is a fence. Nobody sees anything of it.
     pub(crate) fn prepare(&mut self, fence: &DmaFence) -> Result {
         for place in &mut self.0 {

@@ -4,10 +4,20 @@
 
 use super::{
     stays_pending,
-    wait, //
+    wait,
+    FOREVER, //
 };
 use crate::{
-    buffer::Object,
+    buffer::{
+        JobBuffers,
+        Object, //
+    },
+    channel::{
+        Channel,
+        Submission, //
+    },
+    command::Stream,
+    engine::MAX_EXECUTION,
     plug::Present,
     uapi::{
         self,
@@ -16,12 +26,15 @@ use crate::{
         Submit,
         SyncUse, //
     },
+    work::WorkHandles,
     SoftGpu, //
 };
 use kernel::{
     dma_fence::{
         kunit::ForeignFence,
-        DmaFence, //
+        DmaFence,
+        SignallingQueue,
+        SignallingWorkItem, //
     },
     dma_resv::DmaResvUsage::{
         Bookkeep,
@@ -39,10 +52,25 @@ use kernel::{
     ioctl::_IOC_NR,
     page::PAGE_SIZE,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Completion, //
+    },
     time::{
+        delay::fsleep,
+        Delta,
         Instant,
         Monotonic, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work, //
     },
 };
 
@@ -150,6 +178,27 @@ fn endless() -> Submit {
     Submit {
         duration_ns: uapi::MAX_DURATION_NS,
         ..Default::default()
+    }
+}
+
+/// Keeps a workqueue busy until it is released.
+#[pin_data]
+struct Blocker {
+    #[pin]
+    work: Work<Blocker>,
+    #[pin]
+    released: Completion,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Blocker { self.work }
+}
+
+impl SignallingWorkItem for Blocker {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.released.wait_for_completion();
     }
 }
 
@@ -443,6 +492,80 @@ mod cases {
         };
         assert_eq!(wait(&*fills.submit(&file)?), Some(Ok(())));
         assert_eq!(pixel(&buffer, 0)?, 3);
+        Ok(())
+    }
+
+    /// A job comes to its end just before it is canceled, and the next one hangs.
+    #[test]
+    fn next_job_hangs() -> Result {
+        let device = device()?;
+        let file = TestFile::open(device.registration())?;
+        let (handle, buffer) = create(&file)?;
+        // Whoever cancels a job comes when we say so.
+        let (channels, engines) = (
+            SignallingQueue::new_ordered(c"test-channels")?,
+            SignallingQueue::new(c"test-engines")?,
+        );
+        let handles = WorkHandles {
+            channels: channels.handle(),
+            engines: engines.handle(),
+        };
+        let blocker = Arc::pin_init(
+            pin_init!(Blocker {
+                work <- new_work!("Blocker::work"),
+                released <- Completion::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let channel = Channel::open(&handles, &Arc::new(Atomic::new(false), GFP_KERNEL)?)?;
+        let submit = |value: u32| {
+            let buffers = JobBuffers::new(file.file(), &[use_of(handle, 0)])?;
+            let mut commands = KVVec::new();
+            commands.push(wait_for(0, value), GFP_KERNEL)?;
+            let stream = Arc::new(Stream::new(buffers, commands)?, GFP_KERNEL)?;
+            let desc = (&Submit::default()).try_into()?;
+            channel.submit(Submission::new(desc, Some(stream))?, |_| Ok(()))
+        };
+
+        let _ = channels.enqueue(blocker.clone());
+        let (first, second) = (submit(1)?, submit(2)?);
+        fsleep(MAX_EXECUTION + Delta::from_millis(100));
+        buffer.vmap::<PAGE_SIZE>()?.try_write32(1, 0)?;
+        let ends = (wait(&first), stays_pending(&second));
+        blocker.released.complete_all();
+        let hangs = wait(&second);
+        channel.close();
+        assert_eq!(ends, (Some(Ok(())), true));
+        assert_eq!(hangs, Some(Err(ETIMEDOUT)));
+        Ok(())
+    }
+
+    /// A job takes so long that the one behind it would miss its deadline.
+    #[test]
+    fn commands_raise_clock() -> Result {
+        let device = device()?;
+        let file = TestFile::open(device.registration())?;
+        let (handle, buffer) = create(&file)?;
+        let channel = file.file().inner().channel(0)?;
+        let clock_ups = &channel.engine.progress.stats.clock_ups;
+        let waits = Job {
+            buffers: &[use_of(handle, 0)],
+            commands: &[wait_for(0, 1)],
+            ..Default::default()
+        };
+        let long = Job {
+            args: endless(),
+            ..Default::default()
+        };
+
+        let (first, second) = (waits.submit(&file)?, long.submit(&file)?);
+        let slack = Delta::from_millis(20);
+        second.set_deadline(Instant::<Monotonic>::now() + FOREVER + slack);
+        fsleep(slack * 2);
+        assert_eq!(clock_ups.load(Relaxed), 0);
+        buffer.vmap::<PAGE_SIZE>()?.try_write32(1, 0)?;
+        assert_eq!(wait(&first), Some(Ok(())));
+        assert_eq!(clock_ups.load(Relaxed), 1);
         Ok(())
     }
 
