@@ -13,7 +13,7 @@ import subprocess
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Set
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from harness.host import cache, git, proc, tools
 from harness.host.ui import Fail, Silent, Step
@@ -218,25 +218,35 @@ _ROW = re.compile(rf"(\S+) +\d+  (\S.*?) +[\d.]+ s  (VIOLATED|{_MISSED}): (.*)")
 _ENGINE = "the engine itself has failed"
 
 
-def first(explorer: Explorer, limits: Limits) -> str:
+class Found(NamedTuple):
+    """A scenario that is not as expected."""
+    scenario: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.scenario}: {self.what}"
+
+
+def first(explorer: Explorer, limits: Limits, only: str = "") -> Optional[Found]:
     """The first scenario that is violated and should not be, after which the search ends; else one that is not violated, but
     should be; else nothing."""
     # One that hangs in the code under test is not the engine's to end.
     seconds = 60 + 2 * limits.seconds * len(scenarios(explorer))
-    child = proc.start([*explorer.command, *limits.arguments(), "--quiet"], stdout=subprocess.PIPE,
+    what = ["--quiet", *([f"--only={only}"] if only else [])]
+    child = proc.start([*explorer.command, *limits.arguments(), *what], stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, text=True, errors="replace", env=proc.environment())
     timer = threading.Timer(seconds, proc.kill, [child])
     timer.daemon = True
     timer.start()
-    found = ""
+    found = None
     for match in filter(None, map(_ROW.match, child.stdout)):
         name, searched, status, what = match.groups()
         if status != _MISSED and _ENGINE not in what:
-            found = f"{name}: {what}"
+            found = Found(name, what)
             break
         # That a violation was not found says something only if nothing was left out.
         if status == _MISSED and searched == "all":
-            found = found or f"{name}: expected, but not found: {what}"
+            found = found or Found(name, f"expected, but not found: {what}")
     timer.cancel()
     proc.kill(child)
     return found

@@ -124,7 +124,6 @@ class _Explored:
         self.identity = f"{explorer.identity()} {_LIMITS}"
         self.compiled: Set[str] = set()
         self.at_once = Schemata({}, {})
-        self.checking = threading.Lock()
         self.sides: List[explorer.Explorer] = []
 
     def _key(self, files: Dict[str, str], what: str = "explored") -> Path:
@@ -159,17 +158,15 @@ class _Explored:
             self.sides = sides or self.sides
             step.note = f"{len(self.at_once.numbers)} at once"
 
-    def _baseline(self, limits: explorer.Limits) -> None:
-        """While no mutant is chosen, nothing may be other than expected, as far as a mutant is explored next."""
-        key = self._key(self.at_once.files, f"baseline {limits}")
-        with self.checking:
-            if cache.read(key):
-                return
-            calls = [lambda side=side: explorer.first(side, limits) for side in self.sides]
-            for side, wrong in zip(self.sides, proc.beside(calls, Silent("baseline"))):
-                if wrong:
-                    raise Fail(f"{side}, without any mutant: {wrong}", "make explore SERIES=core")
-            _keep(key, "good")
+    def _without(self, side: explorer.Explorer, limits: explorer.Limits, scenario: str) -> None:
+        """The same scenario must be as expected while no mutant is chosen."""
+        key = self._key(self.at_once.files, f"without {side.program} {side} {limits} {scenario}")
+        if cache.read(key):
+            return
+        found = explorer.first(side, limits, scenario)
+        if found:
+            raise Fail(f"{side}, without any mutant: {found}", "make explore SERIES=core")
+        _keep(key, "good")
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
@@ -187,11 +184,11 @@ class _Explored:
         """What is noticed; nothing where only a kernel can say."""
         rust = any(name.endswith(".rs") for name in files)
         number = self.at_once.numbers.get(mutant.name)
+        others = [side for side in self.sides if side.program == (explorer.CRATE if rust else explorer.CORE)]
         try:
             if number:
                 choice = ["env", f"{schemata.CHOICE}={number}"]
-                sides = [side._replace(command=choice + side.command) for side in self.sides
-                         if side.program == (explorer.CRATE if rust else explorer.CORE)]
+                sides = [side._replace(command=choice + side.command) for side in others]
             else:
                 tree.change(files)
                 sides = (explorer.crate if rust else explorer.core)(tree, tree.path.parent, Silent("explore"))
@@ -200,10 +197,10 @@ class _Explored:
         if mutant.compiler:
             return ""
         for limits in _LIMITS:
-            self._baseline(limits)
-            for side in sides:
+            for side, other in zip(sides, others):
                 found = explorer.first(side, limits)
                 if found:
+                    self._without(other, limits, found.scenario)
                     return f"explore{' (PREEMPT_RT)' if side.rt else ''}: {found}"
         return ""
 

@@ -8,7 +8,6 @@ use super::{
     flags,
     llist::Linked,
     lock::LockGuard,
-    owner::Owner,
     test_signaled_flag,
     DmaFence,
     FenceContext,
@@ -57,8 +56,8 @@ pub(super) struct FenceHeader {
     // `dma_fence_free()` passes to `kfree_rcu()`.
     base: Opaque<bindings::dma_fence>,
     /// Lives until the issuer has signaled the fence, by a reference of the fence's own or by that
-    /// of its [`Timeline`](super::Timeline). It may still be read, but not changed, for a grace
-    /// period after that.
+    /// of its [`Timeline`](super::Timeline), which spares its interrupt handler two atomics a
+    /// fence. It may still be read, but not changed, for a grace period after that.
     context: ManuallyDrop<ContextRef>,
     /// The next fence of the same [`Timeline`](super::Timeline).
     pub(super) next: Cell<*mut FenceHeader>,
@@ -234,50 +233,45 @@ impl FenceHeader {
     ///
     /// As for [`Self::retire`].
     pub(super) unsafe fn destroy(this: NonNull<Self>) {
-        // SAFETY: The fence is valid, as the caller owns a reference.
-        let header = unsafe { this.as_ref() };
-        let (ops, owner) = (header.context.ops(), header.context.owner());
+        // SAFETY: The fence is valid, as the caller owns a reference, and that to the context,
+        // which is not used again.
+        let context = unsafe { this.as_ref().take_context() };
 
-        // SAFETY: The caller owns the reference to the context. That is not used again.
-        unsafe { header.put_context() };
         // SAFETY: The ops are those of the fence, which its issuer has signaled.
-        unsafe { (ops.drop_payload)(this) };
-        // SAFETY: It is signaled, the payload has gone, and the reference is not used again.
-        // `owner` is from its context.
-        unsafe { Self::release(this, owner) };
+        unsafe { (context.ops().drop_payload)(this) };
+        // SAFETY: It is signaled, the payload has gone, and the reference is not used again. The
+        // context is there.
+        unsafe { Self::release(this) };
     }
 
-    /// Drops the fence's reference to its context. The field stays as it is, since a name op that
+    /// Returns the fence's reference to its context. The field stays as it is, since a name op that
     /// has found the fence unsignaled may still read it.
     ///
     /// # Safety
     ///
     /// The fence must have a reference of its own, which is not used again, and must be signaled.
     #[inline]
-    unsafe fn put_context(&self) {
+    unsafe fn take_context(&self) -> ContextRef {
         // SAFETY: The fence has a reference, which the caller gives up. The field is not dropped,
         // so this copy is the only one that is.
-        drop(ManuallyDrop::into_inner(unsafe {
-            ptr::read(&raw const self.context)
-        }));
+        ManuallyDrop::into_inner(unsafe { ptr::read(&raw const self.context) })
     }
 
-    /// Releases the references to the fence and to the module, which is `owner`.
+    /// Releases the references to the fence and to the module of its ops.
     ///
     /// # Safety
     ///
     /// [`Self::complete`] must have been called, the payload must be gone, and the caller must own
-    /// the issuer's reference, which must not be used again. `owner` must be that of the context.
+    /// the issuer's reference, which must not be used again. There must be one to the context.
     #[inline]
-    unsafe fn release(this: NonNull<Self>, owner: Owner) {
-        // This does not go through a reference, as the memory may be gone before it would be.
+    unsafe fn release(this: NonNull<Self>) {
         let fence = this.cast::<bindings::dma_fence>().as_ptr();
 
-        // SAFETY: The fence is valid.
-        let holds_module = unsafe { holds_module(fence) };
+        // SAFETY: The fence is valid, and so is its context.
+        let owner = unsafe { holds_module(fence).then(|| this.as_ref().context.owner()) };
         // SAFETY: The caller owns the issuer's reference, and does not use it again.
         unsafe { bindings::dma_fence_put(fence) };
-        if holds_module {
+        if let Some(owner) = owner {
             // SAFETY: The fence has had the reference, and does not use it again.
             unsafe { owner.put() };
         }
@@ -339,14 +333,14 @@ impl<T> FenceData<T> {
     /// # Safety
     ///
     /// `fence` must be the header of a `FenceData<T>`, and be signaled by its issuer, who owns the
-    /// payload and a reference that are not used again. `owner` must be that of its context.
+    /// payload and a reference that are not used again. There must be a reference to its context.
     #[inline]
-    pub(super) unsafe fn destroy(fence: NonNull<FenceHeader>, owner: Owner) {
+    pub(super) unsafe fn destroy(fence: NonNull<FenceHeader>) {
         // SAFETY: The caller vouches for the type, the state, and the payload.
         unsafe { Self::drop_payload(fence) };
         // SAFETY: The issuer has signaled the fence, its payload is gone, and the caller gives up
-        // the issuer's reference. `owner` is that of the context.
-        unsafe { FenceHeader::release(fence, owner) };
+        // the issuer's reference. The context is there.
+        unsafe { FenceHeader::release(fence) };
     }
 
     /// Drops the payload of a fence.
@@ -370,7 +364,7 @@ impl<T> FenceData<T> {
     ///
     /// As for [`Self::destroy`].
     #[inline]
-    pub(super) unsafe fn take(fence: NonNull<FenceHeader>, owner: Owner) -> T
+    pub(super) unsafe fn take(fence: NonNull<FenceHeader>) -> T
     where
         T: Unpin,
     {
@@ -381,8 +375,8 @@ impl<T> FenceData<T> {
         // again.
         let payload = unsafe { ptr::read(&raw const (*data).payload) };
         // SAFETY: The issuer has signaled the fence, its payload was moved out, and the caller
-        // gives up the issuer's reference. `owner` is that of the context.
-        unsafe { FenceHeader::release(fence, owner) };
+        // gives up the issuer's reference. The context is there.
+        unsafe { FenceHeader::release(fence) };
 
         ManuallyDrop::into_inner(payload)
     }
@@ -742,10 +736,10 @@ impl<T: FenceOps> Fence<T> {
 
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again.
-        let owner = unsafe { this.finish(result) };
-        // SAFETY: The fence is signaled, and `owner` is that of its context. The payload and the
-        // reference are those of `this`, which is not used again.
-        unsafe { FenceData::<T>::destroy(this.data.cast(), owner) };
+        let _context = unsafe { this.finish(result) };
+        // SAFETY: The fence is signaled, and its context is there. The payload and the reference
+        // are those of `this`, which is not used again.
+        unsafe { FenceData::<T>::destroy(this.data.cast()) };
     }
 
     /// Signals the fence like [`Fence::signal`], as of `timestamp`.
@@ -818,10 +812,10 @@ impl<T: FenceOps> Fence<T> {
         let this = ManuallyDrop::new(self);
 
         // SAFETY: `this` is not used again.
-        let owner = unsafe { this.finish(result) };
-        // SAFETY: The fence is signaled, and `owner` is that of its context. The payload and the
-        // reference are those of `this`, which is not used again.
-        unsafe { FenceData::<T>::take(this.data.cast(), owner) }
+        let _context = unsafe { this.finish(result) };
+        // SAFETY: The fence is signaled, and its context is there. The payload and the reference
+        // are those of `this`, which is not used again.
+        unsafe { FenceData::<T>::take(this.data.cast()) }
     }
 }
 
@@ -1000,21 +994,18 @@ impl<T> Fence<T> {
         }
     }
 
-    /// Signals the fence, and drops its reference to the context. Returns the module that has the
-    /// ops.
+    /// Signals the fence, and returns its reference to the context.
     ///
     /// # Safety
     ///
     /// This must be called once.
     #[inline]
-    unsafe fn finish(&self, result: Result) -> Owner {
+    unsafe fn finish(&self, result: Result) -> ContextRef {
         self.header().complete(result);
 
-        let owner = self.header().context.owner();
         // SAFETY: By the type invariants the reference is ours, and as this is called once, it is
         // not used again.
-        unsafe { self.header().put_context() };
-        owner
+        unsafe { self.header().take_context() }
     }
 
     /// Returns a fence that is to be signaled with `result`, by [`FenceHeader::finish_due`].

@@ -25,7 +25,6 @@ use super::{
         FenceData,
         FenceHeader, //
     },
-    owner::Owner,
     DmaFence,
     FenceAllocation,
     FenceContext,
@@ -232,10 +231,10 @@ unsafe fn last_due(
 ///
 /// # Safety
 ///
-/// `fence` must be one of a timeline with the payload `T`, whose context is still there with
-/// `owner`. It must have been signaled, and is not used again.
+/// `fence` must be one of a timeline with the payload `T`, whose context is still there. It must
+/// have been signaled, and is not used again.
 #[inline]
-unsafe fn release<T: FenceOps>(fence: NonNull<FenceHeader>, owner: Owner) {
+unsafe fn release<T: FenceOps>(fence: NonNull<FenceHeader>) {
     if T::DROP_MAY_SLEEP {
         // From here on it has a reference to the context of its own.
         //
@@ -245,9 +244,9 @@ unsafe fn release<T: FenceOps>(fence: NonNull<FenceHeader>, owner: Owner) {
         // and the module, and we have just taken that to the context.
         unsafe { FenceHeader::retire(fence) };
     } else {
-        // SAFETY: The fence is signaled. The caller gives up its payload and the reference, and
-        // `owner` is that of its context.
-        unsafe { FenceData::<T>::destroy(fence, owner) };
+        // SAFETY: The fence is signaled, and its context is there. The caller gives up its payload
+        // and the reference.
+        unsafe { FenceData::<T>::destroy(fence) };
     }
 }
 
@@ -377,7 +376,7 @@ impl<T: FenceOps> Timeline<T> {
             drop(pending);
             fence.complete(Err(ECANCELED));
             // SAFETY: We have just signaled it, and it is not used again.
-            unsafe { release::<T>(header, self.shared.context.owner()) };
+            unsafe { release::<T>(header) };
             return consumer;
         }
         // If the signaler is busy with what comes before, it does this in its turn.
@@ -385,7 +384,7 @@ impl<T: FenceOps> Timeline<T> {
             drop(pending);
             fence.complete(Ok(()));
             // SAFETY: We have just signaled it, and it is not used again.
-            unsafe { release::<T>(header, self.shared.context.owner()) };
+            unsafe { release::<T>(header) };
             return consumer;
         }
 
@@ -584,7 +583,7 @@ impl<T: FenceOps> TimelineSignaler<T> {
     #[inline]
     pub fn signal_up_to(&mut self, seqno: u64, result: Result) -> usize {
         // SAFETY: This is called once for each fence, which has signaled.
-        let release = |fence, owner| unsafe { release::<T>(fence, owner) };
+        let release = |fence| unsafe { release::<T>(fence) };
         self.for_each_up_to(
             seqno,
             result.is_ok(),
@@ -630,7 +629,7 @@ impl<T: FenceOps> TimelineSignaler<T> {
         timestamp: Instant<Monotonic>,
     ) -> usize {
         // SAFETY: This is called once for each fence, which has signaled.
-        let release = |fence, owner| unsafe { release::<T>(fence, owner) };
+        let release = |fence| unsafe { release::<T>(fence) };
         let signal = |fence: &FenceHeader| fence.complete_at(result, timestamp);
         self.for_each_up_to(seqno, result.is_ok(), signal, release)
     }
@@ -667,7 +666,7 @@ impl<T: FenceOps> TimelineSignaler<T> {
         T: Unpin,
     {
         // SAFETY: This is called once for each fence, which has signaled.
-        let release = |fence, owner| taken(unsafe { FenceData::<T>::take(fence, owner) });
+        let release = |fence| taken(unsafe { FenceData::<T>::take(fence) });
         self.for_each_up_to(
             seqno,
             result.is_ok(),
@@ -703,9 +702,8 @@ impl<T: FenceOps> TimelineSignaler<T> {
         seqno: u64,
         reached: bool,
         signal: impl Fn(&FenceHeader),
-        mut release: impl FnMut(NonNull<FenceHeader>, Owner),
+        mut release: impl FnMut(NonNull<FenceHeader>),
     ) -> usize {
-        let owner = self.shared.context.owner();
         let mut count = 0_usize;
         loop {
             let (mut next, again) = self.shared.take(seqno, reached);
@@ -720,7 +718,7 @@ impl<T: FenceOps> TimelineSignaler<T> {
                     // INVARIANT: It was that one. Who has still found it is waited for by RCU.
                     self.shared.signaling.store(ptr::null_mut(), Relaxed);
                 }
-                release(header, owner);
+                release(header);
                 // So many fences do not fit into memory that this overflows.
                 count = count.wrapping_add(1);
             }
