@@ -40,8 +40,8 @@ _BOOTS = 3
 _GRACE = 3.0
 
 # How far a mutant is explored, if less has shown nothing.
-_LIMITS = (explorer.Limits(seconds=1, executions=1000, bound=1), explore.QUICK,
-           explorer.Limits(seconds=3, executions=200000, bound=2))
+_LIMITS = (explorer.Limits(seconds=1, executions=10, bound=0), explorer.Limits(seconds=1, executions=1000, bound=1),
+           explore.QUICK, explorer.Limits(seconds=3, executions=200000, bound=2))
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 
