@@ -8,6 +8,7 @@ first sign of it. Most mutants are compiled at once (schemata.py). What came of 
 what was looked at, so that a run that was interrupted goes on where it was.
 """
 
+import fnmatch
 import hashlib
 import json
 import queue
@@ -17,7 +18,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
 from harness.explore import explorer
 from harness.host import cache, knobs, outcome, proc, tools, ui
@@ -31,7 +32,7 @@ from harness.tree import base, series
 
 KIND = "um-kasan"
 _ARGUMENTS = [f"{module}.rounds=300" for module in races.MODULES]
-_LIMIT, _SILENCE = 240, 30
+_LIMIT, _SILENCE = 240, 20
 # rustc takes most of the time of a build and has one thread.
 _WORKERS = min(2, int(knobs.JOBS))
 # A mutant that is noticed only if two CPUs meet gets more than one chance, as they may not on a busy host.
@@ -216,11 +217,12 @@ def _noticed(log: Path) -> List[str]:
     return ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
 
 
-def _boots(mutant: Mutant) -> List[List[str]]:
-    """The kernel arguments of each boot: the suites of the folder that a mutant is in come first, if it has its own."""
-    folder = re.match(r"(?:samples/rust|rust/kernel)/(\w+)", mutant.hunks[0].file)
-    beside = [[f"kunit.filter_glob=rust_{folder[1]}*"]] if folder else []
-    return beside + [[]] * _BOOTS
+def _boots(mutant: Mutant, suites: Iterable[str]) -> List[List[str]]:
+    """The kernel arguments of each boot: the suites that are called as the file of a mutant come first, then those that are
+    called as a folder that it is in."""
+    parts = Path(mutant.hunks[0].file).with_suffix("").parts
+    globs = [f"rust_{name}*" for name in ("_".join(parts[-2:]), *reversed(parts))]
+    return [[f"kunit.filter_glob={glob}"] for glob in globs if fnmatch.filter(suites, glob)] + [[]] * _BOOTS
 
 
 def _boot(built: kernel.Kernel, log: Path, step: Step, *more: str) -> Tuple[List[str], ktap.Results]:
@@ -331,7 +333,7 @@ class _Booted:
         if mutant.compiler:
             return verdict(BROKEN, ["it compiles"])
         log = cache.LOG / "mutants" / f"{mutant.name}.log"
-        for more in _boots(mutant):
+        for more in _boots(mutant, self.suites):
             waiting = time.monotonic()
             with nullcontext() if more else self.alone:
                 begin += time.monotonic() - waiting

@@ -230,7 +230,7 @@ fn submit(
 
 /// Waits for a fence and returns its result, or [`None`] if it takes far too long.
 fn wait(fence: &DmaFence) -> Option<Result> {
-    let _ = fence.wait_timeout(msecs_to_jiffies(20_000));
+    let _ = fence.wait_timeout(msecs_to_jiffies(10_000));
     fence.status()
 }
 
