@@ -198,6 +198,21 @@ def identity() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+@lru_cache(maxsize=None)
+def _digest(program: Path) -> str:
+    return hashlib.sha256(program.read_bytes()).hexdigest()
+
+
+def kept(explorer: Explorer, limits: Limits) -> Path:
+    """Where it is kept what a program has found within limits. What another one has found that was there before goes."""
+    program, *arguments = explorer.command
+    known, mine = explorer.build / f"known-{Path(program).name}", _digest(Path(program))
+    for path in known.iterdir() if known.is_dir() else ():
+        if path.name != mine:
+            shutil.rmtree(path, ignore_errors=True)
+    return known / mine / " ".join([*limits.arguments(), *arguments])
+
+
 def scenarios(explorer: Explorer) -> List[str]:
     return [line.split()[0] for line in proc.output([*explorer.command, "--list"]).splitlines()]
 

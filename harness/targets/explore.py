@@ -8,6 +8,7 @@ User-mode Linux.
 """
 
 import fnmatch
+import json
 import re
 import sys
 import textwrap
@@ -27,7 +28,7 @@ LIMITS = Limits(seconds=3, executions=1000000)
 QUICK = Limits(seconds=2, executions=5000, bound=1)
 
 # Of a core without locked ops only what it violates is of interest, which comes early.
-_THEIRS = 10000
+_THEIRS = Limits(seconds=1, executions=10000, bound=2)
 
 # So many scenarios are explored by one process.
 _AT_ONCE = 20
@@ -136,14 +137,28 @@ def build(trees: Sequence[explorer.Tree], programs: Sequence[explorer.Program] =
 
 
 def _run(side: Explorer, names: List[str], limits: Limits) -> List[Json]:
-    """Explores scenarios. One that was cut before what is expected of it was found gets more time."""
+    """Explores scenarios, but for those that this program has searched to their end before: it would do the same again.
+    One that was cut before what is expected of it was found gets more time."""
     if not side.ours:
-        limits = limits._replace(executions=min(limits.executions, _THEIRS))
-    rows = explorer.run(side, names, limits)
-    slow = [row["name"] for row in rows if not (row["expected"] or row["violated"] or row["complete"])]
+        limits = Limits(*map(min, limits, _THEIRS))
+    kept = explorer.kept(side, limits)
+    rows = {name: {**json.loads(text), "known": True} for name in names if (text := cache.read(kept / f"{name}.json"))}
+    rows.update(_search(side, [name for name in names if name not in rows], limits))
     longer = limits._replace(seconds=10 * limits.seconds, executions=LIMITS.executions)
-    again = {row["name"]: row for row in explorer.run(side, slow, longer)} if slow else {}
-    return [again.get(row["name"], row) for row in rows]
+    rows.update(_search(side, [name for name, row in rows.items() if not (row["expected"] or _is_final(row))], longer))
+    for name, row in rows.items():
+        if _is_final(row) and not row["known"]:
+            cache.write(kept / f"{name}.json", json.dumps(row))
+    return [rows[name] for name in names]
+
+
+def _search(side: Explorer, names: List[str], limits: Limits) -> Dict[str, Json]:
+    return {row["name"]: {**row, "known": False} for row in (explorer.run(side, names, limits) if names else [])}
+
+
+def _is_final(row: Json) -> bool:
+    """Is it not for want of time that no more was found?"""
+    return row["violated"] or row["complete"]
 
 
 def explore(plan: Plan, limits: Limits, step: Step) -> Iterator[Tuple[str, Cells]]:
@@ -374,7 +389,8 @@ def _fill(found: Cells, table: Table, plan: Plan, what: str) -> None:
         for part, cells in explore(plan, _limits(), step):
             found.update(cells)
             table.rows(part, cells)
-            step.note = f"{len(found)} scenarios"
+            known = sum(cell.row["known"] for cells in found.values() for cell in cells.values())
+            step.note = f"{len(found)} scenarios" + (f", {known} results known" if known else "")
 
 
 def main() -> None:
