@@ -29,14 +29,14 @@ def write(target: str, ok: bool, **fields: object) -> None:
 
 
 def end(target: str, last: str, problems: Optional[List[str]] = None, ok: Optional[bool] = None, see: str = "",
-        shown: bool = False, **fields: object) -> None:
+        printed: bool = False, **fields: object) -> None:
     """Ends a target with its last line. It has failed if there are problems, unless `ok` says so or otherwise. They are
-    said, unless they were shown before; `see` is what to look at then."""
+    printed, unless they were before; `see` is what to look at then."""
     if problems is not None:
         fields["problems"] = problems
     good = not problems if ok is None else ok
     write(target, good, **fields)
-    for problem in ([f"{len(problems)} problems, see above"] if problems and shown else problems or []):
+    for problem in ([f"{len(problems)} problems, see above"] if problems and printed else problems or []):
         print("FAIL " + problem)
     if problems and see:
         print(see)

@@ -117,8 +117,6 @@ class Results:
                 self.scenarios.setdefault(row["name"], {})[side] = row
         if "sanitize" in self.of:
             _whole("sanitize", [run["name"] for run in self.of["sanitize"]["configurations"]], sanitize.CONFIGURATIONS)
-        claims = [name for name, test in self.litmus.items() if test["wanted"] == "Never"]
-        self.of["litmus"].update(claims=len(claims), twins=len(self.litmus) - len(claims), count=len(self.litmus))
 
     def twins(self, claim: str) -> List[Json]:
         return [test for name, test in self.litmus.items() if name.partition("-without-")[0] == claim and name != claim]
@@ -195,7 +193,7 @@ _FOUND: Dict[str, Callable[[Json], str]] = {
     "races": lambda r: f"late: base {_score(r['total']['base'])}, ours {_score(r['total']['ours'])}",
     "sanitize": lambda r: f"{len(r['configurations'])} configurations, "
                           f"{sum(len(run['reports']) for run in r['configurations'])} reports",
-    "litmus": lambda r: f"{r['count']} of {r['count']} as expected",
+    "litmus": lambda r: f"{len(r['tests'])} of {len(r['tests'])} as expected",
     "mutants": lambda r: f"{r['killed']} killed of {len(r['mutants'])}",
     "fuzz": lambda r: f"{r['calls']} calls, {r['reports']} reports",
     "series": lambda r: f"{len(r['patches'])} patches, applies to {r['base']}",

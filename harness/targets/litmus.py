@@ -59,10 +59,11 @@ def main() -> None:
         step.note = f"{len(paths)} tests"
     problems = [f"{name}: wants {wanted[name]}, herd7 says {observed[name]}" for name in wanted
                 if observed[name] != wanted[name]]
-    good = len(paths) - len(problems)
+    good, claims = len(paths) - len(problems), list(wanted.values()).count("Never")
     problems += _alone(wanted) or ([] if paths else ["there are no tests"])
     width = max(map(len, wanted), default=0)
     for name in wanted:
         print(f"      {name:{width}}  {observed[name]}")
     outcome.end("litmus", f"litmus: {good} of {len(paths)} as expected", problems, base=source.base.version,
+                claims=claims, twins=len(wanted) - claims,
                 tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])

@@ -97,6 +97,6 @@ def main() -> None:
     runs = [_run(name, source) for name in names]
     problems += [failure for run in runs for failure in run.results.failed]
     reports = sum(len(run.reports) for run in runs)
-    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {reports} reports", problems, shown=True,
+    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {reports} reports", problems, printed=True,
                 series=knobs.SERIES, base=source.base.version, tree=source.tree, use_after_free=seen,
                 configurations=[run.json() for run in runs])
