@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Sequence, Set
 
 from harness.audit import backends
-from harness.host import cache, knobs, proc, tools
+from harness.host import cache, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel
 from harness.tree import series
 from harness.tree.base import Base
 
-ARCHITECTURES = ("x86_64", "arm64")
+# With a kind of kernel for each, which make is told the same for.
+ARCHITECTURES = {"x86_64": "qemu", "arm64": "arm64"}
 STEPS = 2 + 3 * len(ARCHITECTURES)
 CONFIG = kernel.CONFIGS / "objects.config"
 # Headers that the series touches, and the objects that show whether they compile.
@@ -51,9 +52,6 @@ class Built(NamedTuple):
     warnings: Dict[str, List[str]]  # all that are not new
     problems: List[str]
 
-    def json(self) -> Dict[str, object]:
-        return {"archs": self.archs, "warnings": self.warnings, "problems": self.problems}
-
 
 def _object(name: str) -> str:
     """What kbuild compiles a file of a driver to."""
@@ -82,41 +80,35 @@ def names() -> List[str]:
         *(touched(entry) for entry in series.of("full"))))
 
 
-def _make(path: Path, arch: str, build: Path) -> List:
-    return ["make", "-C", path, f"O={build}", "-j", knobs.JOBS, f"ARCH={arch}", f"LLVM={tools.llvm_knob()}",
-            "CC=ccache " + tools.llvm_tool("clang")]
-
-
-def _configure(path: Path, arch: str, build: Path, log: Path, step: Step) -> None:
+def _configure(source: series.Source, arch: str, build: Path, log: Path, step: Step) -> None:
     """allmodconfig, with what makes a build take longer and no other code left out."""
-    stamp, wanted = build / ".harness-config", CONFIG.read_text() + tools.identity()
-    env = tools.kernel_environment()
+    kind, stamp, env = ARCHITECTURES[arch], build / ".harness-config", tools.kernel_environment()
+    wanted = "\n".join([CONFIG.read_text(), tools.identity(), *kernel.variables(kind)])
+    make = kernel.make(source, kind, build)
     if cache.read(stamp) != wanted:
         build.mkdir(parents=True, exist_ok=True)
         step.note = "configuring"
-        proc.run([*_make(path, arch, build), f"KCONFIG_ALLCONFIG={CONFIG}", "allmodconfig"], log, step,
-                 f"configuring for {arch}", env=env)
+        proc.run([*make, f"KCONFIG_ALLCONFIG={CONFIG}", "allmodconfig"], log, step, f"configuring for {arch}", env=env)
         cache.write(stamp, wanted)
-    proc.run([*_make(path, arch, build), "prepare"], log, step, f"preparing to build for {arch}", env=env, append=True,
-             count="objects")
+    proc.run([*make, "prepare"], log, step, f"preparing to build for {arch}", env=env, append=True, count="objects")
 
 
-def _compile(path: Path, arch: str, build: Path, wanted: List[str], log: Path, step: Step,
+def _compile(source: series.Source, arch: str, build: Path, wanted: List[str], log: Path, step: Step,
              flags: Sequence[str] = ("W=1", "C=1", f"CHECK={tools.SPARSE}")) -> "Counter[str]":
     """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers, and how often."""
     if not wanted:
         return Counter()
     for name in wanted:
         (build / name).unlink(missing_ok=True)
-    proc.run([*_make(path, arch, build), "-k", *flags, *wanted], log, step, f"compiling for {arch}",
-             env=tools.kernel_environment(), count="objects", check=False)
+    proc.run([*kernel.make(source, ARCHITECTURES[arch], build), "-k", *flags, *wanted], log, step,
+             f"compiling for {arch}", env=tools.kernel_environment(), count="objects", check=False)
     text = log.read_text(errors="replace")
     if "is not available or not up to date" in text:
         raise Fail("kbuild does not take this sparse", "install a newer one", log)
     said: "Counter[str]" = Counter()
     for match in map(_WARNING.search, text.splitlines()):
         if match and tools.SPARSE_NOISE not in match[0]:
-            file = (match["file"] or match["doc_file"]).rpartition(f"{path}/")[2].replace("../linux/", "")
+            file = (match["file"] or match["doc_file"]).rpartition(f"{source.path}/")[2].replace("../linux/", "")
             said[f"{file}: " + _OFFSET.sub("", match["text"] or match["doc_text"])] += 1
     return said
 
@@ -135,11 +127,11 @@ def build_loose(source: series.Source, wanted: Set[str], step: Step) -> None:
     left = sorted(wanted)
     for arch in ARCHITECTURES:
         build_folder, log = source.home / f"objects-{arch}", cache.LOG / f"objects-{source.home.name}-{arch}.log"
-        _configure(source.path, arch, build_folder, log, step)
-        said = _compile(source.path, arch, build_folder, left, log, step, flags=())
+        _configure(source, arch, build_folder, log, step)
+        said = _compile(source, arch, build_folder, left, log, step, flags=())
         made = [name for name in left if (build_folder / name).exists()]
         rest = [name for name in left if name not in made]
-        warnings = _compile(source.path, arch, build_folder, made, log, step, flags=()) if rest else said
+        warnings = _compile(source, arch, build_folder, made, log, step, flags=()) if rest else said
         if warnings:
             raise Fail(f"there are warnings when compiling for {arch}", log=log, lines=sorted(warnings))
         left = rest
@@ -159,17 +151,17 @@ def build(found: Base) -> Built:
         ours, home = source.home / f"objects-{arch}", theirs.home / f"objects-{arch}"
         log = cache.LOG / f"objects-{arch}.log"
         with Step(f"prepare {arch}") as step:
-            _configure(source.path, arch, ours, log, step)
+            _configure(source, arch, ours, log, step)
         with Step(f"compile {arch}, SERIES=full") as step:
-            said = _compile(source.path, arch, ours, wanted, log, step)
+            said = _compile(source, arch, ours, wanted, log, step)
             made = [name for name in wanted if (ours / name).exists()]
             step.note = f"{len(made)} of {len(wanted)} objects, {len(said)} warnings"
         for name in made:
             result.archs.setdefault(name, []).append(arch)
         with Step(f"compile {arch}, unpatched") as step:
             base_log = cache.LOG / f"objects-{arch}-base.log"
-            _configure(theirs.path, arch, home, base_log, step)
-            old = _compile(theirs.path, arch, home, wanted, base_log, step)
+            _configure(theirs, arch, home, base_log, step)
+            old = _compile(theirs, arch, home, wanted, base_log, step)
             lost = [name for name in wanted if (home / name).exists() and name not in made]
             result.problems.extend(f"{arch}: {name} was built without the series only (see {log})" for name in lost)
             result.problems.extend(f"{arch}: new: {text}" for text in _new(said, old))

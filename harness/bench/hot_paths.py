@@ -184,27 +184,19 @@ def run(theirs: series.Source, ours: series.Source, log: Path) -> Report:
         made_by = tools.compilers()
         exact = made_by == budgets.compilers
 
-        def judge(case: str, problem: str) -> None:
-            results.suites[NAME] = results.suites.get(NAME, 0) + 1
-            if problem:
-                results.failed.append(f"{NAME}: {case}: {problem}")
-            else:
-                results.passed += 1
-                results.cases.add(f"{NAME}.{case}")
-
         costs = {name: Cost.of(core[name], core) for name in
                  [*budgets.functions, *(name for name, _, _ in budgets.planted)] if name in core}
         for name, limit in budgets.functions.items():
             grown = costs[name].grown(limit, exact) if name in costs else ["is not there"]
             now = f"\n      | {costs[name].line(name)}".replace("\n\t", "\n      |     ") if name in costs else ""
-            judge(name, "; ".join(grown) + now if grown else "")
+            results.case(NAME, name, "; ".join(grown) + now if grown else "")
         for name, budget, what in budgets.planted:
             grown = costs[name].grown(budgets.functions[budget], False) if name in costs else []
-            judge(name, "" if any(what in text for text in grown) else
+            results.case(NAME, name, "" if any(what in text for text in grown) else
                   f"`{what}` was not noticed, but {'; '.join(grown) or 'nothing'}")
         compared = {name: _compare(name, unpatched, core) for name in budgets.as_in_base}
         for name, (_, problem) in compared.items():
-            judge(f"{name}-as-in-base", problem)
+            results.case(NAME, f"{name}-as-in-base", problem)
         step.note = f"{len(costs)} functions, {len(compared)} compared with base" + ("" if exact else
                     f"; instructions are not judged: {made_by}, and not {budgets.compilers}")
     cache.write(log, "\n".join(["compilers: " + made_by, *(costs[name].line(name) for name in sorted(costs)),

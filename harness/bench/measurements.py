@@ -89,12 +89,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def percentile(histogram: Counter, part: float) -> float:
     """The value below which a part of all is."""
-    wanted, seen = part * sum(histogram.values()), 0
-    for value, count in sorted(histogram.items()):
-        seen += count
-        if seen >= wanted:
-            return value
-    return math.nan
+    values = sorted(histogram.elements())
+    return values[max(0, math.ceil(part * len(values)) - 1)] if values else math.nan
 
 
 class Boots:

@@ -8,9 +8,9 @@ of ours, on a machine of either architecture, and the console is not what it wri
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
@@ -182,13 +182,10 @@ def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, progr
 
 def interactive(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path) -> int:
     """QEMU on this terminal."""
-    if sys.stdin.isatty() and shutil.which("stty"):
-        saved = subprocess.run(["stty", "-g"], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
-    else:
-        saved = ""
+    saved = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
     try:
         command = _qemu(kernel, initramfs, arguments, log, "stdio,mux=on,signal=off") + ["-mon", "chardev=terminal"]
         return subprocess.call([str(word) for word in command], env=proc.environment())
     finally:
         if saved:
-            subprocess.call(["stty", saved])
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)

@@ -135,11 +135,6 @@ def run(built: Kernel, log: Path, step: Step) -> ktap.Results:
         sink.write("$ " + shlex.join(command) + "\n")
         for path, (wrong, said) in zip(paths, proc.beside(calls, step)):
             sink.write(f"\n{path.name}: {wrong or 'ok'}\n{said}\n")
-            if wrong:
-                results.failed.append("\n      | ".join([f"{NAME}: {path.name} {wrong}", *said.splitlines()]))
-            else:
-                results.passed += 1
-                results.cases.add(f"{NAME}.{path.stem}")
-    results.suites[NAME] = len(paths)
+            results.case(NAME, path.stem, "\n      | ".join([wrong, *said.splitlines()]) if wrong else "")
     step.note = f"{len(paths)} cases"
     return results

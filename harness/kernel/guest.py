@@ -29,13 +29,6 @@ def want_driver() -> None:
         raise Fail(f"the sample driver is for Linux {knobs.RELEASES[-1]} only", f"BASE={knobs.RELEASES[-1]} (the default)")
 
 
-def _crate() -> Path:
-    crate = cache.TOP / "harness/guest"
-    if not (crate / "Cargo.toml").exists():
-        raise Fail("there is no harness/guest/Cargo.toml")
-    return crate
-
-
 def _cargo(command: str, log: Path, step: Step, what: str, *more: str) -> Path:
     """Runs cargo for the machine that is booted. Returns where it builds for that."""
     machine, target = arch.ALL[knobs.ARCH], cache.ROOT / "guest"
@@ -43,7 +36,7 @@ def _cargo(command: str, log: Path, step: Step, what: str, *more: str) -> Path:
     if machine.cargo:  # for -Z, and where the source of the library is if rustc does not have it
         env.update(RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=tools.rust_src())
     proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], log, step, what,
-             cwd=_crate(), env=env)
+             cwd=cache.TOP / "harness/guest", env=env)
     return target / machine.target
 
 

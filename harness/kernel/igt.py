@@ -99,18 +99,17 @@ def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
 
 
 class Run(NamedTuple):
-    """What came of a program: its subtests, and how long they took."""
+    """What came of a program: its subtests."""
     passed: Set[str]
     failed: Dict[str, str]  # with what was said
     skipped: Dict[str, str]  # with the reason
-    seconds: float
 
 
 Runs = Dict[Tuple[str, str], Run]  # by driver and program
 
 _ITSELF = "the program itself"
 _BEGIN, _END = re.compile(r"guest: begins (\S+) (\S+)$"), re.compile(r"guest: ended with (\d+)$")
-_SUBTEST = re.compile(r"(?:(Dynamic s|S)ubtest (\S+): )?(SUCCESS|FAIL|SKIP|CRASH|TIMEOUT) \((\d+\.\d+)s\)$")
+_SUBTEST = re.compile(r"(?:(Dynamic s|S)ubtest (\S+): )?(SUCCESS|FAIL|SKIP|CRASH|TIMEOUT) \(\d+\.\d+s\)$")
 _GOOD = ("SUCCESS", "SKIP")
 # What says why something is skipped, or fails: the condition, and mostly a sentence, among these.
 _CONDITION = re.compile(r"(Test requirement|Failed assertion): (.*)")
@@ -132,7 +131,7 @@ def _reason(lines: List[str]) -> str:
 
 def _igt(lines: List[str], program: str) -> Run:
     """What a program of IGT says. Of a subtest with dynamic ones, these count."""
-    run, reason, took = Run(set(), {}, {}, 0.0), "", 0.0
+    run, reason = Run(set(), {}, {}), ""
     begin, inner = 0, []  # type: int, List[Tuple[str, str, str]]  # of the subtest that is running
 
     def count(case: str, verdict: str, why: str) -> None:
@@ -148,26 +147,25 @@ def _igt(lines: List[str], program: str) -> Run:
         if line.startswith("Starting "):
             begin = number
         elif subtest:
-            dynamic, name, verdict, seconds = subtest.groups()
+            dynamic, name, verdict = subtest.groups()
             why = _reason(lines[begin:number])
             if verdict == "SKIP":  # for what, is said once for all
                 why = reason = why or reason
             if dynamic == "Dynamic s":
                 inner.append((name, verdict, why))
                 continue
-            took += float(seconds)
             for part, *rest in inner:
                 count(f"{name}@{part}", *rest)
             # One that fails, though none of its dynamic ones does, fails by itself.
             if not inner or verdict not in _GOOD and all(part[1] in _GOOD for part in inner):
                 count(name or program, verdict, why)
             inner = []
-    return run._replace(seconds=took)
+    return run
 
 
 def _tap(lines: List[str]) -> Run:
     """What a selftest says."""
-    run = Run(set(), {}, {}, 0.0)
+    run = Run(set(), {}, {})
     for result in filter(None, map(_TAP.match, lines)):
         if result[3] is not None:
             run.skipped[result[2]] = result[3]

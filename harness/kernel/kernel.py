@@ -18,17 +18,16 @@ CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
 class Kind(NamedTuple):
-    """A configuration: its architecture, kunitconfig fragments, and what to build."""
+    """A configuration: its architecture, kunitconfig fragments, what to build, and with which variables of make."""
     arch: str
     fragments: List[str]
     targets: List[str]
     image: str
-    flags: str = ""
-    rust_flags: str = ""
+    variables: Sequence[str] = ()
 
 
-def _um(*more: str, flags: str = "", rust_flags: str = "") -> Kind:
-    return Kind("um", ["common", "no-net", *more], ["all"], "linux", flags, rust_flags)
+def _um(*more: str, variables: Sequence[str] = ()) -> Kind:
+    return Kind("um", ["common", "no-net", *more], ["all"], "linux", variables)
 
 
 def _qemu(*more: str, machine: str = arch.DEFAULT, parts: Sequence[str] = ("no-net", "suites", "doctests")) -> Kind:
@@ -46,8 +45,8 @@ KINDS: Dict[str, Kind] = {
     # Where the races end in a use after free.
     "races-kasan": _um("races", "kasan"),
     # kbuild aligns functions in C only, and loops in neither language.
-    "bench": _um("bench", flags="-falign-loops=32",
-                 rust_flags="-Cllvm-args=-align-all-functions=6 -Cllvm-args=-align-loops=32"),
+    "bench": _um("bench", variables=["KCFLAGS=-falign-loops=32",
+                                     "KRUSTFLAGS=-Cllvm-args=-align-all-functions=6 -Cllvm-args=-align-loops=32"]),
     # What make frames boots.
     "frames": _qemu("lockdep", parts=("frames", "suites")),
     # What make sanitize boots.
@@ -60,7 +59,7 @@ KINDS: Dict[str, Kind] = {
     # What make mutants boots: quick to build and to boot, it sees as much as possible.
     # User-mode Linux has the large code model, for which clang puts data where lockdep does not look for its keys.
     "um-kasan": _um("suites", "um", "lockdep", "kasan",
-                    flags="-mlarge-data-threshold=0x7fffffff -Wno-unused-command-line-argument"),
+                    variables=["KCFLAGS=-mlarge-data-threshold=0x7fffffff -Wno-unused-command-line-argument"]),
 }
 
 
@@ -99,13 +98,8 @@ def variables(kind: str, **more: str) -> List[str]:
     values = {"ARCH": KINDS[kind].arch, "LLVM": tools.llvm_knob(), "CC": "ccache " + tools.llvm_tool("clang"),
               "LOCALVERSION": "", "KBUILD_BUILD_TIMESTAMP": "Thu Jan 1 00:00:00 UTC 2026",
               "KBUILD_BUILD_VERSION": "1", "KBUILD_BUILD_USER": "harness", "KBUILD_BUILD_HOST": "localhost",
-              "BINDGEN": tools.bindgen()}
-    if KINDS[kind].flags:
-        values["KCFLAGS"] = KINDS[kind].flags
-    if KINDS[kind].rust_flags:
-        values["KRUSTFLAGS"] = KINDS[kind].rust_flags
-    values.update(more)
-    return [f"{name}={value}" for name, value in values.items()]
+              "BINDGEN": tools.bindgen(), **more}
+    return [*(f"{name}={value}" for name, value in values.items()), *KINDS[kind].variables]
 
 
 def make(source: Source, kind: str, build: Path, jobs: str = knobs.JOBS, **more: str) -> List[str]:

@@ -37,6 +37,15 @@ class Results:
     suites: Dict[str, int] = field(default_factory=dict)  # how many cases each had
     cases: Set[str] = field(default_factory=set)  # SUITE.CASE of those that passed
 
+    def case(self, suite: str, name: str, wrong: str) -> None:
+        """Counts a case of what is no suite of the kernel, and what is wrong with it, if anything is."""
+        self.suites[suite] = self.suites.get(suite, 0) + 1
+        if wrong:
+            self.failed.append(f"{suite}: {name}: {wrong}")
+        else:
+            self.passed += 1
+            self.cases.add(f"{suite}.{name}")
+
     def add(self, other: "Results") -> None:
         self.passed += other.passed
         self.skipped += other.skipped
@@ -165,10 +174,23 @@ def last_line(name: str, pattern: Pattern[str], said: List[str], problems: List[
     return last
 
 
+def unnoticed(leg: str, log: Path, report: str, what: str) -> List[str]:
+    """Says so if the kernel has not reported at its end what it must notice."""
+    _, mark, said = "\n".join(read_log(log)).partition(MARK)
+    if re.search(report, said):
+        return []
+    return [f"{leg}: the kernel has not noticed {what}" + ("" if mark else f", nor got to `{MARK}`") + f" ({log})"]
+
+
+def not_ended(said: List[str]) -> List[str]:
+    """What a guest program that has said this has come to, if not to its end."""
+    words = "; ".join(line[7:] for line in said if line.startswith("guest: "))
+    return [] if "guest: exit 0" in said else [f"the guest program: {words or 'never ran'}"]
+
+
 def ended(log: Path, wrong: str, said: List[str]) -> List[str]:
     """What is wrong with a boot whose program has said this, and runs no cases."""
-    return ([f"the kernel {wrong}"] if wrong else []) + bad_lines(log) + (
-        [] if "guest: exit 0" in said else [line for line in said if line.startswith("guest: ")][-2:])
+    return ([f"the kernel {wrong}"] if wrong else []) + bad_lines(log) + not_ended(said)
 
 
 class Suite(NamedTuple):
@@ -204,10 +226,7 @@ def judge(leg: str, source: Source, log: Path, wrong: str, bad: List[str], progr
     if program_log:
         lines = read_log(program_log)
         results.add(parse(source, lines, leg))
-        said = [line for line in lines if line.startswith("guest: ")]
-        if "guest: exit 0" not in said:
-            results.failed.append(f"{leg}: the guest program: " + ("; ".join(s[7:] for s in said) or "never ran")
-                                  + f" ({program_log})")
+        results.failed += [f"{leg}: {problem} ({program_log})" for problem in not_ended(lines)]
     results.failed += bad
     return results
 

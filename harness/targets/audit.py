@@ -168,4 +168,4 @@ def main() -> None:
                 backends=[_row(table, known) for table in theirs.tables], unclassified=open_ones,
                 findings={name: [f._asdict() for f in findings]
                           for name, findings in (("base", theirs.findings), ("full", ours), ("planted", planted))},
-                **({"objects": built.json()} if built else {}))
+                **({"objects": built._asdict()} if built else {}))

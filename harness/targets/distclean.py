@@ -9,8 +9,8 @@ from harness.targets import clean
 
 def main() -> None:
     clean.main()
-    known = {"apt", "ccache", "downloads", "guest", "guest-clippy", "herdtools7", "igt", "linux.git", "lock", "tmp",
-             "tools", "tree", "weston"}
+    known = {"apt", "ccache", "downloads", "guest", "herdtools7", "igt", "linux.git", "lock", "tmp", "tools", "tree",
+             "weston"}
     for path in list(cache.ROOT.iterdir()):
         if path.name in known or path.name.startswith(("rust-src-", "accelerator")):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -6,8 +6,6 @@ vgem, vkms and qxl, and sync objects of virtio_gpu. Nothing of that is in Rust, 
 with SERIES=rust, where the C core is unmodified and no driver is mended, it tells what is not ours, up to a panic.
 """
 
-from typing import List, NamedTuple
-
 from harness.host import cache, knobs, outcome, tools, ui
 from harness.host.ui import Step
 from harness.kernel import boot, guest, kernel, known_reports, ktap
@@ -21,16 +19,11 @@ SCREENS = [*MACHINE, "-device", "qxl"]
 ROUTING = "acpi=noirq"
 
 
-class Boot(NamedTuple):
-    """What the kernel and QEMU are told."""
-    arguments: List[str]
-    options: List[str]
-
-
-# In the first one, what qxl does not initialize is not zero by luck. The suites of TTM have a boot of their own: one of
-# them provokes a report of lockdep, which turns itself off then, and another one wants to be the only user of TTM.
-BOOTS = {NAME: Boot(["guest=drivers", "kunit.filter_glob=d*", "slab_debug=P,kmalloc-*"], SCREENS),
-         f"{NAME}-ttm": Boot(["guest=suites", "kunit.filter_glob=ttm_*"], MACHINE)}
+# What the kernel and QEMU are told. In the first boot, what qxl does not initialize is not zero by luck. The suites of
+# TTM have a boot of their own: one of them provokes a report of lockdep, which turns itself off then, and another one
+# wants to be the only user of TTM.
+BOOTS = {NAME: (["guest=drivers", "kunit.filter_glob=d*", "slab_debug=P,kmalloc-*"], SCREENS),
+         f"{NAME}-ttm": (["guest=suites", "kunit.filter_glob=ttm_*"], MACHINE)}
 
 
 def main() -> None:

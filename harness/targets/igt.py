@@ -31,7 +31,7 @@ class Side(NamedTuple):
 
 def _counts(*runs: igt.Run) -> List[int]:
     """How many cases passed, failed and were skipped."""
-    return [sum(map(len, column)) for column in zip(*(run[:3] for run in runs))] or [0, 0, 0]
+    return [sum(map(len, column)) for column in zip(*runs)] or [0, 0, 0]
 
 
 def _boot(source: series.Source, kind: str, side: Side) -> None:
@@ -52,9 +52,8 @@ def _boot(source: series.Source, kind: str, side: Side) -> None:
         side.problems.extend([f"the {source.variant} kernel {wrong} ({log})"] if wrong else [])
         side.problems.extend(f"{what}, {program}: has not run on {source.variant} ({program_log})"
                              for what, program in wanted if (what, program) not in runs)
-        if not wrong and "guest: exit 0" not in lines:
-            side.problems.append(f"the guest of {source.variant}: "
-                                 + ("; ".join(line[7:] for line in lines if line.startswith("guest: ")) or "never ran"))
+        if not wrong:
+            side.problems.extend(f"{source.variant}: {problem}" for problem in ktap.not_ended(lines))
         step.note = f"{len(runs)} programs"
     counts = dict(zip(("passed", "failed", "skipped"), _counts(*runs.values())), reports=len(reports))
     print(f"      {source.variant}: " + ", ".join(f"{count} {what}" for what, count in counts.items()), flush=True)
@@ -113,10 +112,6 @@ def _skips(runs: igt.Runs) -> List[Dict[str, object]]:
             for (driver, program, reason), cases in found.items()]
 
 
-def _json(run: igt.Run) -> Dict[str, object]:
-    return {**run._asdict(), "passed": sorted(run.passed), "seconds": round(run.seconds, 1)}
-
-
 def main() -> None:
     kinds = list(dict.fromkeys(driver.kind for driver in igt.drivers()))
     ui.plan(5 + 6 * len(kinds))
@@ -143,7 +138,4 @@ def main() -> None:
     outcome.end(NAME, f"igt: {passed} passed, {len(failed)} failed, {skipped} skipped, {len(names)} drivers", failed,
                 series=knobs.SERIES, base=found.version, igt=igt.VERSION, passed=passed, failed=len(failed),
                 skipped=skipped, drivers=names, failures=failed, base_failures=beside, reports=ours.reports,
-                known=ours.known, skips=skips,
-                programs=[{"driver": what[0], "program": what[1], "ours": _json(run),
-                           "base": _json(theirs.runs[what]) if what in theirs.runs else None}
-                          for what, run in ours.runs.items()])
+                known=ours.known, skips=skips)

@@ -4,9 +4,7 @@
 Before that, the checks are checked: KASAN must see the use after free that the base core allows, and none on ours.
 """
 
-import re
 import time
-from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 from harness.host import cache, knobs, outcome, tools, ui
@@ -59,14 +57,6 @@ def _chosen() -> List[str]:
     return names
 
 
-def _unnoticed(name: str, log: Path) -> List[str]:
-    """Says so if the kernel did not notice what was planted."""
-    said = "\n".join(ktap.read_log(log)).partition(ktap.MARK)[2]
-    if re.search(CONFIGURATIONS[name].report, said):
-        return []
-    return [f"{name}: the kernel has not noticed the {CONFIGURATIONS[name].mistake} that was planted at the end ({log})"]
-
-
 def _run(name: str, source: series.Source) -> Run:
     begin = time.monotonic()
     built = kernel.build(source, name)
@@ -78,7 +68,9 @@ def _run(name: str, source: series.Source) -> Run:
         wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3 * _PATIENCE, silence=_PATIENCE)
         bad = ktap.bad_lines(log, ktap.MARK, CONFIGURATIONS[name].report)
         reports, accepted = known_reports.split(name, ktap.read_log(log), bad)
-        results = ktap.judge(name, source, log, wrong, reports + _unnoticed(name, log), program_log)
+        missed = ktap.unnoticed(name, log, CONFIGURATIONS[name].report,
+                                f"the {CONFIGURATIONS[name].mistake} that was planted at the end")
+        results = ktap.judge(name, source, log, wrong, reports + missed, program_log)
     ktap.report(name, source.variant, results, log, suites_of=("qemu", name))
     known_reports.show(accepted)
     return Run(name, results, reports, accepted, round(time.monotonic() - begin))

@@ -62,8 +62,6 @@ def commits(variant: str, base: Base, how: Callable[[series.Entry, Path, Base], 
 
 def write(variant: str, base: Base, folder: Path, made: List[str]) -> List[Path]:
     """Formats the variant's commits into an empty folder. Returns the patches without the cover."""
-    if not made:
-        raise Fail(f"patches/series has no commit for {variant}")
     git.git("format-patch", "-q", "--cover-letter", "--signoff", "--no-signature", "-o", folder,
             f"{base.commit}..{made[-1]}", env=_identity())
     cover, *patches = sorted(folder.glob("*.patch"))
