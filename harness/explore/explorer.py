@@ -124,7 +124,7 @@ class Explorer(NamedTuple):
 def _stamp(tree: Tree) -> str:
     """What make itself does not notice."""
     files = [*tree.blobs, *(path.relative_to(TOOL) for path in TOOL.rglob("*.[ch]"))]
-    return hashlib.sha256("\n".join([_gcc(), str(tree.path), *sorted(map(str, files))]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([_gcc(), str(TOOL), str(tree.path), *sorted(map(str, files))]).encode()).hexdigest()
 
 
 def _build(tree: Tree, rt: bool, build: Path, step: Step, *more: str) -> None:

@@ -20,7 +20,7 @@ HELP = {
     "ROUNDS": "races: rounds per race (default: 4000)",
     "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, explore: the scenarios, separated by "
             "commas (default: all)",
-    "BOUND": "explore: preemptions, where all interleavings are too many (default: 3)",
+    "BOUND": "explore: preemptions, where all interleavings are too many (default: 3; 2 at most without locked ops)",
     "REPLAY": "explore: SIDE:SCHEDULE runs one schedule of the scenario in ONLY=, as a counterexample says",
     "SECONDS": "fuzz: for how long (default: 120)",
     "SEED": "fuzz: chooses the calls (default: another one each time)",

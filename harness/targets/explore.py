@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import textwrap
+from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from harness.explore import explorer
@@ -29,6 +30,9 @@ QUICK = Limits(seconds=2, executions=5000, bound=1)
 
 # Of a core without locked ops only what it violates is of interest, which comes early.
 _THEIRS = Limits(seconds=1, executions=10000, bound=2)
+
+# The bound of a search that was not bounded.
+_ALL = -1
 
 # So many scenarios are explored by one process.
 _AT_ONCE = 20
@@ -63,7 +67,7 @@ class Cell(NamedTuple):
     def reach(self) -> str:
         """How far it was searched."""
         if self.row["complete"]:
-            return "all" if self.row["bound"] == -1 else f"<= {self.row['bound']}"
+            return "all" if self.row["bound"] == _ALL else f"<= {self.row['bound']}"
         return "cut"
 
     def text(self) -> str:
@@ -137,28 +141,27 @@ def build(trees: Sequence[explorer.Tree], programs: Sequence[explorer.Program] =
 
 
 def _run(side: Explorer, names: List[str], limits: Limits) -> List[Json]:
-    """Explores scenarios, but for those that this program has searched to their end before: it would do the same again.
-    One that was cut before what is expected of it was found gets more time."""
+    """Explores scenarios, but for those of which it is known what this program finds. One that was cut before what is
+    expected of it was found gets more time."""
     if not side.ours:
         limits = Limits(*map(min, limits, _THEIRS))
     kept = explorer.kept(side, limits)
     rows = {name: {**json.loads(text), "known": True} for name in names if (text := cache.read(kept / f"{name}.json"))}
-    rows.update(_search(side, [name for name in names if name not in rows], limits))
+    rows.update(_search(side, [name for name in names if name not in rows], limits, kept))
+    slow = [name for name, row in rows.items() if not (row["expected"] or row["violated"] or row["bound"] == _ALL)]
     longer = limits._replace(seconds=10 * limits.seconds, executions=LIMITS.executions)
-    rows.update(_search(side, [name for name, row in rows.items() if not (row["expected"] or _is_final(row))], longer))
-    for name, row in rows.items():
-        if _is_final(row) and not row["known"]:
-            cache.write(kept / f"{name}.json", json.dumps(row))
+    rows.update(_search(side, slow, longer, kept))
     return [rows[name] for name in names]
 
 
-def _search(side: Explorer, names: List[str], limits: Limits) -> Dict[str, Json]:
-    return {row["name"]: {**row, "known": False} for row in (explorer.run(side, names, limits) if names else [])}
-
-
-def _is_final(row: Json) -> bool:
-    """Is it not for want of time that no more was found?"""
-    return row["violated"] or row["complete"]
+def _search(side: Explorer, names: List[str], limits: Limits, kept: Path) -> Dict[str, Json]:
+    """Keeps what another search would find, too: what does not hang on the clock, or on an engine that was killed."""
+    rows = explorer.run(side, names, limits) if names else []
+    for row in rows:
+        row["known"] = False
+        if row["executions"] and (row["bound"] == _ALL or row["seconds"] < limits.seconds):
+            cache.write(kept / f"{row['name']}.json", json.dumps(row))
+    return {row["name"]: row for row in rows}
 
 
 def explore(plan: Plan, limits: Limits, step: Step) -> Iterator[Tuple[str, Cells]]:
@@ -414,7 +417,6 @@ def main() -> None:
         built += more
         _unknown(built, more=lambda pattern: False)
         _fill(found, table, [(side, _here(side)) for side in more], "explore the crate")
-    race = found.get(RACE, {}).get("base")
-    if race and knobs.PAGE:
-        _write_picture(picture(race.row, theirs.version))
+    if knobs.PAGE and RACE in found:
+        _write_picture(race_on_base(theirs))
     _report(found, built, theirs.version)

@@ -3,9 +3,9 @@
 
 A mutant of what tools/testing/dma-fence compiles is explored, plain and with PREEMPT_RT, until a scenario is not as
 expected, which takes seconds. Only those that none of them notices, and all others, are booted. The kernel looks for as
-much as it can (lockdep, PROVE_RCU, KASAN). It begins with the suites that are beside the mutant, and is ended at the
-first sign of it. Most mutants are compiled at once (schemata.py). What came of a mutant is kept in the cache by
-what was looked at, so that a run that was interrupted goes on where it was.
+much as it can (lockdep, PROVE_RCU, KASAN). It begins with the suites that are called as the mutant's file or folder, and
+is ended at the first sign of it. Most mutants are compiled at once (schemata.py). What came of a mutant is kept in the
+cache by what was looked at, so that a run that was interrupted goes on where it was.
 """
 
 import fnmatch

@@ -55,7 +55,7 @@ pub(super) struct FenceHeader {
     // This must be at the start of the allocation: with no `release` op, it is what
     // `dma_fence_free()` passes to `kfree_rcu()`.
     base: Opaque<bindings::dma_fence>,
-    /// Lives until the issuer has signaled the fence, by a reference of the fence's own or by that
+    /// Lives until the issuer has released the fence, by a reference of the fence's own or by that
     /// of its [`Timeline`](super::Timeline), which spares its interrupt handler two atomics a
     /// fence. It may still be read, but not changed, for a grace period after that.
     context: ManuallyDrop<ContextRef>,
@@ -155,7 +155,7 @@ impl FenceHeader {
     }
 
     /// Returns the context. The fence, or its timeline, has a reference to it until the issuer has
-    /// signaled the fence and its payload is about to be dropped.
+    /// signaled and released the fence.
     #[inline]
     pub(super) fn context(&self) -> &ContextRef {
         &self.context

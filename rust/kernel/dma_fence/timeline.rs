@@ -15,8 +15,8 @@
 //!
 //! # References
 //!
-//! Until a fence has signaled, the list or the signaler has it, and both keep the context. So the
-//! fences have no reference to it of their own.
+//! Until a fence has been released, the list or the signaler has it, and both keep the context. So
+//! the fences have no reference to it of their own.
 
 use super::{
     context::ContextRef,
@@ -363,7 +363,7 @@ impl<T: FenceOps> Timeline<T> {
 
         let mut pending = self.shared.pending.lock();
         // SAFETY: The copy is not dropped, and the context is there until the fence has been
-        // signaled. We have it for now, and once the fence is in the list, so has the signaler,
+        // released. We have it for now, and once the fence is in the list, so has the signaler,
         // which signals it before it goes.
         let context = ManuallyDrop::new(unsafe { ptr::read(&raw const self.shared.context) });
         // Under the lock, so that the list is in the order of the numbers.

@@ -6,10 +6,10 @@
 //! imported from another driver is one, too, if the processor sees what devices write to it without
 //! more ado: `dma_buf_begin_cpu_access()` cannot be called where fences are signaled.
 //!
-//! A job has its buffers mapped from its submission until its fence has signaled: they are a part
-//! of what the fence carries. To map and to unmap takes the lock of the buffer's reservation
-//! object, so that cannot be done where fences are signaled: whoever has that lock may wait for the
-//! next one.
+//! A job has its buffers mapped from its submission until a little after its fence has signaled:
+//! they are a part of what the fence carries, and [`Deferred`](crate::deferred::Deferred) releases
+//! them. To map and to unmap takes the lock of the buffer's reservation object, so that cannot be
+//! done where fences are signaled: whoever has that lock may wait for the next one.
 
 use crate::{
     client::Client,
@@ -158,7 +158,8 @@ impl JobBuffers {
         }
     }
 
-    /// Has others wait for the fence of the job. There must be a slot in each reservation object.
+    /// Puts the fence of the job into the reservation objects, so that others wait for it, unless
+    /// userspace takes care of that. There must be a slot in each.
     pub(crate) fn add_fence(&self, slots: &mut DmaResvSetSlots<'_>, fence: &DmaFence) {
         for (i, buffer) in self.0.iter().enumerate() {
             let resv = buffer.resv();

@@ -5,7 +5,7 @@
 //! A job goes through two queues. It is *waiting* until all jobs before it have gone to the
 //! hardware and its in-fences have signaled, then it is on the ring of the [`Engine`].
 //!
-//! If a job hangs, the watchdog resets the channel: the job and all behind it fail. From then on,
+//! If a job hangs, the watchdog queues a work item that cancels it and all behind it. From then on,
 //! the client cannot submit jobs to any of its channels.
 //!
 //! # Locking
@@ -16,10 +16,10 @@
 //!    their seqnos. Memory can be allocated under it.
 //! 2. The locks of the buffers of a job, all at once. Memory can be allocated under these, too.
 //!    Others may wait for fences with them held, so they are never taken to signal one.
-//! 3. [`Channel::queue`]: held to start and stop the engine and the watchdog, and to move jobs.
-//!    Fences are signaled under it, and a fence that userspace knows cannot signal without it. So
-//!    nothing is allocated under it: an allocation may wait for just such a fence.
-//! 4. The locks of the engine, or the lock of a fence.
+//! 3. [`Channel::queue`]: held to give jobs to the engine, to stop it, and to start the watchdog.
+//!    Fences are signaled under it, and a job that waits comes to the hardware only under it. So
+//!    nothing is allocated under it: an allocation may wait for the fence of just such a job.
+//! 4. [`Channel::watching`], the locks of the engine, or the lock of a fence.
 
 use crate::{
     command::Stream,
@@ -44,6 +44,7 @@ use kernel::{
         FenceCallbackRegistration,
         FenceContext,
         QueueWork,
+        SignallingGuard,
         SignallingQueueHandle,
         SignallingWorkItem, //
     },
@@ -101,7 +102,7 @@ struct InFence {
     is_explicit: bool,
 }
 
-/// A job that is ready to be submitted to a channel: all that could fail has been done.
+/// A job that is being prepared, and has the memory that it needs.
 pub(crate) struct Submission {
     desc: JobDesc,
     stream: Option<Arc<Stream>>,
@@ -127,11 +128,15 @@ impl Submission {
     /// Makes the job wait for `in_fence`. The job is to be submitted to `channel`.
     ///
     /// If the fence signals with an error, the job fails.
-    pub(crate) fn wait_for(&mut self, channel: &Arc<Channel>, in_fence: ARef<DmaFence>) -> Result {
-        self.wait(channel, in_fence, true)
+    pub(crate) fn add_dependency(
+        &mut self,
+        channel: &Arc<Channel>,
+        in_fence: ARef<DmaFence>,
+    ) -> Result {
+        self.add(channel, in_fence, true)
     }
 
-    fn wait(
+    fn add(
         &mut self,
         channel: &Arc<Channel>,
         in_fence: ARef<DmaFence>,
@@ -157,7 +162,7 @@ impl Submission {
     }
 
     /// Has the job start after whoever uses its buffers, whose locks are held.
-    fn wait_for_buffers(
+    fn add_users_of_buffers(
         &mut self,
         channel: &Arc<Channel>,
         stream: &Stream,
@@ -168,7 +173,7 @@ impl Submission {
             for (fence, _) in guard.iter(stream.buffers.waits_for(guard.resv())) {
                 // Jobs of a channel run in order anyway.
                 if fence.context() != own_context {
-                    self.wait(channel, fence.into(), false)?;
+                    self.add(channel, fence.into(), false)?;
                 }
             }
         }
@@ -210,7 +215,7 @@ pub(crate) struct Channel {
     /// Queued when an in-fence has signaled.
     #[pin]
     kick: Work<Self, KICK>,
-    /// Expires when a job is on the hardware and may hang.
+    /// Started while a job with commands is on the hardware, and expires when it may hang.
     #[pin]
     watchdog: HrTimer<Self>,
     /// The watchdog when it was last started. Dropping this stops it.
@@ -280,7 +285,8 @@ impl SignallingWorkItem<RECOVERY> for Channel {
                     this.is_banned.store(true, Relaxed);
                     ETIMEDOUT
                 }
-                // If the hung job has just come to its end, only jobs like this one are left.
+                // One behind it. If the hung job has come to its end after all, just now, those are
+                // canceled all the same, and nobody is banned.
                 false => ECANCELED,
             })
         }
@@ -316,6 +322,9 @@ impl Channel {
     }
 
     /// Cancels all pending jobs. No more can be submitted.
+    ///
+    /// This sleeps. It must not be called with the lock of a buffer held, or by a work item of the
+    /// driver. It has to be: a timer that is started keeps the channel.
     ///
     /// When this returns, nothing of the channel is running any more, but for work items that have
     /// nothing to do. Those are waited for when the workqueues are dropped.
@@ -368,7 +377,7 @@ impl Channel {
         progress.unused.make_room();
         let resvs = stream.buffers.resvs()?;
         let mut locked = DmaResvSet::lock_interruptible(&resvs)?;
-        submission.wait_for_buffers(self, &stream, &locked, context.context())?;
+        submission.add_users_of_buffers(self, &stream, &locked, context.context())?;
         let mut slots = locked.reserve(1)?;
 
         self.commit(submission, context, prepare, |fence| {
@@ -400,7 +409,8 @@ impl Channel {
             return Err(error);
         }
 
-        // Nothing fails from here on.
+        // Nothing fails from here on, and others may wait for the fence.
+        let _signalling = SignallingGuard::new();
         publish(fence.as_dma_fence());
         let consumer = fence.to_dma_fence();
         self.engine.progress.count(|stats| &stats.submitted);
@@ -410,11 +420,12 @@ impl Channel {
             desc.depend_on(Err(ECANCELED));
         }
         // There is room: jobs are only added under the lock of the context.
-        let _ = queue.push_within_capacity(WaitingJob {
+        let added = queue.push_within_capacity(WaitingJob {
             fence,
             desc,
             in_fences,
         });
+        kernel::warn_on!(added.is_err());
         self.start_ready(&mut queue);
         Ok(consumer)
     }
@@ -426,6 +437,8 @@ impl Channel {
 
     /// Signals the fences of all pending jobs, in order, each with an error.
     fn cancel_all(&self, queue: &mut KVec<WaitingJob>, error: impl Fn(&DmaFence) -> Error) {
+        let _signalling = SignallingGuard::new();
+
         // Stop the engine first. When this returns, it has signaled whatever it found finished, and
         // it signals nothing while we cancel the rest.
         self.engine.stop();
@@ -441,6 +454,7 @@ impl Channel {
             fence, in_fences, ..
         } in queue.drain_all()
         {
+            // Nothing is to start it any more.
             drop(in_fences);
             cancel(fence);
         }
@@ -455,6 +469,8 @@ impl Channel {
     }
 
     /// Gives all jobs whose turn it is to the hardware.
+    ///
+    /// The caller may hold the locks of buffers, too, so this waits for nothing.
     fn start_ready(self: &Arc<Self>, queue: &mut KVec<WaitingJob>) {
         let mut executes = false;
         while queue.first_mut().is_some_and(WaitingJob::is_ready) {
@@ -468,9 +484,13 @@ impl Channel {
         }
 
         if executes {
-            if let Health::GoodUntil(end) = self.engine.health() {
-                self.watch(end);
-            }
+            let end = match self.engine.health() {
+                Health::GoodUntil(end) => end,
+                // It began a while ago.
+                Health::Hung(_) => self.engine.progress.now(),
+                Health::Idle => return,
+            };
+            self.watch(end);
         }
     }
 

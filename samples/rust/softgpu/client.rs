@@ -55,7 +55,7 @@ pub(crate) struct Queues {
     #[pin]
     channels: Mutex<Channels>,
     pub(crate) user_queue: Arc<UserQueue>,
-    /// Whether the client cannot submit any more jobs.
+    /// Whether the client cannot submit any more jobs to its channels, as one has hung.
     is_banned: Arc<Atomic<bool>>,
 }
 

@@ -7,7 +7,8 @@
 //!
 //! And it is what a driver must do if ops may still be running when its fence has been signaled:
 //! keep what they use until a grace period has passed. This is here to be compared with, and off
-//! unless `payloads/deferred` in debugfs is set to 1. With [`Fence::signal`] nobody needs it.
+//! unless `payloads/deferred` in debugfs is set to 1. With [`Fence::signal`] nobody needs a grace
+//! period for that.
 //!
 //! [`Fence::signal`]: kernel::dma_fence::Fence::signal
 
@@ -86,7 +87,8 @@ impl<T: Send + 'static> Deferred<T> {
     /// Drops something as soon as that can be done.
     pub(crate) fn drop_later(self: &Arc<Self>, unused: T) {
         // There is room, as whoever submits sees to.
-        let _ = self.next.lock().push_within_capacity(unused);
+        let added = self.next.lock().push_within_capacity(unused);
+        kernel::warn_on!(added.is_err());
         let _ = workqueue::system_long().enqueue(self.clone());
     }
 

@@ -232,6 +232,8 @@ impl Engine {
     }
 
     /// Gives a job to the hardware. Returns whether it executes commands.
+    ///
+    /// This and what stops the hardware must not be called by two threads at a time.
     pub(crate) fn push(self: &Arc<Self>, fence: Fence<Job>, desc: &JobDesc) -> bool {
         let executed = fence.stream.is_none() || !desc.runs;
         let mut ring = self.ring.lock();
@@ -246,12 +248,13 @@ impl Engine {
         // got theirs, and whenever they became later.
         let is_late = fence.deadline() < end;
         // This has room for all jobs that a channel can have.
-        let _ = ring.jobs.push_within_capacity(RunningJob {
+        let added = ring.jobs.push_within_capacity(RunningJob {
             fence,
             end,
             begin: None,
             executed,
         });
+        kernel::warn_on!(added.is_err());
         let hurries = is_late && ring.hurry(now);
         let was_idle = ring.state == State::Idle;
         if was_idle {
@@ -373,7 +376,8 @@ impl Engine {
 
         let next = match ring.jobs.first() {
             Some(job) if job.fence.seqno() <= self.progress.completed() => {
-                return ring.pop(now).map(|job| job.fence).ok_or(Next::Idle);
+                let job = ring.pop(self.progress.now());
+                return job.map(|job| job.fence).ok_or(Next::Idle);
             }
             Some(job) if !job.executed && job.end <= now => Next::Execute,
             Some(job) => Next::At(job.end),

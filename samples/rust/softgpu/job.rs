@@ -148,10 +148,13 @@ impl Progress {
         self.completed.store(seqno, Release);
     }
 
-    /// Signals the next fence. This is the only place where the driver does so.
+    /// Signals the next fence of a channel, whose payload is dropped here. There is no other place
+    /// where that is done to a fence that others know.
     ///
     /// Fences must be passed in order, and no lock of the driver must be held that is taken in
-    /// hard interrupt context, because this calls the callbacks of the fence.
+    /// hard interrupt context, because this calls the callbacks of the fence. It is called by the
+    /// interrupt handler, by the processor, and with the lock of the channel's queue held by
+    /// whoever cancels jobs.
     pub(crate) fn signal(&self, fence: Fence<Job>, result: Result) {
         let seqno = fence.seqno();
         let now = self.now().as_nanos();

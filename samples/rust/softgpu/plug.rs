@@ -8,8 +8,8 @@
 //!
 //! The driver can be unbound, by way of `/sys/bus/auxiliary/drivers`, and the faux device can be
 //! pulled out, by writing `0` to `/sys/kernel/debug/softgpu/plugged`. Whoever has the GPU open sees
-//! no difference: files, buffers, mappings and fences stay, all fences signal, and all ioctls fail
-//! with `ENODEV`. The driver comes back by `bind`, the device by writing `1`.
+//! the same in both cases: files, buffers, mappings and fences stay, all fences signal, and all
+//! ioctls fail with `ENODEV`. The driver comes back by `bind`, the device by writing `1`.
 
 use crate::{
     client::Clients,

@@ -22,7 +22,8 @@ pub(crate) struct Stats {
     pub(crate) signaled: Atomic<u64>,
     /// Jobs whose fence was signaled with an error.
     pub(crate) errors: Atomic<u64>,
-    /// Jobs that were canceled: by a reset, or because their channel or the device has gone.
+    /// Jobs that were canceled: by a reset, behind one that hung, or because their channel or the
+    /// device has gone.
     pub(crate) canceled: Atomic<u64>,
     /// Jobs that did not come to an end.
     pub(crate) hung: Atomic<u64>,

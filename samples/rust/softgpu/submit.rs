@@ -2,21 +2,36 @@
 
 //! Submission, in the order in which it happens.
 //!
-//! 1. The buffers and the commands that userspace passes are read and checked, and the buffers are
-//!    mapped. The memory of the job and of its fence is allocated.
-//! 2. The fences that userspace passes are looked up and get callbacks. Descriptors are reserved,
-//!    whose numbers userspace is told.
-//! 3. The channel is open, its client is not banned, and there is room.
+//! 1. The channel is looked up. The buffers that userspace passes are read, looked up and mapped,
+//!    the commands read and checked. The memory of the job and of its fence is allocated.
+//! 2. The syncs are read, one after the other. A fence to wait for is looked up and gets a
+//!    callback. A place for the job's own fence is looked up, too, and what it needs is allocated.
+//!    A descriptor is reserved, and userspace is told its number.
+//! 3. From here on the lock of the channel's context is held. The channel is open, its client is
+//!    not banned, and there is room.
 //! 4. The buffers are locked. Their fences get callbacks, and slots are reserved for the new one.
 //! 5. There is a fence. What needs one, and can fail, is done: sync_files are made.
-//! 6. Nothing fails any more: the fence is in the buffers, the job in its queue, and userspace has
-//!    the fence.
+//! 6. Nothing fails any more: the fence is in the buffers, and the job in the queue of its channel,
+//!    which starts it if it is its turn.
+//! 7. No lock is held any more. Userspace gets the fence; the job may be done by then.
 //!
-//! If something fails before the last step, everything is undone, but for the numbers that
-//! userspace was told, and for that of the fence. The steps from the third one on are in
-//! [`Channel::submit`].
+//! If something fails before step 6, everything is undone, but for the numbers that userspace was
+//! told, and for that of the fence. Steps 3 to 6 are in [`Channel::submit`].
+//!
+//! What becomes of the job is elsewhere:
+//!
+//! - When all that it waits for has signaled, the channel gives it to its [`Engine`].
+//! - The engine executes its commands, and its interrupt handler finds that it is done.
+//! - [`Progress::signal`] signals the fence. That drops the [`Job`], which is its payload.
+//! - The buffers are released a little later, by [`Deferred`].
+//! - If the commands take too long, the watchdog of the channel has a work item cancel the job and
+//!   all behind it.
 //!
 //! [`Channel::submit`]: crate::channel::Channel::submit
+//! [`Deferred`]: crate::deferred::Deferred
+//! [`Engine`]: crate::engine::Engine
+//! [`Job`]: crate::job::Job
+//! [`Progress::signal`]: crate::job::Progress::signal
 
 use crate::{
     buffer::JobBuffers,
@@ -42,7 +57,7 @@ pub(crate) fn submit(file: &drm::File<Client>, args: &uapi::Submit) -> Result {
 
     let syncs = items(args.syncs, args.sync_count, uapi::MAX_SYNCS)?;
     let mut places = Places::look_up(file, syncs, args.syncs, |fence| {
-        submission.wait_for(&channel, fence)
+        submission.add_dependency(&channel, fence)
     })?;
     let fence = channel.submit(submission, |fence| places.prepare(fence))?;
 

@@ -2,8 +2,12 @@
 
 //! The fences that userspace passes with a job, and the places where it wants the job's own.
 //!
-//! Such a place is prepared before there is a fence: a file descriptor is reserved, and the node of
-//! a timeline allocated. Then the fence is put there without anything that can fail.
+//! What needs no fence is done before there is one: a file descriptor is reserved, and the node of
+//! a timeline allocated. A sync_file is made when there is a fence, which can fail. Only then is
+//! the fence put anywhere, and nothing fails any more.
+//!
+//! No lock is held while a fence is put into a sync object. If two threads submit with the same one
+//! at a time, either fence may be there in the end: it is up to userspace to order them.
 
 use crate::{
     client::Client,
@@ -85,8 +89,10 @@ impl Places {
     ) -> Result<Self> {
         let mut places = KVec::new();
 
-        for (sync, address) in syncs.zip((address..).step_by(size_of::<uapi::SyncUse>())) {
+        for (i, sync) in syncs.enumerate() {
             let sync = &sync?;
+            // CAST: It was read from there, so this does not overflow.
+            let address = address + (i * size_of::<uapi::SyncUse>()) as u64;
             if sync.flags & !(uapi::SYNC_OUT | uapi::SYNC_FILE) != 0 {
                 return Err(EINVAL);
             }

@@ -223,14 +223,15 @@ fn submit(
 ) -> Result<ARef<DmaFence>> {
     let mut submission = Submission::new(desc, None)?;
     if let Some(in_fence) = in_fence {
-        submission.wait_for(channel, in_fence.into())?;
+        submission.add_dependency(channel, in_fence.into())?;
     }
     channel.submit(submission, |_| Ok(()))
 }
 
-/// Waits for a fence and returns its result, or [`None`] if it takes far too long.
+/// Waits for a fence and returns its result, or [`None`] if it takes far too long, which is less
+/// than [`FOREVER`].
 fn wait(fence: &DmaFence) -> Option<Result> {
-    let _ = fence.wait_timeout(msecs_to_jiffies(10_000));
+    let _ = fence.wait_timeout(msecs_to_jiffies(8_000));
     fence.status()
 }
 

@@ -53,7 +53,7 @@ const MAGIC: u32 = b'd' as u32;
 /// it.
 ///
 /// If a fence that was passed signals with an error, the job does not run, and fails with the same
-/// one. Errors of those that use a buffer are nothing to the job.
+/// one, or with the last one of several. Errors of those that use a buffer are nothing to the job.
 ///
 /// # Errors
 ///
@@ -366,7 +366,8 @@ pub(crate) struct Query {
     pub(crate) signaled: u64,
     /// Out: how many of those did so with an error.
     pub(crate) errors: u64,
-    /// Out: how many of those were canceled, by a reset or behind a job that hung.
+    /// Out: how many of those were canceled: by a reset, behind a job that hung, or as the channel
+    /// or the device went.
     pub(crate) canceled: u64,
     /// Out: how many of those with an error hung, which is 0 or 1.
     pub(crate) hung: u64,

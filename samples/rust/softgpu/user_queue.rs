@@ -16,8 +16,8 @@
 //!
 //! 1. [`UserQueue::numbers`]: starts and stops the timer. Fences are signaled under it, so nothing
 //!    is allocated under it.
-//! 2. [`UserQueue::signaler`]: fences are signaled under it, that of a number and under its lock
-//!    that which userspace has.
+//! 2. [`UserQueue::signaler`]: the fence of a number is signaled under it, and under the lock of
+//!    that one the fence that userspace has.
 //! 3. [`UserQueue::hardware`].
 
 use crate::uapi::{
@@ -36,6 +36,7 @@ use kernel::{
         FenceContext,
         FenceOps,
         SignaledFence,
+        SignallingGuard,
         Timeline,
         TimelineSignaler, //
     },
@@ -97,7 +98,7 @@ impl FenceCallback for Promised {
     }
 }
 
-/// All that is needed to ask for the fence of a number: what could fail has been done.
+/// All that is needed to ask for the fence of a number, so that no memory is missing any more.
 pub(crate) struct Request {
     number: FenceAllocation<Number>,
     callback: FenceCallbackAllocation<Promised>,
@@ -274,6 +275,7 @@ impl UserQueue {
     ///
     /// The next job has the next number that has no fence, whatever the doorbell was rung for.
     pub(crate) fn reset(&self) {
+        let _signalling = SignallingGuard::new();
         let mut numbers = self.numbers.lock();
 
         // Stop the timer first. Its handler does not run from here on.

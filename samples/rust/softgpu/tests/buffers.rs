@@ -17,7 +17,7 @@ use crate::{
         Submission, //
     },
     command::Stream,
-    engine::MAX_EXECUTION,
+    engine::Health,
     plug::Present,
     uapi::{
         self,
@@ -527,16 +527,24 @@ mod cases {
             channel.submit(Submission::new(desc, Some(stream))?, |_| Ok(()))
         };
 
+        let run = || {
+            let (first, second) = (submit(1)?, submit(2)?);
+            while !matches!(channel.engine.health(), Health::Hung(_)) {
+                fsleep(Delta::from_millis(10));
+            }
+            // The watchdog has seen it, too, then.
+            fsleep(Delta::from_millis(100));
+            buffer.vmap::<PAGE_SIZE>()?.try_write32(1, 0)?;
+            let ends = (wait(&first), stays_pending(&second));
+            blocker.released.complete_all();
+            Ok((ends, wait(&second)))
+        };
+
         let _ = channels.enqueue(blocker.clone());
-        let (first, second) = (submit(1)?, submit(2)?);
-        fsleep(MAX_EXECUTION + Delta::from_millis(100));
-        buffer.vmap::<PAGE_SIZE>()?.try_write32(1, 0)?;
-        let ends = (wait(&first), stays_pending(&second));
+        let seen: Result<_> = run();
         blocker.released.complete_all();
-        let hangs = wait(&second);
         channel.close();
-        assert_eq!(ends, (Some(Ok(())), true));
-        assert_eq!(hangs, Some(Err(ETIMEDOUT)));
+        assert_eq!(seen?, ((Some(Ok(())), true), Some(Err(ETIMEDOUT))));
         Ok(())
     }
 
@@ -676,13 +684,20 @@ mod cases {
         assert_eq!(submit(&file, &many[1..], &[use_of(handle, 0)]), None);
 
         // Addresses that are none, and one of nothing.
-        for (count, address, error) in [(1, 8, EFAULT), (0, 4096, EINVAL), (u32::MAX, 0, EINVAL)] {
-            let mut args = Submit {
-                commands: address,
-                command_count: count,
-                ..Default::default()
-            };
-            assert_eq!(file.ioctl(SUBMIT, &mut args), Err(error));
+        for (count, address, error) in [
+            (1, 8, EFAULT),
+            (1, u64::MAX, EFAULT),
+            (2, u64::MAX - 15, EFAULT),
+            (0, 4096, EINVAL),
+            (u32::MAX, 0, EINVAL),
+        ] {
+            let (mut syncs, mut buffers, mut commands) = <(Submit, Submit, Submit)>::default();
+            (syncs.syncs, syncs.sync_count) = (address, count);
+            (buffers.buffers, buffers.buffer_count) = (address, count);
+            (commands.commands, commands.command_count) = (address, count);
+            for mut args in [syncs, buffers, commands] {
+                assert_eq!(file.ioctl(SUBMIT, &mut args), Err(error));
+            }
         }
         Ok(())
     }
