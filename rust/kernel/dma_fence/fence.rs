@@ -268,10 +268,10 @@ impl FenceHeader {
         let fence = this.cast::<bindings::dma_fence>().as_ptr();
 
         // SAFETY: The fence is valid, and so is its context.
-        let owner = unsafe { holds_module(fence).then(|| this.as_ref().context.owner()) };
+        let (holds_module, owner) = unsafe { (holds_module(fence), this.as_ref().context.owner()) };
         // SAFETY: The caller owns the issuer's reference, and does not use it again.
         unsafe { bindings::dma_fence_put(fence) };
-        if let Some(owner) = owner {
+        if holds_module {
             // SAFETY: The fence has had the reference, and does not use it again.
             unsafe { owner.put() };
         }
