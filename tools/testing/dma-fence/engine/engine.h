@@ -138,9 +138,11 @@ _Noreturn void execution_ends(void);
 /* search.c */
 void point(const struct op *op);
 void race(int earlier, int task);
+void wake_sleeping(uintptr_t addr, size_t size);
 void data_race(int with);
 void search(const struct scenario *scenario, struct result *result, const struct limits *limits);
-bool replay(const struct scenario *scenario, struct result *result, const char *schedule);
+bool schedule(const char *text);
+void replay(const struct scenario *scenario, struct result *result);
 
 /* memory.c */
 #define STACK_SIZE	(32 * 1024)

@@ -3,8 +3,10 @@
  * The command line: chooses scenarios, explores each in a process of its own, prints a
  * row as it ends.
  */
+#include <ctype.h>
 #include <fnmatch.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,11 +116,7 @@ static void explore(const struct scenario *scenario, struct result *result)
 	sigaction(SIGBUS, &action, NULL);
 	memory_init();
 	if (options.replay) {
-		if (!replay(scenario, result, options.replay)) {
-			fprintf(stderr, "explore: --replay=%s: a schedule looks like A12B40A30\n",
-				options.replay);
-			exit(2);
-		}
+		replay(scenario, result);
 	} else if (options.compare) {
 		compare(scenario, result, &options.limits);
 	} else {
@@ -287,7 +285,7 @@ static unsigned long number(const char *text, const char *name)
 	char *end;
 	unsigned long value = strtoul(text, &end, 10);
 
-	if (!*text || *end) {
+	if (!isdigit(*text) || *end || value > INT_MAX) {
 		fprintf(stderr, "explore: --%s=%s: wants a number\n", name, text);
 		exit(2);
 	}
@@ -378,9 +376,18 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	while (scenario_at(count))
 		scenarios += chosen(scenario_at(count++));
-	if (!scenarios || (options.replay && scenarios != 1)) {
-		fprintf(stderr, "explore: --only=%s names %lu scenarios; --list shows all\n",
-			options.only ? options.only : "", scenarios);
+	if (!scenarios) {
+		fprintf(stderr, "explore: --only=%s names no scenario; --list shows all\n",
+			options.only);
+		return 2;
+	}
+	if (options.replay && scenarios != 1) {
+		fprintf(stderr, "explore: --replay wants --only=NAME, of one scenario\n");
+		return 2;
+	}
+	if (options.replay && !schedule(options.replay)) {
+		fprintf(stderr, "explore: --replay=%s: a schedule looks like A12B40A30\n",
+			options.replay);
 		return 2;
 	}
 	results = calloc(count, sizeof(*results));

@@ -236,10 +236,11 @@ static bool writes(enum op_kind kind)
 
 static void learn(struct granule *g, const struct task *t, enum op_kind kind)
 {
-	bool before = is_shared(g);
+	uint16_t *users = writes(kind) ? &g->writers : &g->readers;
+	bool before = is_shared(g), is_new = !(*users & 1 << current_task);
 	int kept = 0;
 
-	*(writes(kind) ? &g->writers : &g->readers) |= 1 << current_task;
+	*users |= 1 << current_task;
 	if (!g->locks_known) {
 		g->locks_known = true;
 		if (kind == OP_READ || kind == OP_WRITE || kind == OP_INC)
@@ -254,7 +255,7 @@ static void learn(struct granule *g, const struct task *t, enum op_kind kind)
 				}
 	}
 	g->lock_count = kept;
-	if (is_shared(g) != before)
+	if (is_shared(g) != before || (is_shared(g) && is_new && t->irq))
 		run.grown = true;
 }
 
@@ -466,11 +467,39 @@ bool memory_conflict(const struct op *a, const struct op *b)
 	return kinds_conflict(a->kind, b->kind) && overlap(a, b);
 }
 
+/* Whether a handler may do something that conflicts with @op, as far as that is known. */
+static bool handler_may_conflict(int handler, const struct op *op)
+{
+	long first = granule_of(op->addr), last = granule_of(op->addr + op->size - 1);
+
+	if (op->kind == OP_NONE || first < 0)
+		return false;
+	for (long g = first; g <= last; g++)
+		if ((granules[g].writers | (writes(op->kind) ? granules[g].readers : 0)) &
+		    1 << handler)
+			return true;
+	return false;
+}
+
+/*
+ * Whether @handler has yet to interrupt the CPU that another task is about to do something on. The
+ * one cannot go on between the steps of the other, so it is all of the handler that counts.
+ */
+static bool comes_after_or_before(int handler, int task)
+{
+	const struct task *h = &tasks[handler];
+
+	return h->irq && !h->entered && h->cpu == tasks[task].cpu &&
+	       handler_may_conflict(handler, &tasks[task].next);
+}
+
 /* Whether it matters which of two tasks goes on first. */
 bool ops_conflict(int a, int b)
 {
 	const struct op *x = &tasks[a].next, *y = &tasks[b].next;
 
+	if (comes_after_or_before(a, b) || comes_after_or_before(b, a))
+		return true;
 	/* What waits for the grace period that this ends may be anything. */
 	if ((x->kind == OP_RCU_UNLOCK && rcu_awaits(a)) ||
 	    (y->kind == OP_RCU_UNLOCK && rcu_awaits(b)))
@@ -533,6 +562,18 @@ static bool is_conflict(enum op_kind mine, enum op_kind theirs)
 	if (mine == OP_TRYLOCK && theirs == OP_TRYLOCK)
 		return false;
 	return kinds_conflict(mine, theirs);
+}
+
+/* Who waits for a lock of the task that it has interrupted waits for ever. */
+static void race_with_interrupted(struct granule *g, int task, uint64_t bits)
+{
+	for (int i = *records_of(g); i != NO_RECORD; i = records[i].next) {
+		const struct record *r = &records[i];
+
+		if (r->kind == OP_UNLOCK && r->task != task && (r->bits & bits) &&
+		    tasks[r->task].cpu == tasks[task].cpu && !ordered(task, r))
+			race(r->step, task);
+	}
 }
 
 static bool is_release(enum op_kind mine, enum op_kind theirs)
@@ -601,6 +642,8 @@ static void step_on(struct granule *g, int task, int step, enum op_kind kind, ui
 		r = latest(g, task, bits, NODES, is_lock, kind);
 		if (r && !ordered(task, r))
 			race(r->step, task);
+		if (tasks[task].irq)
+			race_with_interrupted(g, task, bits);
 	}
 	for (int before = NODES; (r = latest(g, task, bits, before, is_conflict, kind));
 	     before = r->step) {
@@ -675,6 +718,7 @@ void memory_freed_by_rcu(uintptr_t addr, uintptr_t pc)
 		}
 		t->lock_count = lock_count;
 		memcpy(nodes[depth - 1].clock, t->clock, sizeof(t->clock));
+		wake_sleeping(addr, object->size);
 	}
 	memory_freed(addr, pc);
 }

@@ -7,7 +7,8 @@
  * *All*: dynamic partial-order reduction. Of schedules that differ only in the order of
  * steps that do not conflict, one is tried. Two steps that race make the search come
  * back and try the other order (race()); what has been tried from a node sleeps until a
- * step conflicts with it. See Flanagan and Godefroid, "Dynamic partial-order reduction
+ * step conflicts with it. An interrupt handler cannot be left in the middle, so what it
+ * may touch counts as a whole. See Flanagan and Godefroid, "Dynamic partial-order reduction
  * for model checking software", 2005, and Abdulla et al., "Optimal dynamic partial order
  * reduction", 2014, for the source sets.
  *
@@ -15,6 +16,7 @@
  * counterexample, and it is what is left where *all* are too many. To leave a task that
  * waits or has ended is no preemption.
  */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +188,16 @@ static int step(void)
 	depth++;
 	memory_step(node);
 	return id;
+}
+
+/* The step at hand has also done something to this memory, which nobody knew before. */
+void wake_sleeping(uintptr_t addr, size_t size)
+{
+	const struct op op = { .kind = OP_WRITE, .addr = addr, .size = size, .bits = ALL_BITS };
+
+	for (int id = 0; id < TASKS; id++)
+		if (asleep & 1 << id && memory_conflict(&op, &tasks[id].next))
+			asleep &= ~(1 << id);
 }
 
 /* The task at hand is about to do @op. Another one may go on instead. */
@@ -443,27 +455,32 @@ void compare(const struct scenario *scenario, struct result *result, const struc
 		 "%lu different executions, %lu by brute force", found, compare_end());
 }
 
-/* Runs one schedule, as report_violation() has printed it. Returns false if it is none. */
-bool replay(const struct scenario *scenario, struct result *result, const char *schedule)
+/* Takes apart what report_violation() has printed. Returns false if it is no schedule. */
+bool schedule(const char *text)
 {
-	for (const char *p = schedule; *p;) {
+	for (const char *p = text; *p;) {
 		char *end;
 		int task = *p - 'A';
 		unsigned long accesses = strtoul(p + 1, &end, 10);
 
-		if (task < 0 || task >= TASKS || end == p + 1 || segment_count == 256)
+		if (task < 0 || task >= TASKS || !isdigit(p[1]) || segment_count == 256)
 			return false;
 		segments[segment_count++] = (struct segment){ task, accesses };
 		p = end;
 	}
+	return segment_count;
+}
+
+/* Runs that schedule. */
+void replay(const struct scenario *scenario, struct result *result)
+{
 	run.scenario = scenario;
 	run.every = true;
 	memory_forget();
 	result->executions = 1;
-	if (segment_count && (!execute() || report_race())) {
+	if (!execute() || report_race()) {
 		result->violated = true;
 		report_violation(scenario, result);
 	}
 	result->steps = depth;
-	return segment_count;
 }

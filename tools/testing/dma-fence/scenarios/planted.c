@@ -396,6 +396,65 @@ static void count_in_two_steps(void)
 	WRITE_ONCE(thing->value, value + 1);
 }
 
+/* So many preemptions on the way that only the search of all interleavings gets there. */
+#define ROUNDS 3
+static int turn;
+
+static bool far_a(void)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		WRITE_ONCE(turn, 2 * i + 1);
+		if (READ_ONCE(turn) != 2 * i + 2)
+			return false;
+	}
+	return true;
+}
+
+static bool far_b(void)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		if (READ_ONCE(turn) != 2 * i + 1)
+			return false;
+		WRITE_ONCE(turn, 2 * i + 2);
+	}
+	return true;
+}
+
+static void use_far(void)
+{
+	if (far_a())
+		use();
+}
+
+static void free_far(void)
+{
+	if (far_b())
+		free_it();
+}
+
+static void free_by_rcu_far(void)
+{
+	if (far_b())
+		free_by_rcu();
+}
+
+static void lock_far(void)
+{
+	if (far_a())
+		lock_with_interrupts();
+}
+
+static void go_far(void)
+{
+	far_b();
+}
+
+static void check_far(void)
+{
+	if (thing)
+		kfree(thing);
+}
+
 SCENARIOS(planted) = {
 	PLANTED("use_after_free", setup, TASKS(use, free_it), NULL, "use after free"),
 	PLANTED("use_after_free/rcu", setup, TASKS(use, free_by_rcu), NULL, "use after free"),
@@ -430,6 +489,16 @@ SCENARIOS(planted) = {
 	  .base = "deadlock: A was interrupted, B waits for a lock",
 	  .rt = "",
 	  .irq = true },
+	{ "planted/far/interrupt",
+	  PROMISE,
+	  NULL,
+	  { lock_far, go_far, lock_with_interrupts },
+	  .ours = "deadlock: A was interrupted",
+	  .base = "deadlock: A was interrupted",
+	  .rt = "",
+	  .irq = true },
+	PLANTED("far/use_after_free", setup, TASKS(use_far, free_far), check_far, "use after free"),
+	PLANTED("far/rcu", setup, TASKS(use_far, free_by_rcu_far), check_far, "use after free"),
 	PLANTED("deadlock/grace_period", NULL, TASKS(wait_for_itself, get_ready), NULL,
 		"deadlock: A waits for a grace period"),
 	PLANTED("lost_wakeup", NULL, TASKS(wait_too_late, wake_first), NULL, "deadlock: A sleeps"),
