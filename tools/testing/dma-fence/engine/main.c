@@ -115,13 +115,12 @@ static void explore(const struct scenario *scenario, struct result *result)
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
 	memory_init();
-	if (options.replay) {
+	if (options.replay)
 		replay(scenario, result);
-	} else if (options.compare) {
+	else if (options.compare)
 		compare(scenario, result, &options.limits);
-	} else {
+	else
 		search(scenario, result, &options.limits);
-	}
 }
 
 static void judge(const struct scenario *scenario, struct result *result)

@@ -449,12 +449,6 @@ static void go_far(void)
 	far_b();
 }
 
-static void check_far(void)
-{
-	if (thing)
-		kfree(thing);
-}
-
 SCENARIOS(planted) = {
 	PLANTED("use_after_free", setup, TASKS(use, free_it), NULL, "use after free"),
 	PLANTED("use_after_free/rcu", setup, TASKS(use, free_by_rcu), NULL, "use after free"),
@@ -497,8 +491,8 @@ SCENARIOS(planted) = {
 	  .base = "deadlock: A was interrupted",
 	  .rt = "",
 	  .irq = true },
-	PLANTED("far/use_after_free", setup, TASKS(use_far, free_far), check_far, "use after free"),
-	PLANTED("far/rcu", setup, TASKS(use_far, free_by_rcu_far), check_far, "use after free"),
+	PLANTED("far/use_after_free", setup, TASKS(use_far, free_far), check, "use after free"),
+	PLANTED("far/rcu", setup, TASKS(use_far, free_by_rcu_far), check, "use after free"),
 	PLANTED("deadlock/grace_period", NULL, TASKS(wait_for_itself, get_ready), NULL,
 		"deadlock: A waits for a grace period"),
 	PLANTED("lost_wakeup", NULL, TASKS(wait_too_late, wake_first), NULL, "deadlock: A sleeps"),
