@@ -38,8 +38,8 @@ TARGETS = {
 }
 
 # What takes minutes on two cores: how many with kernels that are built, and from nothing.
-MINUTES = {"run": (2, 20), "frames": (4, 20), "test": (6, 30), "demo": (1, 8), "explore": (6, 12),
-           "mutants": (13, 30)}
+MINUTES = {"run": (2, 20), "frames": (4, 20), "test": (6, 30), "demo": (1, 8), "explore": (4, 12),
+           "mutants": (10, 30)}
 
 # These need no lock on the cache, and have nothing to do with any architecture.
 UNLOCKED = ("evidence", "format", "clean", "distclean")
