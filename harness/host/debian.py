@@ -116,7 +116,8 @@ class Archive:
 
     def _update(self, suites: List[str], step: Step) -> None:
         stamp = self.home / f"{suites[-1]}.updated"
-        if not stamp.exists() or time.time() - stamp.stat().st_mtime > 6 * 3600:
+        there = all(any(self.home.glob(f"lists/*_dists_{suite}_main_*Packages*")) for suite in suites)
+        if not there or not stamp.exists() or time.time() - stamp.stat().st_mtime > 6 * 3600:
             step.note = "package lists"
             _apt_get([], [*self._apt(suites), "update"], step, "reading Debian's package lists", self.mend)
             stamp.touch()
