@@ -150,7 +150,6 @@ mod due;
 mod array;
 mod chain;
 mod container;
-mod stub;
 mod unwrap;
 
 // Fences that signal after others.
