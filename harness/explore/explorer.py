@@ -9,8 +9,6 @@ import json
 import platform
 import re
 import shutil
-import subprocess
-import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
@@ -52,43 +50,39 @@ def _gcc() -> str:
 class Tree(NamedTuple):
     """The files of a variant that are compiled, and those beside them."""
     variant: str
+    id: str  # git's, of the content
     path: Path
-    blobs: Dict[str, str]  # git's id of each
+
+    def files(self) -> List[str]:
+        return git.git("ls-tree", "-r", "--name-only", self.id).splitlines()
 
     def change(self, files: Dict[str, str]) -> None:
         """Changes files until the tree is placed anew."""
-        kept = self.path.parent / "files"
-        blobs = json.loads(kept.read_text())
-        cache.write(kept, json.dumps({**blobs, **{name: "" for name in files}}))
         for name, text in files.items():
             (self.path / name).write_text(text)
 
 
-def index(variant: str, found: Base) -> Dict[str, str]:
-    """git's id of each file of a variant."""
-    rows = git.git("ls-files", "-s", "-z", index=series.part(variant, found, SOURCES), strip=False).split("\0")
-    blobs = {name: head.split()[1] for head, _, name in (row.partition("\t") for row in rows if row)}
-    if "drivers/dma-buf/dma-fence.c" not in blobs:
+def write(variant: str, found: Base) -> str:
+    """Writes the files of a variant as a tree of git, and gives its id."""
+    tree = git.git("write-tree", index=series.part(variant, found, SOURCES))
+    if not git.git("ls-tree", "--name-only", tree, "drivers/dma-buf/dma-fence.c"):
         raise Fail(f"Linux {found.version} has no drivers/dma-buf/dma-fence.c", "KDIR= must name a whole kernel tree")
-    return blobs
+    return tree
 
 
-def place(variant: str, blobs: Dict[str, str], home: Path) -> Tree:
-    """Writes the files of a variant that have changed since they were written there."""
-    path, kept = home / "linux", home / "files"
-    before = json.loads(cache.read(kept) or "{}")
-    kept.unlink(missing_ok=True)
-    for name in set(before) - set(blobs):
-        (path / name).unlink(missing_ok=True)
-    changed = {name: blob for name, blob in blobs.items() if before.get(name) != blob or not (path / name).is_file()}
-    if changed:
-        temp = cache.temporary("place") / "index"
-        git.git("update-index", "-z", "--add", "--index-info", index=temp,
-                input="".join(f"100644 {blob}\t{name}\0" for name, blob in changed.items()))
-        path.mkdir(parents=True, exist_ok=True)
-        git.git("-c", "core.bare=false", f"--work-tree={path}", "checkout-index", "-a", "-f", index=temp, cwd=path)
-    cache.write(kept, json.dumps(blobs))
-    return Tree(variant, path, blobs)
+def place(variant: str, tree: str, home: Path) -> Tree:
+    """Writes the files of a variant that are not the same as they are there."""
+    path, index = home / "linux", home / "index"
+    if not index.exists():
+        shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True, exist_ok=True)
+    index.with_suffix(".lock").unlink(missing_ok=True)  # of a run that was killed
+    git.git("-c", "core.bare=false", f"--work-tree={path}", "read-tree", "--reset", "-u", tree, index=index, cwd=path)
+    return Tree(variant, tree, path)
+
+
+# The bound of a search that was not bounded.
+ALL = -1
 
 
 class Limits(NamedTuple):
@@ -123,7 +117,7 @@ class Explorer(NamedTuple):
 
 def _stamp(tree: Tree) -> str:
     """What make itself does not notice."""
-    files = [*tree.blobs, *(path.relative_to(TOOL) for path in TOOL.rglob("*.[ch]"))]
+    files = [*tree.files(), *(path.relative_to(TOOL) for path in TOOL.rglob("*.[ch]"))]
     return hashlib.sha256("\n".join([_gcc(), str(TOOL), str(tree.path), *sorted(map(str, files))]).encode()).hexdigest()
 
 
@@ -179,7 +173,7 @@ def build(trees: Sequence[Tree], step: Step, programs: Sequence[Program] = (core
 def compiled(explorer: Explorer) -> Set[str]:
     """The files of the kernel that are in a build."""
     if explorer.program == CRATE:
-        return {name for name in explorer.tree.blobs if name.startswith("rust/kernel/dma_fence")}
+        return {name for name in explorer.tree.files() if name.startswith("rust/kernel/dma_fence")}
     found = set()
     for path in explorer.build.rglob("*.d"):
         for name in re.findall(r"(?<=[ :])/\S+", path.read_text()):
@@ -189,48 +183,47 @@ def compiled(explorer: Explorer) -> Set[str]:
     return found
 
 
-def identity() -> str:
-    """What results depend on, but for the files of the kernel."""
-    parts = [_gcc()]
-    for path in sorted(TOOL.rglob("*")):
-        if path.is_file() and (path.suffix in (".c", ".h", ".S", ".rs", ".mk") or path.name == "Makefile"):
-            parts += [str(path.relative_to(TOOL)), path.read_text()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 @lru_cache(maxsize=None)
 def _digest(program: Path) -> str:
     return hashlib.sha256(program.read_bytes()).hexdigest()
 
 
-def kept(explorer: Explorer, limits: Limits) -> Path:
-    """Where it is kept what a program has found within limits. What another one has found that was there before goes."""
+def identity(explorer: Explorer) -> str:
+    """What its results depend on, but for the limits."""
     program, *arguments = explorer.command
-    known, mine = explorer.build / f"known-{Path(program).name}", _digest(Path(program))
-    for path in known.iterdir() if known.is_dir() else ():
-        if path.name != mine:
-            shutil.rmtree(path, ignore_errors=True)
-    return known / mine / " ".join([*limits.arguments(), *arguments])
+    return " ".join([_digest(Path(program)), *arguments])
 
 
 def scenarios(explorer: Explorer) -> List[str]:
     return [line.split()[0] for line in proc.output([*explorer.command, "--list"]).splitlines()]
 
 
-def run(explorer: Explorer, names: Sequence[str], limits: Limits) -> List[Json]:
+def run(explorer: Explorer, names: Sequence[str], limits: Limits, *more: str) -> List[Json]:
     """Explores scenarios, one after the other. What is known of each, as --json= has it."""
     result = cache.temporary("explore") / "result.json"
-    what = ["--quiet", f"--only={','.join(names)}", f"--json={result}"]
+    what = ["--quiet", f"--only={','.join(names)}", f"--json={result}", *more]
     code, text = proc.said([*explorer.command, *limits.arguments(), *what], 60 + 2 * limits.seconds * len(names))
     if code not in (0, 1) or not cache.read(result):
         raise Fail(f"{explorer.program} on {explorer}: exploring {names[0]} and others fails", lines=text.splitlines()[-15:])
     return json.loads(result.read_text())
 
 
-# What is printed of a scenario that is not as expected.
-_MISSED = "OK, BUT EXPECTED TO BE VIOLATED"
-_ROW = re.compile(rf"(\S+) +\d+  (\S.*?) +[\d.]+ s  (VIOLATED|{_MISSED}): (.*)")
-_ENGINE = "the engine itself has failed"
+def search(explorer: Explorer, names: Sequence[str], limits: Limits) -> List[Json]:
+    """The same, but what this program has found within these limits is kept, if another search would find it, too: what
+    does not hang on the clock, or on an engine that was killed."""
+    program, *arguments = explorer.command
+    known = explorer.build / f"known-{Path(program).name}"
+    for path in known.iterdir() if known.is_dir() else ():
+        if path.name != _digest(Path(program)):  # another program that was there before
+            shutil.rmtree(path, ignore_errors=True)
+    kept = known / _digest(Path(program)) / " ".join([*limits.arguments(), *arguments])
+    rows = {name: {**json.loads(text), "known": True} for name in names if (text := cache.read(kept / f"{name}.json"))}
+    left = [name for name in names if name not in rows]
+    for row in run(explorer, left, limits) if left else ():
+        rows[row["name"]] = {**row, "known": False}
+        if row["executions"] and (row["bound"] == ALL or row["seconds"] < limits.seconds):
+            cache.write(kept / f"{row['name']}.json", json.dumps(row))
+    return [rows[name] for name in names]
 
 
 class Found(NamedTuple):
@@ -242,26 +235,18 @@ class Found(NamedTuple):
         return f"{self.scenario}: {self.what}"
 
 
-def first(explorer: Explorer, limits: Limits, only: str = "") -> Optional[Found]:
-    """The first scenario that is violated and should not be, after which the search ends; else one that is not violated, but
-    should be; else nothing."""
-    # One that hangs in the code under test is not the engine's to end.
-    seconds = 60 + 2 * limits.seconds * len(scenarios(explorer))
-    what = ["--quiet", *([f"--only={only}"] if only else [])]
-    child = proc.start([*explorer.command, *limits.arguments(), *what], stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, errors="replace", env=proc.environment())
-    timer = threading.Timer(seconds, proc.kill, [child])
-    timer.daemon = True
-    timer.start()
-    found = None
-    for match in filter(None, map(_ROW.match, child.stdout)):
-        name, searched, status, what = match.groups()
-        if status != _MISSED and _ENGINE not in what:
-            found = Found(name, what)
-            break
-        # That a violation was not found says something only if nothing was left out.
-        if status == _MISSED and searched == "all":
-            found = found or Found(name, f"expected, but not found: {what}")
-    timer.cancel()
-    proc.kill(child)
-    return found
+def worst(rows: Sequence[Json]) -> Optional[Found]:
+    """The first that is violated and should not be; else one that is not violated, but should be, which says something only
+    if nothing was left out."""
+    wrong = [row for row in rows if not row["expected"] and row["executions"]]  # without any, the engine itself has failed
+    violated = [Found(row["name"], row["message"]) for row in wrong if row["violated"]]
+    missed = [Found(row["name"], "is not violated, but it is expected to be") for row in wrong if row["bound"] == ALL]
+    return next(iter(violated or missed), None)
+
+
+def first(explorer: Explorer, limits: Limits) -> Optional[Found]:
+    """The worst of all scenarios, up to the first that is violated and should not be."""
+    try:
+        return worst(run(explorer, scenarios(explorer), limits, "--stop"))
+    except Fail:  # one that hangs in the code under test is not the engine's to end
+        return None

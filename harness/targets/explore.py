@@ -8,11 +8,9 @@ User-mode Linux.
 """
 
 import fnmatch
-import json
 import re
 import sys
 import textwrap
-from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from harness.explore import explorer
@@ -30,9 +28,6 @@ QUICK = Limits(seconds=2, executions=5000, bound=1)
 
 # Of a core without locked ops only what it violates is of interest, which comes early.
 _THEIRS = Limits(seconds=1, executions=10000, bound=2)
-
-# The bound of a search that was not bounded.
-_ALL = -1
 
 # So many scenarios are explored by one process.
 _AT_ONCE = 20
@@ -67,7 +62,7 @@ class Cell(NamedTuple):
     def reach(self) -> str:
         """How far it was searched."""
         if self.row["complete"]:
-            return "all" if self.row["bound"] == _ALL else f"<= {self.row['bound']}"
+            return "all" if self.row["bound"] == explorer.ALL else f"<= {self.row['bound']}"
         return "cut"
 
     def text(self) -> str:
@@ -127,9 +122,9 @@ def place(variants: Sequence[str], found: base.Base) -> List[explorer.Tree]:
         trees = []
         for variant in variants:
             other = "" if base.our_release() == knobs.RELEASES[-1] else f"-{base.our_release()}"
-            trees.append(explorer.place(variant, explorer.index(variant, found), explorer.HOME / f"{variant}{other}"))
+            trees.append(explorer.place(variant, explorer.write(variant, found), explorer.HOME / f"{variant}{other}"))
             step.tick()
-        step.note = f"{sum(len(tree.blobs) for tree in trees)} files"
+        step.note = f"{sum(len(tree.files()) for tree in trees)} files"
     return trees
 
 
@@ -141,27 +136,14 @@ def build(trees: Sequence[explorer.Tree], programs: Sequence[explorer.Program] =
 
 
 def _run(side: Explorer, names: List[str], limits: Limits) -> List[Json]:
-    """Explores scenarios, but for those of which it is known what this program finds. One that was cut before what is
-    expected of it was found gets more time."""
+    """Explores scenarios. One that was cut before what is expected of it was found gets more time."""
     if not side.ours:
         limits = Limits(*map(min, limits, _THEIRS))
-    kept = explorer.kept(side, limits)
-    rows = {name: {**json.loads(text), "known": True} for name in names if (text := cache.read(kept / f"{name}.json"))}
-    rows.update(_search(side, [name for name in names if name not in rows], limits, kept))
-    slow = [name for name, row in rows.items() if not (row["expected"] or row["violated"] or row["bound"] == _ALL)]
+    rows = {row["name"]: row for row in explorer.search(side, names, limits)}
+    slow = [name for name, row in rows.items() if not (row["expected"] or row["violated"] or row["bound"] == explorer.ALL)]
     longer = limits._replace(seconds=10 * limits.seconds, executions=LIMITS.executions)
-    rows.update(_search(side, slow, longer, kept))
-    return [rows[name] for name in names]
-
-
-def _search(side: Explorer, names: List[str], limits: Limits, kept: Path) -> Dict[str, Json]:
-    """Keeps what another search would find, too: what does not hang on the clock, or on an engine that was killed."""
-    rows = explorer.run(side, names, limits) if names else []
-    for row in rows:
-        row["known"] = False
-        if row["executions"] and (row["bound"] == _ALL or row["seconds"] < limits.seconds):
-            cache.write(kept / f"{row['name']}.json", json.dumps(row))
-    return {row["name"]: row for row in rows}
+    rows.update((row["name"], row) for row in explorer.search(side, slow, longer))
+    return list(rows.values())
 
 
 def explore(plan: Plan, limits: Limits, step: Step) -> Iterator[Tuple[str, Cells]]:
@@ -306,7 +288,7 @@ def stale(text: str) -> List[str]:
 
 def race_on_base(found: base.Base) -> str:
     """The picture, from a run of its own."""
-    tree = explorer.place("base", explorer.index("base", found), explorer.HOME / "base")
+    tree = explorer.place("base", explorer.write("base", found), explorer.HOME / "base")
     plain = next(side for side in explorer.build([tree], ui.Silent("build")) if not side.rt)
     return picture(explorer.run(plain, [RACE], LIMITS)[0], found.version)
 

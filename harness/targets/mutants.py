@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 from harness.explore import explorer
 from harness.host import cache, knobs, outcome, proc, tools, ui
@@ -121,21 +121,18 @@ class _Explored:
     """Exploring mutants."""
 
     def __init__(self, found: base.Base):
-        self.blobs = explorer.index("core", found)
-        self.identity = f"{explorer.identity()} {_LIMITS}"
-        self.compiled: Set[str] = set()
-        self.at_once = Schemata({}, {})
-        self.sides: List[explorer.Explorer] = []
-
-    def _key(self, files: Dict[str, str], what: str = "explored") -> Path:
-        return _kept(what, self.identity, *(f"{name} {self.blobs[name]}" for name in sorted(self.compiled)),
-                     *_content(files))
-
-    def prepare(self) -> None:
-        """Finds out what is compiled."""
         with Step("build tools/testing/dma-fence") as step:
-            self.sides = explorer.build([explorer.place("core", self.blobs, explorer.HOME / "core")], step)
+            self.tree = explorer.write("core", found)
+            self.sides = explorer.build([explorer.place("core", self.tree, explorer.HOME / "core")], step)
             self.compiled = set().union(*(explorer.compiled(side) for side in self.sides))
+            self.identity = "\n".join([*map(explorer.identity, self.sides), str(_LIMITS)])
+        self.at_once = Schemata({}, {})
+
+    def _place(self, name: str) -> explorer.Tree:
+        return explorer.place("core", self.tree, explorer.HOME / name)
+
+    def _key(self, files: Dict[str, str]) -> Path:
+        return _kept("explored", self.identity, *_content(files))
 
     def can(self, mutant: Mutant) -> bool:
         """Is all of it in what is explored, and to be seen there? What a kernel must notice is not."""
@@ -144,15 +141,14 @@ class _Explored:
     def compile(self, chosen: List[Mutant]) -> None:
         """Compiles what can be compiled at once."""
         with Step("compile mutants") as step:
-            tree = explorer.place("core", self.blobs, explorer.HOME / "mutants")
+            tree = self._place("mutants")
 
             def read(name: str) -> str:
                 return (tree.path / name).read_text()
 
             def compile_files(files: Dict[str, str]) -> List[explorer.Explorer]:
-                changed = explorer.place("core", self.blobs, tree.path.parent)
-                changed.change(files)
-                return explorer.build([changed], step) if files else []
+                self._place("mutants").change(files)
+                return explorer.build([tree], step) if files else []
 
             unknown = [mutant for mutant in chosen if not cache.read(self._key(mutant.apply(read)))]
             self.at_once, sides = _at_once(unknown, read, compile_files)
@@ -160,20 +156,16 @@ class _Explored:
             step.note = f"{len(self.at_once.numbers)} at once"
 
     def _without(self, side: explorer.Explorer, limits: explorer.Limits, scenario: str) -> None:
-        """The same scenario must be as expected while no mutant is chosen."""
-        key = self._key(self.at_once.files, f"without {side.program} {side} {limits} {scenario}")
-        if cache.read(key):
-            return
-        found = explorer.first(side, limits, scenario)
+        """The same scenario must be good while no mutant is chosen."""
+        found = explorer.worst(explorer.search(side, [scenario], limits))
         if found:
             raise Fail(f"{side}, without any mutant: {found}", "make explore SERIES=core")
-        _keep(key, "good")
 
     def run(self, mutant: Mutant) -> Optional[Verdict]:
         """What exploring has noticed, if it has."""
         begin = time.monotonic()
         with _worker() as number:
-            tree = explorer.place("core", self.blobs, explorer.HOME / f"mutant-{number}")
+            tree = self._place(f"mutant-{number}")
             files = mutant.apply(lambda name: (tree.path / name).read_text())
             key = self._key(files)
             if not cache.read(key):
@@ -379,7 +371,6 @@ def main() -> None:
         explorer.CRATES["core"] = kernel.build(series.checkout("core", found), "um").build
     (cache.LOG / "mutants").mkdir(parents=True, exist_ok=True)
     explored = _Explored(found)
-    explored.prepare()
     explorable = [mutant for mutant in chosen if explored.can(mutant)]
     explored.compile(explorable)
     verdicts = _all("explore mutants", explorable, explored.run)

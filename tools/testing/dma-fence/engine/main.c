@@ -20,7 +20,7 @@ static struct {
 	const char *only, *json, *replay;
 	struct limits limits;
 	int jobs;
-	bool base, fixes, list, quiet, compare;
+	bool base, fixes, list, quiet, compare, stop;
 } options = {
 	.limits = { .bound = 3, .executions = 1000000, .seconds = 20 },
 	.jobs = 1,
@@ -39,6 +39,7 @@ static const char usage[] =
 	"  --base             expect what an unmodified core does\n"
 	"  --fixes            expect what a core does that has the fixes, but no locked ops\n"
 	"  --quiet            rows for what is not as expected only, and no counterexamples of what is\n"
+	"  --stop             start no more after the first that is violated and should not be\n"
 	"  --json=FILE        write the results there\n"
 	"  --replay=SCHEDULE  run this schedule of the one scenario that --only= names\n"
 	"  --compare          count the executions that differ, and compare with brute force\n"
@@ -62,15 +63,16 @@ static const struct scenario *scenario_at(int n)
 
 static bool chosen(const struct scenario *scenario)
 {
-	char patterns[4096], *rest = patterns, *word;
+	char *patterns, *rest, *word;
+	bool found = false;
 
 	if (!options.only)
 		return true;
-	snprintf(patterns, sizeof(patterns), "%s", options.only);
-	while ((word = strsep(&rest, ",")))
-		if (*word && !fnmatch(word, scenario->name, 0))
-			return true;
-	return false;
+	patterns = rest = strdup(options.only);
+	while (!found && (word = strsep(&rest, ",")))
+		found = *word && !fnmatch(word, scenario->name, 0);
+	free(patterns);
+	return found;
 }
 
 static const char *expected(const struct scenario *scenario)
@@ -285,7 +287,8 @@ static unsigned long number(const char *text, const char *name)
 	unsigned long value = strtoul(text, &end, 10);
 
 	if (!isdigit(*text) || *end || value > INT_MAX) {
-		fprintf(stderr, "explore: --%s=%s: wants a number\n", name, text);
+		fprintf(stderr, "explore: --%s=%s: wants a number, of at most %d\n", name, text,
+			INT_MAX);
 		exit(2);
 	}
 	return value;
@@ -302,6 +305,7 @@ static void parse(int argc, char **argv)
 		{ "base", 0, 0, 'B' },
 		{ "fixes", 0, 0, 'F' },
 		{ "quiet", 0, 0, 'q' },
+		{ "stop", 0, 0, 'S' },
 		{ "json", 1, 0, 'J' },
 		{ "replay", 1, 0, 'r' },
 		{ "list", 0, 0, 'l' },
@@ -337,6 +341,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'q':
 			options.quiet = true;
+			break;
+		case 'S':
+			options.stop = true;
 			break;
 		case 'J':
 			options.json = optarg;
@@ -415,6 +422,9 @@ int main(int argc, char **argv)
 		known += r->violated && r->expected;
 		cut += !r->violated && !r->complete;
 		unexpected += !r->expected;
+		/* Without any execution, the engine itself has failed. */
+		if (options.stop && r->violated && !r->expected && r->executions)
+			next = count;
 	}
 	if (options.list)
 		return 0;
