@@ -146,13 +146,16 @@ static void print_row(const struct scenario *scenario, const struct result *resu
 	if (result->violated)
 		strcpy(bound, "-");
 	else if (result->bound == -1)
-		strcpy(bound, "all");
+		strcpy(bound, result->complete ? "all" : "cut");
 	else
 		snprintf(bound, sizeof(bound), "<= %d%s", result->bound,
 			 result->complete ? "" : ", cut");
 	printf("%-52s %9lu  %-9s %6.2f s  ", scenario->name, result->executions, bound,
 	       result->seconds);
-	if (result->expected && !result->violated)
+	if (options.compare)
+		printf("%s: %s\n", !result->complete ? "not comparable" :
+		       result->violated ? "VIOLATED" : "ok", result->message);
+	else if (result->expected && !result->violated)
 		printf("ok\n");
 	else if (result->expected)
 		printf("violated, as expected: %s\n", result->message);
@@ -160,7 +163,7 @@ static void print_row(const struct scenario *scenario, const struct result *resu
 		printf("VIOLATED: %s\n", result->message);
 	else
 		printf("OK, BUT EXPECTED TO BE VIOLATED: %s\n", expected(scenario));
-	if (result->violated && !(options.quiet && result->expected))
+	if (result->violated && !options.compare && !(options.quiet && result->expected))
 		printf("\n%s\nto replay it: --only=%s --replay=%s\n\n", result->trace,
 		       scenario->name, result->schedule);
 	fflush(stdout);

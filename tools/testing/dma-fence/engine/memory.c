@@ -771,6 +771,29 @@ void __tsan_write_range(void *p, size_t size)
 {
 	plain(OP_WRITE, p, size, PC);
 }
+/* What LLVM makes of larger copies. */
+void *__tsan_memcpy(void *to, const void *from, size_t size)
+{
+	if (size) {
+		plain(OP_READ, from, size, PC);
+		plain(OP_WRITE, to, size, PC);
+	}
+	return memcpy(to, from, size);
+}
+void *__tsan_memmove(void *to, const void *from, size_t size)
+{
+	if (size) {
+		plain(OP_READ, from, size, PC);
+		plain(OP_WRITE, to, size, PC);
+	}
+	return memmove(to, from, size);
+}
+void *__tsan_memset(void *to, int value, size_t size)
+{
+	if (size)
+		plain(OP_WRITE, to, size, PC);
+	return memset(to, value, size);
+}
 void __tsan_init(void)
 {
 }

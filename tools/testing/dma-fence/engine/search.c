@@ -437,7 +437,7 @@ void search(const struct scenario *scenario, struct result *result, const struct
 /* Counts the executions that differ, as the search finds them and by all schedules. */
 void compare(const struct scenario *scenario, struct result *result, const struct limits *limits)
 {
-	double until = now() + limits->seconds;
+	double begin = now(), until = begin + limits->seconds;
 	unsigned long found;
 
 	run.scenario = scenario;
@@ -450,7 +450,8 @@ void compare(const struct scenario *scenario, struct result *result, const struc
 	found = compare_end();
 	compare_begin();
 	result->complete &= search_to(NODES, result, limits->executions, until) == COMPLETE;
-	result->violated = found != compare_end();
+	result->seconds = now() - begin;
+	result->violated = result->complete && found != compare_end();
 	snprintf(result->message, sizeof(result->message),
 		 "%lu different executions, %lu by brute force", found, compare_end());
 }

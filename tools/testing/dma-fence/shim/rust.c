@@ -457,36 +457,6 @@ void xa_destroy(struct xarray *xa)
 	(void)xa;
 }
 
-/* What LLVM makes of larger copies. */
-
-void __tsan_read_range(void *p, size_t size);
-void __tsan_write_range(void *p, size_t size);
-
-void *__tsan_memcpy(void *to, const void *from, size_t size)
-{
-	if (size) {
-		__tsan_read_range((void *)from, size);
-		__tsan_write_range(to, size);
-	}
-	return memcpy(to, from, size);
-}
-
-void *__tsan_memmove(void *to, const void *from, size_t size)
-{
-	if (size) {
-		__tsan_read_range((void *)from, size);
-		__tsan_write_range(to, size);
-	}
-	return memmove(to, from, size);
-}
-
-void *__tsan_memset(void *to, int value, size_t size)
-{
-	if (size)
-		__tsan_write_range(to, size);
-	return memset(to, value, size);
-}
-
 /*
  * For scenarios in Rust. What is called unseen the engine does not see, so that to look at
  * something does not make more schedules.
