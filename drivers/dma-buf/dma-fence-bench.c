@@ -260,7 +260,7 @@ static bool bench_signaled_slowly(struct dma_fence *fence)
 	return false;
 }
 
-static void bench_set_deadline(struct dma_fence *fence, ktime_t deadline)
+static void bench_deadline(struct dma_fence *fence, ktime_t deadline)
 {
 	struct plain_fence *plain = container_of(fence, struct plain_fence, base);
 
@@ -272,7 +272,7 @@ static void bench_set_deadline(struct dma_fence *fence, ktime_t deadline)
 static const struct dma_fence_ops out_ops = { NAMES };
 static const struct dma_fence_ops out_poll_ops = { NAMES, .signaled = bench_signaled };
 static const struct dma_fence_ops out_slow_ops = { NAMES, .signaled = bench_signaled_slowly };
-static const struct dma_fence_ops out_deadline_ops = { NAMES, .set_deadline = bench_set_deadline };
+static const struct dma_fence_ops out_deadline_ops = { NAMES, .set_deadline = bench_deadline };
 
 #ifdef CONFIG_DMA_FENCE_LOCKED_OPS
 #define LOCKED	NAMES, .locked_ops = true
@@ -280,7 +280,7 @@ static const struct dma_fence_ops out_deadline_ops = { NAMES, .set_deadline = be
 static const struct dma_fence_ops in_ops = { LOCKED };
 static const struct dma_fence_ops in_poll_ops = { LOCKED, .signaled = bench_signaled };
 static const struct dma_fence_ops in_slow_ops = { LOCKED, .signaled = bench_signaled_slowly };
-static const struct dma_fence_ops in_deadline_ops = { LOCKED, .set_deadline = bench_set_deadline };
+static const struct dma_fence_ops in_deadline_ops = { LOCKED, .set_deadline = bench_deadline };
 #endif
 
 static u64 plain_context, plain_seqno;
