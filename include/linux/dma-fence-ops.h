@@ -52,9 +52,9 @@
  * * With the lock, it returns what the op says, and signals the fence if that is
  *   true.
  *
- * So polls do not queue up: whoever signals the fence or waits for its lock finds
- * at most one of them ahead. In return, true means that the fence has signaled,
- * and false means nothing:
+ * So polls do not queue up, but on PREEMPT_RT: where spinlocks are fair, whoever
+ * signals the fence or waits for its lock finds at most one of them ahead. In
+ * return, true means that the fence has signaled, and false means nothing:
  *
  * * Anybody may have the lock: another poll, which asks the op and signals the
  *   fence for those that meet it, but also who asks for a name, adds a callback

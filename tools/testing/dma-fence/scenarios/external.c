@@ -69,11 +69,6 @@ static void remove_callback(void)
 	dma_fence_remove_callback(&job->fence, &cb);
 }
 
-static void check_and_signal(void)
-{
-	job_signal(job, CHECK_AND);
-}
-
 /* Two fences with one lock. It goes when both have signaled. */
 static void setup_two(void)
 {
@@ -146,6 +141,88 @@ static void setup_inline(void)
 }
 
 /*
+ * Who waits may return while whoever signals still has an external lock, with which
+ * that goes on.
+ */
+static int *used_after;
+
+static void setup_used_after(void)
+{
+	setup();
+	used_after = kzalloc_obj(*used_after);
+}
+
+static void setup_used_after_inline(void)
+{
+	setup_inline();
+	used_after = kzalloc_obj(*used_after);
+}
+
+static void signaler_goes_on(void)
+{
+	unsigned long flags;
+
+	dma_fence_lock_irqsave(&job->fence, flags);
+	dma_fence_signal_locked(&job->fence);
+	WRITE_ONCE(*used_after, 1);
+	dma_fence_unlock_irqrestore(&job->fence, flags);
+}
+
+static void waiter_frees(void)
+{
+	wait();
+	kfree(used_after);
+}
+
+static void waiter_locks(void)
+{
+	unsigned long flags;
+
+	wait();
+	spin_lock_irqsave(job->lock, flags);
+	spin_unlock_irqrestore(job->lock, flags);
+	kfree(used_after);
+}
+
+static void waiter_frees_lock(void)
+{
+	wait();
+	kfree(job->lock);
+	job->lock = NULL;
+}
+
+static void waiter_ends_lock(void)
+{
+	wait();
+	job_end_lock(job);
+}
+
+static void check_waiter(void)
+{
+	job_destroy_payload(job);
+	job_put(job);
+}
+
+/* An op may signal its own fence, which is done then, while the op is running. */
+static void signal_in_op(struct job *job)
+{
+	if (!dma_fence_test_signaled_flag(&job->fence))
+		dma_fence_signal_locked(&job->fence);
+}
+
+static void setup_op_signals(void)
+{
+	job = job_new(LOCKED | EXTERNAL);
+	job->in_op = signal_in_op;
+}
+
+static void issuer_by_variant(void)
+{
+	job_signal(job, scenario_arg());
+	job_destroy_payload(job);
+}
+
+/*
  * The lock is one of the driver's, which holds it with interrupts enabled, as its own handler is
  * a thread. But a fence may be signaled in any interrupt, and so may one that it waits for.
  */
@@ -159,6 +236,11 @@ static void interrupt(void)
 {
 	job_finish(job);
 }
+
+#define ANY_VARIANT	"Once dma_fence_signal(), in any of its variants, has returned"
+#define NOT_FREED	"must not be freed by who has waited"
+/* Without locked ops, an op is called without the lock. */
+#define NOT_HELD	"the lock is not held"
 
 /* The unmodified core takes the lock of a fence that may have signaled a long time ago. */
 #define TAKES_IT_ALWAYS .base = "use after free"
@@ -208,8 +290,12 @@ SCENARIOS(external) = {
 	  TAKES_IT_ALWAYS },
 	{ "external/remove_callback", PROMISE, setup_callback, { issuer, remove_callback }, check,
 	  TAKES_IT_ALWAYS },
-	{ "external/check_and_signal", PROMISE, setup, { issuer, check_and_signal }, check,
-	  TAKES_IT_ALWAYS },
+	{ "external/op_signals/signal", ANY_VARIANT, setup_op_signals, { issuer_by_variant, poll },
+	  check, .arg = SIGNAL, .base = NOT_HELD },
+	{ "external/op_signals/timestamp", ANY_VARIANT, setup_op_signals,
+	  { issuer_by_variant, poll }, check, .arg = TIMESTAMP, .base = NOT_HELD },
+	{ "external/op_signals/check_and_signal", ANY_VARIANT, setup_op_signals,
+	  { issuer_by_variant, poll }, check, .arg = CHECK_AND, .base = NOT_HELD },
 	{ "external/lock_of_driver", "that lock must protect fences and what belongs to them",
 	  setup, { use_as_lock_of_driver, interrupt }, check, .arg = ARG(LOCKED, 0), .irq = true,
 	  .ours = "deadlock: A was interrupted", .base = "deadlock: A was interrupted", .rt = "" },
@@ -217,5 +303,15 @@ SCENARIOS(external) = {
 	  { signaler, waiter }, check_lock },
 	{ "external/on_the_stack/inline", "a wait takes the lock after the bit", setup_inline,
 	  { signaler, waiter }, check_lock },
+	{ "external/waiter_frees", NOT_FREED, setup_used_after, { signaler_goes_on, waiter_frees },
+	  check_waiter, .ours = "use after free" },
+	{ "external/waiter_frees/locks", "unless that takes the lock as well", setup_used_after,
+	  { signaler_goes_on, waiter_locks }, check_waiter },
+	{ "external/waiter_frees/inline", "a wait takes the lock after the bit",
+	  setup_used_after_inline, { signaler_goes_on, waiter_frees }, check_waiter },
+	{ "external/waiter_frees/lock", NOT_FREED, setup, { signaler, waiter_frees_lock },
+	  check_waiter, .ours = "use after free" },
+	{ "external/waiter_frees/lock_by_rcu", PROMISE, setup, { signaler, waiter_ends_lock },
+	  check_waiter },
 	{ }
 };

@@ -125,7 +125,7 @@ static void check_handled(void)
 }
 
 #define PROMISE		"when it comes across the finished work, in its interrupt handler"
-#define PROMISE_POLL	"Whoever signals the fence [...] finds at most one of them ahead."
+#define PROMISE_POLL	"whoever signals the fence [...] finds at most one of them ahead."
 #define PROMISE_LEFT	"Interrupts are left as they were found."
 
 /* The issuer is the handler. */
