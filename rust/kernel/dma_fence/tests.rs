@@ -54,8 +54,8 @@ use crate::{
 };
 
 mod callbacks;
-mod fence;
 mod issuer;
+mod life;
 mod proxies;
 mod queue;
 mod signalling;

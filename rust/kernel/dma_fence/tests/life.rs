@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of a fence on its own: what its issuer and its consumers see, and races of both.
+//! KUnit tests of the life of a fence: its ops, its end, what consumers see, and races of these.
 
 use super::*;
 use crate::{
