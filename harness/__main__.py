@@ -11,15 +11,19 @@ from harness.host import arch, cache, knobs, outcome, proc, ui
 # The order is the order of `make help`.
 TARGETS = {
     "run": "boot the series in QEMU; a program drives the sample driver and the counters are printed",
-    "frames": "an animation rendered by the sample driver and shown by vkms in QEMU: each frame is compared, and without fences some are wrong; a window in Weston",
-    "test": "a short exploration, all KUnit suites on UML with 2 CPUs and on QEMU with lockdep, what must not compile, and hot paths",
+    "frames": "an animation rendered by the sample driver and shown by vkms in QEMU: each frame is compared, and "
+              "without fences some are wrong; a window in Weston",
+    "test": "a short exploration, all KUnit suites on UML with 2 CPUs and on QEMU with lockdep, what must not compile, "
+            "and hot paths",
     "demo": "a tour of a minute, or 8 from nothing: the race on the base core, its absence on ours",
-    "explore": "every interleaving of a few tasks over the C core and the crate, compiled for userspace: base and ours, in minutes",
+    "explore": "every interleaving of a few tasks over the C core and the crate, compiled for userspace: base and "
+               "ours, in minutes",
     "races": "the race suite on the unpatched base core and on ours, side by side",
     "sanitize": "all suites under KASAN, KCSAN, lockdep, PREEMPT_RT, kmemleak and fault injection, in QEMU",
     "fuzz": "random calls of softgpu, vgem, sync objects, sync_files and dma-bufs, in QEMU with KASAN and lockdep",
     "drivers": "fences of the kernel's own drivers and their suites, in QEMU with KASAN and lockdep",
-    "igt": "tests that nobody here wrote, IGT's and the kernel's own, on the base kernel and on ours, with KASAN and lockdep",
+    "igt": "tests that nobody here wrote, IGT's and the kernel's own, on the base kernel and on ours, with KASAN and "
+           "lockdep",
     "litmus": "the litmus tests of the memory model with herd7",
     "audit": "every dma_fence backend of the tree at hand against the list in harness/audit/backends, with coccinelle",
     "mutants": "every lock, re-test and check removed once: a scenario, a suite or the compiler must notice each",
@@ -90,13 +94,11 @@ def main(argv: list) -> int:
         importlib.import_module("harness.targets." + name.replace("-", "_")).main()
         return 0
     except ui.Fail as err:
-        ui.end_progress()
         err.show()
         return 1
     except OSError as err:
         if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        ui.end_progress()
         ui.Fail(f"cannot write {err.filename or 'a file'}: {err.strerror}",
                 f"make room there, or set CACHE= to a directory elsewhere (it is {cache.ROOT})").show()
         return 1

@@ -13,8 +13,7 @@ from harness.host.ui import Fail
 _FILE = Path(__file__).resolve().parent / "backends"
 LETTERS = {"get_driver_name": "D", "get_timeline_name": "T", "enable_signaling": "E", "signaled": "S",
            "set_deadline": "L", "wait": "W", "release": "R"}
-LOCKS = ("inline", "own", "shared")
-CLASSES = ("locked", "unlocked")
+_LINE = re.compile(r"(\S+) (\S+) (\S+) (inline|own|shared) (locked|unlocked) (\S+) (\S+)( found(?::(\S+))?)?")
 
 
 class Backend(NamedTuple):
@@ -28,24 +27,21 @@ class Backend(NamedTuple):
     found: str          # the file of the unpatched tree in which the semantic patch finds something, if it does
     reason: str
 
-    @property
-    def key(self) -> Tuple[str, str]:
-        return self.file, self.name
-
 
 def read() -> Dict[Tuple[str, str], Backend]:
     """The list, in its order."""
-    found: List[Backend] = []
+    known: Dict[Tuple[str, str], Backend] = {}
     for number, line, reason in lists.reasoned(_FILE):
-        words = line.split()
-        if (len(words) not in (7, 8) or words[3] not in LOCKS or words[4] not in CLASSES
-                or not re.fullmatch(r"(found(:\S+)?)?", "".join(words[7:]))):
-            raise Fail(f"harness/audit/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST [found[:FILE]]")
-        place = "".join(words[7:]).replace("found:", words[0].rpartition("/")[0] + "/")
-        found.append(Backend(*words[:5], words[5].split(","), words[6], words[0] if place == "found" else place, reason))
-    if len({backend.key for backend in found}) < len(found):
-        raise Fail("harness/audit/backends names a backend twice")
-    return {backend.key: backend for backend in found}
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise Fail(f"harness/audit/backends:{number}: wants FILE INSTANCE OPS LOCK CLASS PATCHES DIGEST "
+                       "[found[:FILE]]")
+        file, name, letters, lock, kind, patches, reviewed, found, other = match.groups()
+        if (file, name) in known:
+            raise Fail(f"harness/audit/backends names {file} {name} twice")
+        where = str(Path(file).with_name(other)) if other else file if found else ""
+        known[file, name] = Backend(file, name, letters, lock, kind, patches.split(","), reviewed, where, reason)
+    return known
 
 
 def ops(table: Table) -> str:
@@ -59,7 +55,7 @@ def digest(table: Table, text: str) -> str:
     """Identifies the ops of a table and their functions, but for comments and blanks: what was reviewed."""
     text = re.sub(r"(?s)/\*.*?\*/|//[^\n]*", "", text)
     parts = []
-    for member, function in table.members.items():
+    for member, function in sorted(table.members.items()):
         body = re.search(rf"(?ms)^[^\n;{{}}#]*\b{re.escape(function)}\s*\([^;{{}}]*\)\s*\{{.*?^\}}", text)
         parts.append(f"{member}={function}:" + re.sub(r"\s+", " ", body[0] if body else ""))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

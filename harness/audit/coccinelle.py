@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Coccinelle: the ops tables of fences in C files, and what the semantic patch of the series finds there.
 
-`make coccicheck` looks at whole folders of a kernel tree, for as long as that takes. These are the files that have to do
-with fences, in any tree, and the tables that no report names.
+`make coccicheck` looks at whole folders of a kernel tree, for as long as that takes. These are the files that have to
+do with fences, in any tree, and the tables that no report names.
 """
 
 import re
-import subprocess
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, Iterator, List, Match, NamedTuple, Tuple
 
 from harness.host import cache, proc
 from harness.host.ui import Fail, Step
@@ -24,7 +23,11 @@ class Table(NamedTuple):
     file: str
     name: str
     line: int
-    members: Dict[str, str]  # in the order of their names
+    members: Dict[str, str]
+
+    @property
+    def key(self) -> Tuple[str, str]:
+        return self.file, self.name
 
 
 class Finding(NamedTuple):
@@ -33,54 +36,41 @@ class Finding(NamedTuple):
     text: str
 
 
-def _spatch(rules: Path, top: Path, file: str) -> str:
-    child = proc.start(["spatch", "--very-quiet", "--no-includes", "-D", "report", "--sp-file", rules, file], cwd=top,
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=proc.environment())
-    try:
-        out, err = child.communicate(timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        out, err = "", f"takes more than {_SECONDS} s"
-    proc.kill(child)
-    wrong = [line for line in err.splitlines() if re.search(r"error|exn|takes more", line, re.I)]
-    if child.returncode or wrong:
-        raise Fail(f"spatch fails on {file}", lines=(wrong or err.splitlines())[-10:])
-    return out
+def _spatch(rules: Path, top: Path, file: str) -> List[str]:
+    command = ["spatch", "--very-quiet", "--no-includes", "-D", "report", "--sp-file", rules, file]
+    code, text = proc.said(command, _SECONDS, cwd=top)
+    if code:
+        raise Fail(f"spatch fails on {file}", lines=text.splitlines()[-10:])
+    return text.splitlines()
 
 
-def _all(rules: Path, top: Path, files: List[str], step: Step) -> List[Tuple[str, str]]:
-    texts = []
-    for text in proc.beside([lambda file=file: _spatch(rules, top, file) for file in files], step):
-        texts.append(text)
-        step.note = f"{len(texts)} of {len(files)} files"
-    return list(zip(files, texts))
+def _said(rules: Path, pattern: str, top: Path, files: List[str], step: Step) -> Iterator[Tuple[str, Match[str]]]:
+    """The lines that spatch prints for each of some files below `top`, which all must be like the pattern."""
+    calls = [lambda file=file: _spatch(rules, top, file) for file in files]
+    for number, (file, lines) in enumerate(zip(files, proc.beside(calls, step)), 1):
+        step.note = f"{number} of {len(files)} files"
+        for line in lines:
+            match = re.fullmatch(pattern, line)
+            if not match:
+                raise Fail(f"{file}: cannot read what spatch says: {line}")
+            yield file, match
 
 
 def tables(top: Path, files: List[str], step: Step) -> List[Table]:
     """The tables in some files below `top`. One that only plain text shows is an error of ours."""
-    found: List[Table] = []
-    for file, text in _all(TABLES, top, files, step):
-        mine: Dict[str, Table] = {}
-        members: Dict[str, Dict[str, str]] = {}
-        for line in text.splitlines():
-            kind, name, *rest = line.split("\t")
-            if kind == "table":
-                mine[name] = Table(file, name, int(rest[0]), {})
-            else:
-                members.setdefault(name, {})[rest[0]] = rest[1]
-        shown = set(re.findall(r"\bstruct\s+dma_fence_ops\s+(\w+)\s*=\s*\{", (top / file).read_text(errors="replace")))
-        if shown != set(mine):
-            raise Fail(f"{file}: spatch sees other tables than there are: {', '.join(sorted(shown ^ set(mine)))}")
-        found += [table._replace(members=dict(sorted(members.get(name, {}).items()))) for name, table in mine.items()]
-    return sorted(found)
+    found: Dict[Tuple[str, str], Table] = {}
+    for file, match in _said(TABLES, r"(\w+)\t(\d+)\t(\w+)\t(.*)", top, files, step):
+        table = Table(file, match[1], int(match[2]), {})
+        found.setdefault(table.key, table).members[match[3]] = match[4]
+    shown = {(file, name) for file in files for name in
+             re.findall(r"\bstruct\s+dma_fence_ops\s+(\w+)\s*=\s*\{", (top / file).read_text(errors="replace"))}
+    wrong = sorted(shown ^ set(found))
+    if wrong:
+        raise Fail("spatch sees other tables than there are: " + ", ".join(f"{file}: {name}" for file, name in wrong))
+    return sorted(found.values())
 
 
 def findings(top: Path, files: List[str], step: Step) -> List[Finding]:
     """What the semantic patch has to say about some files below `top`."""
-    found = set()
-    for file, text in _all(PATCH, top, files, step):
-        for line in text.splitlines():
-            match = re.match(r"(\S+?):(\d+):\S+: (.*)", line)
-            if not match:
-                raise Fail(f"{file}: cannot read what spatch says: {line}")
-            found.add(Finding(file, int(match[2]), match[3]))
-    return sorted(found)
+    said = _said(PATCH, r"(\S+?):(\d+):\S+: (.*)", top, files, step)
+    return sorted({Finding(file, int(match[2]), match[3]) for file, match in said})

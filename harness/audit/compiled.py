@@ -4,7 +4,7 @@
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Set
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
 from harness.audit import backends
 from harness.host import cache, proc, tools
@@ -27,7 +27,8 @@ _USERS = {
     "drivers/gpu/drm/vmwgfx/vmwgfx_validation.h": ["drivers/gpu/drm/vmwgfx/vmwgfx_execbuf.o"],
     "include/drm/drm_crtc.h": ["drivers/gpu/drm/drm_crtc.o", "drivers/gpu/drm/drm_atomic_uapi.o"],
     "include/drm/drm_writeback.h": ["drivers/gpu/drm/drm_writeback.o"],
-    "include/drm/gpu_scheduler.h": ["drivers/gpu/drm/scheduler/sched_main.o", "drivers/gpu/drm/scheduler/sched_entity.o",
+    "include/drm/gpu_scheduler.h": ["drivers/gpu/drm/scheduler/sched_main.o",
+                                    "drivers/gpu/drm/scheduler/sched_entity.o",
                                     "drivers/gpu/drm/scheduler/tests/tests_basic.o"],
     "include/linux/dma-fence.h": ["drivers/dma-buf/dma-fence-unwrap.o", "drivers/dma-buf/sync_file.o",
                                   "drivers/dma-buf/sync_debug.o"],
@@ -80,37 +81,44 @@ def names() -> List[str]:
         *(touched(entry) for entry in series.of("full"))))
 
 
-def _configure(source: series.Source, arch: str, build: Path, log: Path, step: Step) -> None:
+def _place(source: series.Source, arch: str) -> Tuple[Path, Path]:
+    """Where objects are built, and the log of that."""
+    return source.home / f"objects-{arch}", cache.LOG / f"objects-{source.home.name}-{arch}.log"
+
+
+def _configure(source: series.Source, arch: str, step: Step) -> None:
     """allmodconfig, with what makes a build take longer and no other code left out."""
-    kind, stamp, env = ARCHITECTURES[arch], build / ".harness-config", tools.kernel_environment()
-    wanted = "\n".join([CONFIG.read_text(), tools.identity(), *kernel.variables(kind)])
-    make = kernel.make(source, kind, build)
+    (folder, log), env = _place(source, arch), tools.kernel_environment()
+    make, stamp = kernel.make(source, ARCHITECTURES[arch], folder), folder / ".harness-config"
+    wanted = "\n".join([CONFIG.read_text(), tools.identity(), *kernel.variables(ARCHITECTURES[arch])])
     if cache.read(stamp) != wanted:
-        build.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         step.note = "configuring"
         proc.run([*make, f"KCONFIG_ALLCONFIG={CONFIG}", "allmodconfig"], log, step, f"configuring for {arch}", env=env)
         cache.write(stamp, wanted)
     proc.run([*make, "prepare"], log, step, f"preparing to build for {arch}", env=env, append=True, count="objects")
 
 
-def _compile(source: series.Source, arch: str, build: Path, wanted: List[str], log: Path, step: Step,
-             flags: Sequence[str] = ("W=1", "C=1", f"CHECK={tools.SPARSE}")) -> "Counter[str]":
-    """Compiles objects anew. Returns what the compiler and sparse have to say, without line numbers, and how often."""
+def _compile(source: series.Source, arch: str, wanted: List[str], step: Step,
+             flags: Sequence[str] = ("W=1", "C=1", f"CHECK={tools.SPARSE}")) -> Tuple[List[str], "Counter[str]"]:
+    """Compiles objects anew. Returns those that were made, and what the compiler and sparse have to say, without line
+    numbers, and how often."""
+    said: "Counter[str]" = Counter()
     if not wanted:
-        return Counter()
+        return [], said
+    folder, log = _place(source, arch)
     for name in wanted:
-        (build / name).unlink(missing_ok=True)
-    proc.run([*kernel.make(source, ARCHITECTURES[arch], build), "-k", *flags, *wanted], log, step,
+        (folder / name).unlink(missing_ok=True)
+    proc.run([*kernel.make(source, ARCHITECTURES[arch], folder), "-k", *flags, *wanted], log, step,
              f"compiling for {arch}", env=tools.kernel_environment(), count="objects", check=False)
     text = log.read_text(errors="replace")
     if "is not available or not up to date" in text:
         raise Fail("kbuild does not take this sparse", "install a newer one", log)
-    said: "Counter[str]" = Counter()
     for match in map(_WARNING.search, text.splitlines()):
         if match and tools.SPARSE_NOISE not in match[0]:
             file = (match["file"] or match["doc_file"]).rpartition(f"{source.path}/")[2].replace("../linux/", "")
             said[f"{file}: " + _OFFSET.sub("", match["text"] or match["doc_text"])] += 1
-    return said
+    return [name for name in wanted if (folder / name).exists()], said
 
 
 def _new(said: "Counter[str]", old: "Counter[str]") -> List[str]:
@@ -121,52 +129,46 @@ def _new(said: "Counter[str]", old: "Counter[str]") -> List[str]:
 def build_loose(source: series.Source, wanted: Set[str], step: Step) -> None:
     """Builds objects of a part of the series, each for the first architecture that has it. None may warn.
 
-    kbuild also tries to compile what an architecture does not have. What is said then tells nothing, unless no other has
-    it either, so those that were made are compiled again without the rest.
+    kbuild also tries to compile what an architecture does not have. What is said then tells nothing, unless no other
+    has it either, so those that were made are compiled again without the rest.
     """
     left = sorted(wanted)
     for arch in ARCHITECTURES:
-        build_folder, log = source.home / f"objects-{arch}", cache.LOG / f"objects-{source.home.name}-{arch}.log"
-        _configure(source, arch, build_folder, log, step)
-        said = _compile(source, arch, build_folder, left, log, step, flags=())
-        made = [name for name in left if (build_folder / name).exists()]
-        rest = [name for name in left if name not in made]
-        warnings = _compile(source, arch, build_folder, made, log, step, flags=()) if rest else said
+        _configure(source, arch, step)
+        made, said = _compile(source, arch, left, step, flags=())
+        left = [name for name in left if name not in made]
+        warnings = _compile(source, arch, made, step, flags=())[1] if left else said
         if warnings:
-            raise Fail(f"there are warnings when compiling for {arch}", log=log, lines=sorted(warnings))
-        left = rest
+            raise Fail(f"there are warnings when compiling for {arch}", log=_place(source, arch)[1],
+                       lines=sorted(warnings))
         if not left:
             break
-    if left:
-        raise Fail(f"{left[0]} is built for no architecture", log=log, lines=sorted(said))
+    else:
+        raise Fail(f"{left[0]} is built for no architecture", log=_place(source, arch)[1], lines=sorted(said))
     step.note = f"{len(wanted)} objects"
 
 
 def build(found: Base) -> Built:
     result = Built({}, {}, [])
     wanted = names()
-    source = series.checkout("full", found)
+    ours = series.checkout("full", found)
     theirs = series.checkout("none", found)
     for arch in ARCHITECTURES:
-        ours, home = source.home / f"objects-{arch}", theirs.home / f"objects-{arch}"
-        log = cache.LOG / f"objects-{arch}.log"
         with Step(f"prepare {arch}") as step:
-            _configure(source, arch, ours, log, step)
+            _configure(ours, arch, step)
         with Step(f"compile {arch}, SERIES=full") as step:
-            said = _compile(source, arch, ours, wanted, log, step)
-            made = [name for name in wanted if (ours / name).exists()]
+            made, said = _compile(ours, arch, wanted, step)
             step.note = f"{len(made)} of {len(wanted)} objects, {len(said)} warnings"
         for name in made:
             result.archs.setdefault(name, []).append(arch)
         with Step(f"compile {arch}, unpatched") as step:
-            base_log = cache.LOG / f"objects-{arch}-base.log"
-            _configure(theirs, arch, home, base_log, step)
-            old = _compile(theirs, arch, home, wanted, base_log, step)
-            lost = [name for name in wanted if (home / name).exists() and name not in made]
-            result.problems.extend(f"{arch}: {name} was built without the series only (see {log})" for name in lost)
-            result.problems.extend(f"{arch}: new: {text}" for text in _new(said, old))
-            result.warnings[arch] = sorted(set(said) & set(old))
+            _configure(theirs, arch, step)
+            before, old = _compile(theirs, arch, wanted, step)
             step.note = f"{len(old)} warnings"
+        result.problems.extend(f"{arch}: {name} was built without the series only (see {_place(ours, arch)[1]})"
+                               for name in before if name not in made)
+        result.problems.extend(f"{arch}: new: {text}" for text in _new(said, old))
+        result.warnings[arch] = sorted(set(said) & set(old))
     result.problems.extend(f"{name} was built for no architecture (see {cache.LOG}/objects-*.log)"
                            for name in wanted if name not in result.archs)
     return result

@@ -22,14 +22,8 @@ struct dma_fence_ops s@p = { ..., .m = e, ... };
 @script:python depends on report@
 s << table.s;
 p << table.p;
-@@
-
-print("table", s, p[0].line, sep="\t")
-
-@script:python depends on report@
-s << table.s;
 m << member.m;
 e << member.e;
 @@
 
-print("member", s, m, e, sep="\t")
+print(s, p[0].line, m, e, sep="\t")

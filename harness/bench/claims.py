@@ -2,8 +2,12 @@
 """What make bench has measured, and the targets that it is held against."""
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Callable, Dict, List, NamedTuple, Sequence
 
+from harness.bench import job_stream
+from harness.bench.hot_paths import Report
 from harness.bench.measurements import Boots, Estimate, Key, percentile, ratio_of_boots
 from harness.bench.plot import nanoseconds
 
@@ -16,39 +20,44 @@ LOCK = Key("lock", "c")
 
 # What stops a target.
 HELPERS = "what are inline functions in C, such as those for references, are calls of helpers in Rust"
-RETEST = ("the signaled bit is tested before the lock is taken, as it tells whether an external lock is still there, and "
-          "again under it, as the contract asks for, in a function that is called; and the lock is tried and not waited "
-          "for, which reads it before it takes it")
-TRAMPOLINE = ("a callback is called by way of a function in the kernel image, since the module that has it may be unloaded "
-              f"as soon as it has returned; and {HELPERS}")
-RELEASE = ("that function notes that the callback has returned, so that the registration can be dropped without the lock. "
-           "That is a release, a plain store on x86_64 and a full fence on User-mode Linux")
+RETEST = ("the signaled bit is tested before the lock is taken, as it tells whether an external lock is still there, "
+          "and again under it, as the contract asks for, in a function that is called; and the lock is tried and not "
+          "waited for, which reads it before it takes it")
+TRAMPOLINE = ("a callback is called by way of a function in the kernel image, since the module that has it may be "
+              f"unloaded as soon as it has returned; and {HELPERS}")
+RELEASE = ("that function notes that the callback has returned, so that the registration can be dropped without the "
+           "lock. That is a release, a plain store on x86_64 and a full fence on User-mode Linux")
 
 SIDES = {"out": "C, opted out", "in": "C, opted in", "full": "C, as the crate", "rust": "Rust",
          "deferred": "C, call_rcu()", "synchronize": "C, synchronize_rcu()"}
 
 
-class Run(NamedTuple):
-    """The boots, and where and when they were."""
+@dataclass
+class Run:
+    """All that was measured, and where and when."""
     base: Boots
     ours: Boots
+    counted: Report
+    streams: List[job_stream.Stream]
     date: str
     command: str
     machine: str
     version: str
     load: float
     rounds: int
-    # Whether fences that ask for nothing go the same ways through the core as through the unpatched one.
-    as_in_base: bool
+
+    @cached_property
+    def claims(self) -> "List[Claim]":
+        return _claims(self)
 
     def cpus(self) -> List[int]:
         """By how many CPUs fences were polled."""
-        return sorted({key.param for key in self.ours.keys() if key.case == "poll"})
+        return sorted({key.param for key in self.ours.samples if key.case == "poll"})
 
     def figures(self) -> List[Dict]:
         """Every sample's median and spread, for programs."""
         return [{"kernel": kernel, **key._asdict(), **{k: round(v, 3) for k, v in boots.ns(key)._asdict().items()}}
-                for kernel, boots in (("base", self.base), ("ours", self.ours)) for key in boots.keys()]
+                for kernel, boots in (("base", self.base), ("ours", self.ours)) for key in sorted(boots.samples)]
 
 
 class Claim(NamedTuple):
@@ -81,11 +90,11 @@ def _ratio(what: str, found: Estimate, limit: float = 1.0, why: str = "", ns: fl
 def _as_unpatched(run: Run, what: str, key: Key) -> Claim:
     """What goes the same ways as in base takes the same time, unless it is seen to take more."""
     found = ratio_of_boots(run.ours, run.base, key)
-    verdict, code = judge(found, 1.0, run.base.ns(key).median), "as in base" if run.as_in_base else "not as in base"
-    if run.as_in_base and verdict == "undecided":
+    same, verdict = run.counted.all_as_in_base(), judge(found, 1.0, run.base.ns(key).median)
+    if same and verdict == "undecided":
         verdict = "holds"
     return Claim(f"{what}, opted out, our core to the unpatched one", "as in base, at most 1.00",
-                 f"{code}, {interval(found)}", verdict, "different")
+                 f"{'as' if same else 'not as'} in base, {interval(found)}", verdict, "different")
 
 
 def _yes(what: str, target: str, measured: str, holds: bool) -> Claim:
@@ -107,13 +116,13 @@ def switches(run: Run, side: str) -> float:
 
 def beside_payload(run: Run) -> int:
     """The bytes that a fence takes beside its payload: a larger payload by one needs the next size of the allocator."""
-    found = sorted({(size.payload, size.bucket) for boot in run.ours.boots for size in boot.sizes["rust"]})
+    found = sorted({(size.payload, size.bucket) for size in run.ours.sizes["rust"]})
     return next((bucket - payload for (payload, bucket), (more, next_bucket) in zip(found, found[1:])
                  if more == payload + 1 and next_bucket > bucket), 0)
 
 
 def dma_fence_size(run: Run) -> int:
-    return next(size.size for boot in run.ours.boots for size in boot.sizes["dma_fence"])
+    return run.ours.sizes["dma_fence"][0].size
 
 
 def _locked_polls(run: Run) -> List[Claim]:
@@ -132,9 +141,9 @@ def _locked_polls(run: Run) -> List[Claim]:
     return found
 
 
-def claims(run: Run) -> List[Claim]:
+def _claims(run: Run) -> List[Claim]:
     """All targets."""
-    at_once, deferred = (run.ours.histogram("destroyed", "single", side) for side in ("rust", "deferred"))
+    at_once, deferred = (run.ours.histograms["destroyed", "single", side] for side in ("rust", "deferred"))
     middle, pairs = percentile(at_once, 0.5), {side: switches(run, side) for side in ("full", "rust")}
     found = [
         _ratio("create + signal + destroy, Rust to C that does the same", versus(run, "create", "full"), why=HELPERS),
@@ -156,7 +165,8 @@ def claims(run: Run) -> List[Claim]:
             found.append(_ratio(f"{count} callback{'s' * (count > 1)} + signal, Rust to {text}",
                                 versus(run, "callbacks", side, count), 1.05, why))
     for count in PENDING:
-        found.append(_ratio(f"timeline with {count} pending, Rust to C", versus(run, "timeline", "in", count), why=HELPERS))
+        found.append(_ratio(f"timeline with {count} pending, Rust to C", versus(run, "timeline", "in", count),
+                            why=HELPERS))
     most, beside = dma_fence_size(run) + 16, beside_payload(run)
     found.append(_yes("memory of a fence beside its payload", f"at most {most} bytes: a dma_fence and two pointers",
                       f"{beside} bytes" if beside else "not found", 0 < beside <= most))
@@ -173,7 +183,7 @@ def ratios(run: Run) -> Sequence:
                               ("poll-no-op", "is_signaled(), no op", ("in",)),
                               ("poll", "is_signaled(), op says no", ("in",))):
         rows += [(f"{name}: Rust / {SIDES[side]}", versus(run, case, side)) for side in sides]
-    rows += [(f"{count} callback{'s' * (count > 1)} + signal: Rust / {SIDES[side]}", versus(run, "callbacks", side, count))
-             for side in ("full", "in") for count in CALLBACKS]
+    rows += [(f"{count} callback{'s' * (count > 1)} + signal: Rust / {SIDES[side]}",
+              versus(run, "callbacks", side, count)) for side in ("full", "in") for count in CALLBACKS]
     rows += [(f"timeline, {count} pending: Rust / C", versus(run, "timeline", "in", count)) for count in PENDING]
     return rows

@@ -7,21 +7,23 @@ scripts/bloat-o-meter counts bytes, of which a compiler's whim is more than an a
 """
 
 import re
-from collections import Counter
 from pathlib import Path
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, NamedTuple, Set, Tuple
 
 from harness.host import proc, tools
 
 # A call through a pointer: of an op or a callback.
 POINTER = "*"
 
-_FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
-_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\s+(\S+)\s*(.*?)\s*$")
-_RELOCATION = re.compile(r"^\s+[0-9a-f]+:\s+R_X86_64_(\S+)\s+(.+?)(?:([-+])0x([0-9a-f]+))?$")
-_SECTION = re.compile(r"^Disassembly of section (\S+):$")
-_TARGET = re.compile(r"^0x([0-9a-f]+) <(.+?)(?:\+0x[0-9a-f]+)?>$")
-_PREFIXES = ("lock", "rep", "repne", "repz", "repnz", "notrack", "cs", "ds")
+_PREFIXES = "(?:lock|rep|repne|repz|repnz|notrack|cs|ds)"
+# What has lines of its own: prefixes, relocations, and some of the comments.
+_PREFIX = re.compile(rf"(?m)^( *[0-9a-f]+:\s+{_PREFIXES})\s*\n *[0-9a-f]+:\s+")
+_RELOCATION = re.compile(r"\n\s+[0-9a-f]+:\s+(R_X86_64_)")
+_COMMENT = re.compile(r"\s+# .*")
+# Address, mnemonic, operands, and with what they are relocated: a symbol and an addend.
+_INSTRUCTION = re.compile(rf"(?m)^ *([0-9a-f]+):\s+((?:{_PREFIXES} )?\S+)[ \t]*(.*?)"
+                          r"(?: R_X86_64_\S+\s+(.+?)([-+]0x[0-9a-f]+)?)*$")
+_TARGET = re.compile(r"0x([0-9a-f]+) <(.+?)(?:\+0x[0-9a-f]+)?>$")
 _REGISTER = re.compile(r"%(?!rsp|gs|rip)[a-z]\w*")
 _ENDS = re.compile(r"ret|ud[012]|hlt|int3|iret")
 
@@ -59,7 +61,6 @@ class Instruction(NamedTuple):
 
 class Function(NamedTuple):
     """The code of a function, in the order of its addresses."""
-    name: str
     code: List[Instruction]
 
     def _next(self, place: int) -> List[int]:
@@ -70,30 +71,23 @@ class Function(NamedTuple):
             after += [i for i, other in enumerate(self.code) if other.address == here.jump]
         return after
 
+    def _steps(self, passes: Callable[[Instruction], bool]) -> Dict[int, int]:
+        """How many instructions the shortest way to each has, of those that lead through nothing but what `passes`."""
+        steps, todo = {0: 1}, [0]
+        for place in todo:
+            for after in self._next(place) if passes(self.code[place]) else ():
+                if after not in steps:
+                    steps[after] = steps[place] + 1
+                    todo.append(after)
+        return steps
+
     def reachable(self) -> List[Instruction]:
-        seen: Set[int] = set()
-        todo = [0] if self.code else []
-        while todo:
-            place = todo.pop()
-            if place not in seen:
-                seen.add(place)
-                todo += self._next(place)
-        return [self.code[place] for place in sorted(seen)]
+        return [self.code[place] for place in sorted(self._steps(lambda _: True))]
 
     def fastest(self) -> int:
         """The number of instructions on the shortest way to return without a call and without an atomic, or 0."""
-        ways, seen, length = [0], {0}, 1
-        while ways:
-            further = []
-            for place in ways:
-                here = self.code[place]
-                if here.mnemonic.startswith("ret"):
-                    return length
-                if (not here.is_call or here.may_leave) and not here.is_atomic:
-                    further += [after for after in self._next(place) if after not in seen]
-            seen.update(further)
-            ways, length = list(dict.fromkeys(further)), length + 1
-        return 0
+        ways = self._steps(lambda one: (not one.is_call or one.may_leave) and not one.is_atomic)
+        return min((steps for place, steps in ways.items() if self.code[place].mnemonic.startswith("ret")), default=0)
 
     def paths(self, most: int = 4096) -> FrozenSet[Tuple[str, ...]]:
         """The ways from entry to end that go nowhere twice. None, if there are too many to look at."""
@@ -113,95 +107,46 @@ class Function(NamedTuple):
         return frozenset(found)
 
 
-class Count(NamedTuple):
-    """What is counted in a function."""
-    instructions: int
-    fast: int
-    atomics: int
-    calls: Dict[str, int]
-
-    @staticmethod
-    def of(function: Function) -> "Count":
-        code = function.reachable()
-        return Count(len(code), function.fastest(), sum(one.is_atomic for one in code),
-                     dict(sorted(Counter(one.target for one in code if one.is_call).items())))
-
-
-def _operands(text: str, symbol: str) -> str:
-    """Operands without addresses, which differ although the code does not."""
-    text = re.sub(r"\s*#.*", "", text)
-    if not symbol:
-        return text
-    return re.sub(r"0x0\b|\(%rip\)|\$0x0", lambda match: f"{match.group()}[{symbol}]", text, count=1)
-
-
-def read(path: Path) -> Dict[str, Function]:
+def disassemble(path: Path) -> Dict[str, Function]:
     """All functions of an object."""
     text = proc.output([tools.llvm_tool("llvm-objdump"), "-d", "-r", "--demangle", "--no-show-raw-insn", path])
-    raw: Dict[str, List[List]] = {}
+    text = _RELOCATION.sub(r" \1", _PREFIX.sub(r"\1 ", _COMMENT.sub("", text)))
+    bodies: Dict[str, str] = {}
     begins: Dict[Tuple[str, int], str] = {}
-    section, name, prefix = "", "", ""
-    for line in text.splitlines():
-        function, relocation = _FUNCTION.match(line), _RELOCATION.match(line)
-        if _SECTION.match(line):
-            section = _SECTION.match(line).group(1)
-        elif function:
-            name, prefix = function.group(1), ""
-            raw[name] = []
-            begins[section, int(line.split()[0], 16)] = name
-        elif relocation and name and raw[name]:
-            _, symbol, sign, offset = relocation.groups()
-            addend = int(offset or "0", 16) * (-1 if sign == "-" else 1)
-            raw[name][-1][3] = (symbol, addend)
-        elif name and _INSTRUCTION.match(line):
-            address, mnemonic, operands = _INSTRUCTION.match(line).groups()
-            if mnemonic in _PREFIXES and not operands:
-                prefix = prefix or f"{address} {mnemonic} "
-                continue
-            if prefix:
-                address, _, more = prefix.partition(" ")
-                mnemonic, prefix = more + mnemonic, ""
-            raw[name].append([int(address, 16), mnemonic, operands, None])
-    return {name: Function(name, [_instruction(name, one, begins) for one in code]) for name, code in raw.items()}
+    for section, functions in re.findall(r"(?ms)^Disassembly of section (\S+):$(.*?)(?=^Disassembly|\Z)", text):
+        for address, name, body in re.findall(r"(?m)^([0-9a-f]+) <(.+)>:\n((?:.+\n)*)", functions):
+            begins[section, int(address, 16)] = name
+            bodies[name] = body
+    return {name: Function([_instruction(name, match, begins) for match in _INSTRUCTION.finditer(body)])
+            for name, body in bodies.items()}
 
 
-def _instruction(name: str, raw: List, begins: Dict[Tuple[str, int], str]) -> Instruction:
-    address, mnemonic, operands, relocation = raw
-    symbol = ""
-    if relocation:
-        symbol, addend = relocation
-        symbol = begins.get((symbol, addend + 4), symbol)  # a function without a symbol of its own
-    branch = mnemonic.startswith(("call", "j"))
-    if not branch:
-        return Instruction(address, mnemonic, _operands(operands, symbol), "", -1)
+def _instruction(name: str, match: "re.Match[str]", begins: Dict[Tuple[str, int], str]) -> Instruction:
+    """An instruction of the function of that name."""
+    address, mnemonic, operands = int(match[1], 16), match[2], match[3]
+    # A function may have no symbol of its own.
+    symbol = begins.get((match[4], int(match[5] or "0", 16) + 4), match[4])
+    if not mnemonic.startswith(("call", "j")):
+        if symbol:  # and no address, which differs although the code does not
+            operands = re.sub(r"0x0\b|\(%rip\)|\$0x0", lambda place: f"{place[0]}[{symbol}]", operands, count=1)
+        return Instruction(address, mnemonic, operands, "", -1)
     if operands.startswith("*"):
         return Instruction(address, mnemonic, operands, POINTER, -1)
     if symbol:
         return Instruction(address, mnemonic, "", symbol, -1)
-    target: Optional["re.Match[str]"] = _TARGET.match(operands)
-    if target and target.group(2) == name and not mnemonic.startswith("call"):
-        return Instruction(address, mnemonic, "", "", int(target.group(1), 16))
-    return Instruction(address, mnemonic, "", target.group(2) if target else operands, -1)
+    target = _TARGET.match(operands)
+    if target and target[2] == name and not mnemonic.startswith("call"):
+        return Instruction(address, mnemonic, "", "", int(target[1], 16))
+    return Instruction(address, mnemonic, "", target[2] if target else operands, -1)
 
 
-def beneath(function: Function, known: Dict[str, Function]) -> List[str]:
+def beneath(name: str, known: Dict[str, Function]) -> List[str]:
     """What a function and all that it calls may call outside of what is known."""
-    outside: Set[str] = set()
-    seen, todo = {function.name}, [function]
-    while todo:
-        for one in todo.pop().reachable():
-            if one.is_call and one.target in known:
-                if one.target not in seen:
-                    seen.add(one.target)
-                    todo.append(known[one.target])
-            elif one.is_call:
-                outside.add(one.target)
+    inside, outside = [name], set()
+    for function in inside:
+        for target in {one.target for one in known[function].reachable() if one.is_call}:
+            if target not in known:
+                outside.add(target)
+            elif target not in inside:
+                inside.append(target)
     return sorted(outside)
-
-
-def together(objects: Iterable[Path]) -> Dict[str, Function]:
-    """The functions of several objects."""
-    found: Dict[str, Function] = {}
-    for path in objects:
-        found.update(read(path))
-    return found

@@ -2,30 +2,31 @@
 """The code of the hot paths, counted: harness/bench/hot-paths says how much of it there may be.
 
 It is built for x86_64 as in a release and disassembled, so that the figures are the same on every machine with the
-same compilers. harness/bench/disassembled has a function for each thing that drivers and consumers do, in C and in Rust. The file
-is a list of
+same compilers. harness/bench/disassembled has a function for each thing that drivers and consumers do, in C and in
+Rust. The file has a section for each function, with what there may be at most:
 
-    FUNCTION: instructions N, fast N, atomics N
-        calls NAME NAME*N ...
-        beneath NAME ...
+    instructions, atomics  The latter are read-modify-write ones, those in helpers of Rust included.
+    fast                   The number of instructions on the shortest way through the function that has neither a call
+                           nor an atomic, if there must be such a way.
+    calls                  Those of the function itself, each as often as it is there; * is one through a pointer, of
+                           an op or a callback.
+    beneath                What it and all functions below it call outside of the fence core, the crate and its helpers.
 
-with what there may be at most. The atomics are read-modify-write ones, those in helpers of Rust included. `fast` is
-the number of instructions on the shortest way through the function that has neither a call nor an atomic read-modify-
-write, if there must be such a way. `calls` are those of the function itself; * is one through a pointer, of an op or a
-callback. `beneath` is what it and all functions below it call outside of the fence core, the crate and its helpers.
-The numbers of instructions are those of the compilers that the file names, and not judged with others. Besides there
-are
+What is missing is 0 or none. The numbers of instructions are those of the compilers that the file names in [all], and
+not judged with others. Besides there are
 
-    as in base: FUNCTION ...              the code is that of the unpatched core, but for the names of registers, or
-                                          each way through it that neither calls an op nor warns is
-    planted: FUNCTION as FUNCTION: WHAT   the first is the second with a mistake, which must be noticed as WHAT
+    as in base, in [all]   The code of these is that of the unpatched core, but for the names of registers, or each way
+                           through it that neither calls an op nor warns is.
+    [planted]              FUNCTION = OTHER: WHAT. The first is the other with a mistake, which must be noticed as WHAT.
 """
 
+import configparser
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
-from harness.bench.disassembly import POINTER, Count, Function, beneath, together
+from harness.bench.disassembly import POINTER, Function, beneath, disassemble
 from harness.host import cache, outcome, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, ktap
@@ -41,42 +42,40 @@ _ALLOCATION = re.compile(r".*(k[mvz]+alloc|krealloc|kmem_cache_alloc|vmalloc|all
 
 class Cost(NamedTuple):
     """What a function costs, or may cost at most."""
-    count: Count
-    beneath: List[str]
+    instructions: int = 0
+    fast: int = 0
+    atomics: int = 0
+    calls: "Counter[str]" = Counter()
+    beneath: Sequence[str] = ()
 
     @staticmethod
-    def of(function: Function, known: Dict[str, Function]) -> "Cost":
-        count = Count.of(function)
+    def of(name: str, known: Dict[str, Function]) -> "Cost":
+        code = known[name].reachable()
+        calls = Counter(sorted(one.target for one in code if one.is_call))
         # Rust has atomics in helpers, which are inline functions in C.
-        helped = sum(times * Count.of(known[target]).atomics for target, times in count.calls.items()
-                     if target.startswith("rust_helper_") and target in known)
-        return Cost(count._replace(atomics=count.atomics + helped), beneath(function, known))
+        helped = [one for target in calls.elements() if target.startswith("rust_helper_") and target in known
+                  for one in known[target].reachable()]
+        atomics = sum(one.is_atomic for one in code + helped)
+        return Cost(len(code), known[name].fastest(), atomics, calls, beneath(name, known))
 
-    def line(self, name: str) -> str:
+    def section(self, name: str) -> str:
         """As in the file."""
-        count = self.count
-        fast = f", fast {count.fast}" if count.fast else ""
-        calls = " ".join(target + (f"*{times}" if times > 1 else "") for target, times in count.calls.items())
-        lines = [f"{name}: instructions {count.instructions}{fast}, atomics {count.atomics}"]
-        lists = {"calls": calls, "beneath": " ".join(self.beneath)}
-        lines += [f"\t{word} {names}" for word, names in lists.items() if names]
-        return "\n".join(lines)
+        limits = self._replace(calls=" ".join(self.calls.elements()), beneath=" ".join(self.beneath))._asdict()
+        return "\n".join([f"[{name}]", *(f"{key} = {value}" for key, value in limits.items() if value)])
 
     def grown(self, limit: "Cost", exact: bool) -> List[str]:
         """What is more than it may be."""
-        have, may = self.count, limit.count
         found = []
-        if exact and have.instructions > may.instructions:
-            found.append(f"{have.instructions} instructions instead of {may.instructions}")
-        if may.fast and not have.fast:
+        if exact and self.instructions > limit.instructions:
+            found.append(f"{self.instructions} instructions instead of {limit.instructions}")
+        if limit.fast and not self.fast:
             found.append("no way through without a call and an atomic")
-        elif exact and may.fast and have.fast > may.fast:
-            found.append(f"{have.fast} instructions on the fast way instead of {may.fast}")
-        if have.atomics > may.atomics:
-            found.append(f"{have.atomics} atomics instead of {may.atomics}")
-        for target, times in have.calls.items():
-            if times > may.calls.get(target, 0):
-                found.append(f"calls {target} {times} times instead of {may.calls.get(target, 0)}")
+        elif exact and limit.fast and self.fast > limit.fast:
+            found.append(f"{self.fast} instructions on the fast way instead of {limit.fast}")
+        if self.atomics > limit.atomics:
+            found.append(f"{self.atomics} atomics instead of {limit.atomics}")
+        for target, times in (self.calls - limit.calls).items():
+            found.append(f"calls {target} {self.calls[target]} times instead of {limit.calls[target]}")
         for target in self.beneath:
             if target not in limit.beneath:
                 what = "allocates" if _ALLOCATION.match(target) else "a call"
@@ -105,31 +104,22 @@ class Budgets(NamedTuple):
     planted: List[Tuple[str, str, str]]  # a function, the one whose budget it has, and what must be noticed
 
 
+# What the words are in the sections of functions.
+_LIMITS = {"instructions": int, "fast": int, "atomics": int, "calls": lambda text: Counter(text.split()),
+           "beneath": str.split}
+
+
 def read() -> Budgets:
-    made_by, functions, same, planted = "", {}, [], []
-    entries = re.sub(r"\n[ \t]+", "\n\t", re.sub(r"(?m)^#.*\n", "", _FILE.read_text()))
-    for entry in filter(str.strip, re.split(r"\n(?!\t)", entries)):
-        head, *more = entry.strip().split("\n\t")
-        words = " ".join([head, *more]).split()
-        count = re.fullmatch(r"(\S+): instructions (\d+)(?:, fast (\d+))?, atomics (\d+)", head)
-        if head.startswith("compilers: "):
-            made_by = head.partition(": ")[2]
-        elif head.startswith("as in base: "):
-            same += words[3:]
-        elif head.startswith("planted: "):
-            name, budget, what = re.fullmatch(r"planted: (\S+) as (\S+): (.+)", head).groups()
-            planted.append((name, budget, what))
-        elif count:
-            lists = {line.split()[0]: line.split()[1:] for line in more}
-            calls = {}
-            for call in lists.get("calls", []):
-                name, times = re.fullmatch(r"(.+?)(?:\*(\d+))?", call).groups()
-                calls[name] = int(times or 1)
-            functions[count[1]] = Cost(Count(int(count[2]), int(count[3] or 0), int(count[4]), calls),
-                                       lists.get("beneath", []))
-        else:
-            raise Fail(f"harness/bench/{NAME}: cannot be read", lines=[entry])
-    return Budgets(made_by, functions, same, planted)
+    file = configparser.ConfigParser(delimiters="=", interpolation=None)
+    try:
+        file.read(_FILE)
+        common, planted = file["all"], file["planted"]
+        functions = {name: Cost(**{key: _LIMITS[key](text) for key, text in file[name].items()})
+                     for name in file.sections() if name not in ("all", "planted")}
+        return Budgets(common["compilers"], functions, common["as in base"].split(),
+                       [(name, *text.split(": ", 1)) for name, text in planted.items()])
+    except (configparser.Error, KeyError, ValueError) as err:
+        raise Fail(f"harness/bench/{NAME}: cannot be read", lines=[str(err)])
 
 
 def _compare(name: str, theirs: Dict[str, Function], ours: Dict[str, Function]) -> Tuple[str, str]:
@@ -148,8 +138,8 @@ def _compare(name: str, theirs: Dict[str, Function], ours: Dict[str, Function]) 
     return f"the same {len(without_op)} ways without an op", ""
 
 
-def _objects(built: kernel.Kernel, step: Step) -> List[Path]:
-    """Builds what is disassembled: the core's objects, the crate with its helpers, and the functions in disassembled/."""
+def _functions(built: kernel.Kernel, step: Step) -> Dict[str, Function]:
+    """Builds and disassembles the core's objects, the crate with its helpers, and the functions in disassembled/."""
     names = [f"drivers/dma-buf/{name}.o" for name in ("dma-fence", "dma-fence-ops")
              if (built.source.path / f"drivers/dma-buf/{name}.c").exists()]
     log = cache.LOG / f"build-{built.source.variant}-objects.log"
@@ -159,7 +149,8 @@ def _objects(built: kernel.Kernel, step: Step) -> List[Path]:
     wrappers = ["fences_c.o", "fences_rust.o"] if rust else ["fences_c.o"]
     folder = kernel.out_of_tree(built, "harness/bench/disassembled", wrappers, step)
     names += ["rust/helpers/helpers.o", "rust/kernel.o"] if rust else []
-    return [built.build / name for name in names] + [folder / name for name in wrappers]
+    objects = [built.build / name for name in names] + [folder / name for name in wrappers]
+    return {name: function for path in objects for name, function in disassemble(path).items()}
 
 
 def listing(functions: Dict[str, Function], names: List[str]) -> str:
@@ -179,16 +170,16 @@ def run(theirs: series.Source, ours: series.Source, log: Path) -> Report:
     with Step("hot paths") as step:
         for source in (theirs, ours):
             built = kernel.build_in(source, KIND, step)
-            functions[source.variant] = together(_objects(built, step))
+            functions[source.variant] = _functions(built, step)
         core, unpatched = functions[ours.variant], functions["base"]
         made_by = tools.compilers()
         exact = made_by == budgets.compilers
 
-        costs = {name: Cost.of(core[name], core) for name in
+        costs = {name: Cost.of(name, core) for name in
                  [*budgets.functions, *(name for name, _, _ in budgets.planted)] if name in core}
         for name, limit in budgets.functions.items():
             grown = costs[name].grown(limit, exact) if name in costs else ["is not there"]
-            now = f"\n      | {costs[name].line(name)}".replace("\n\t", "\n      |     ") if name in costs else ""
+            now = f"\n{costs[name].section(name)}".replace("\n", "\n      | ") if name in costs else ""
             results.case(NAME, name, "; ".join(grown) + now if grown else "")
         for name, budget, what in budgets.planted:
             grown = costs[name].grown(budgets.functions[budget], False) if name in costs else []
@@ -199,11 +190,11 @@ def run(theirs: series.Source, ours: series.Source, log: Path) -> Report:
             results.case(NAME, f"{name}-as-in-base", problem)
         step.note = f"{len(costs)} functions, {len(compared)} compared with base" + ("" if exact else
                     f"; instructions are not judged: {made_by}, and not {budgets.compilers}")
-    cache.write(log, "\n".join(["compilers: " + made_by, *(costs[name].line(name) for name in sorted(costs)),
+    cache.write(log, "\n".join([f"[all]\ncompilers = {made_by}", *(costs[name].section(name) for name in sorted(costs)),
                                 "\nOURS", listing(core, sorted({*costs, *compared})),
                                 "\nBASE", listing(unpatched, list(compared)), ""]))
     report = Report(results, made_by, costs, {name: verdict for name, (verdict, _) in compared.items()}, core)
     outcome.write(NAME, not results.failed, compilers=made_by, judged_instructions=exact, tree=ours.tree,
                   failures=results.failed, as_in_base=report.as_in_base,
-                  functions={name: {**cost.count._asdict(), "beneath": cost.beneath} for name, cost in costs.items()})
+                  functions={name: cost._asdict() for name, cost in costs.items()})
     return report

@@ -5,7 +5,7 @@ import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from typing import Dict, Iterable, List, NamedTuple, Sequence
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 _LINE = re.compile(r"dma_fence_bench: (sample|histogram|stream|size) (.*)")
 
@@ -43,31 +43,6 @@ class Size(NamedTuple):
     bucket: int
 
 
-class Boot:
-    """All that one boot has printed."""
-
-    def __init__(self, lines: Iterable[str]):
-        self.samples: Dict[Key, Dict[int, Sample]] = defaultdict(dict)
-        self.histograms: Dict[tuple, Counter] = defaultdict(Counter)
-        self.streams: Dict[tuple, List[Stream]] = defaultdict(list)
-        self.sizes: Dict[str, List[Size]] = defaultdict(list)
-        for match in filter(None, map(_LINE.search, lines)):
-            words = match[2].split()
-            if match[1] == "sample":
-                case, side, param, irqs, round_number, ns, count, longest = words
-                sample = Sample(int(ns) / int(count), int(longest))
-                self.samples[Key(case, side, int(param), irqs)][int(round_number)] = sample
-            elif match[1] == "histogram":
-                pairs = (word.split(":") for word in words[3:])
-                self.histograms[tuple(words[:3])].update({int(ns): int(count) for ns, count in pairs})
-            elif match[1] == "stream":
-                self.streams[tuple(words[:2])].append(Stream(*map(int, words[2:])))
-            else:
-                self.sizes[words[0]].append(Size(*map(int, words[1:])))
-        for rounds in self.samples.values():
-            rounds.pop(0, None)  # caches were cold
-
-
 class Estimate(NamedTuple):
     """A median, an interval that has the true one with a probability of 95 %, and the quartiles."""
     median: float
@@ -94,37 +69,46 @@ def percentile(histogram: Counter, part: float) -> float:
 
 
 class Boots:
-    """Boots of the same kernel."""
+    """All that the boots of a kernel have printed."""
 
-    def __init__(self, boots: List[Boot]):
-        self.boots = boots
+    def __init__(self) -> None:
+        self.count = 0
+        self.samples: Dict[Key, Dict[Tuple[int, int], Sample]] = {}  # by boot and round
+        self.histograms: Dict[Tuple[str, ...], Counter] = defaultdict(Counter)
+        self.streams: Dict[Tuple[str, ...], List[Stream]] = defaultdict(list)
+        self.sizes: Dict[str, List[Size]] = defaultdict(list)
 
-    def has(self, key: Key) -> bool:
-        return any(key in boot.samples for boot in self.boots)
-
-    def keys(self) -> List[Key]:
-        return sorted({key for boot in self.boots for key in boot.samples})
-
-    def values(self, key: Key) -> List[float]:
-        return [sample.ns for boot in self.boots for sample in boot.samples[key].values()]
-
-    def longest(self, key: Key) -> List[float]:
-        return [sample.longest for boot in self.boots for sample in boot.samples[key].values()]
+    def add(self, lines: Iterable[str]) -> int:
+        """Adds a boot. Returns the number of its samples."""
+        for match in filter(None, map(_LINE.search, lines)):
+            words = match[2].split()
+            if match[1] == "sample":
+                case, side, param, irqs, round_number, ns, count, longest = words
+                if round_number != "0":  # caches were cold
+                    here = self.samples.setdefault(Key(case, side, int(param), irqs), {})
+                    here[self.count, int(round_number)] = Sample(int(ns) / int(count), int(longest))
+            elif match[1] == "histogram":
+                pairs = (word.split(":") for word in words[3:])
+                self.histograms[tuple(words[:3])].update({int(ns): int(count) for ns, count in pairs})
+            elif match[1] == "stream":
+                self.streams[tuple(words[:2])].append(Stream(*map(int, words[2:])))
+            else:
+                self.sizes[words[0]].append(Size(*map(int, words[1:])))
+        self.count += 1
+        return sum(boot == self.count - 1 for rounds in self.samples.values() for boot, _ in rounds)
 
     def ns(self, key: Key) -> Estimate:
-        return estimate(self.values(key))
+        return estimate([sample.ns for sample in self.samples[key].values()])
 
     def medians(self, key: Key) -> List[float]:
         """One for each boot."""
-        return [statistics.median(sample.ns for sample in boot.samples[key].values()) for boot in self.boots]
+        return [statistics.median(sample.ns for (boot, _), sample in self.samples[key].items() if boot == number)
+                for number in range(self.count)]
 
     def rounds(self, *keys: Key) -> List[List[float]]:
         """The samples that were taken one shortly after the other."""
-        found = []
-        for boot in self.boots:
-            numbers = set.intersection(*(set(boot.samples[key]) for key in keys))
-            found += [[boot.samples[key][number].ns for key in keys] for number in sorted(numbers)]
-        return found
+        both = set.intersection(*(set(self.samples[key]) for key in keys))
+        return [[self.samples[key][place].ns for key in keys] for place in sorted(both)]
 
     def ratio(self, over: Sequence[Key], under: Sequence[Key]) -> Estimate:
         """Of sums of samples, round by round."""
@@ -133,15 +117,6 @@ class Boots:
 
     def difference(self, this: Key, that: Key) -> Estimate:
         return estimate([a - b for a, b in self.rounds(this, that)])
-
-    def histogram(self, *key: str) -> Counter:
-        total: Counter = Counter()
-        for boot in self.boots:
-            total.update(boot.histograms.get(key, {}))
-        return total
-
-    def streams(self, mode: str, side: str) -> List[Stream]:
-        return [stream for boot in self.boots for stream in boot.streams.get((mode, side), [])]
 
 
 def ratio_of_boots(over: Boots, under: Boots, key: Key) -> Estimate:

@@ -7,9 +7,13 @@ use, would turn a page into one that nobody has written.
 
 import re
 import textwrap
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence, Tuple
 
+from harness.host import ui
 from harness.host.ui import Fail
+
+# A header and rows.
+Table = Tuple[Sequence[object], List[Sequence[object]]]
 
 
 def fill(text: str, kinds: Dict[str, Callable[[str], str]], name: str) -> str:
@@ -41,41 +45,36 @@ def wrap(text: str, width: int, first: str = "", rest: str = "") -> str:
                          break_on_hyphens=False, break_long_words=False)
 
 
-def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+def table(header: Sequence[object], rows: List[Sequence[object]]) -> str:
     """A table in Markdown. All columns but the first have figures."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in lines)
 
 
-def simple_table(rows: Sequence[Sequence[object]]) -> str:
-    """A simple table in reStructuredText, of a header and rows. Empty cells, which it cannot have, become a dash, which
-    must not be the one that begins a list."""
-    cells = [[str(cell) or "–" for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    rule = "  ".join("=" * width for width in widths)
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+def simple_table(header: Sequence[object], rows: List[Sequence[object]]) -> str:
+    """A simple table in reStructuredText. Empty cells, which it cannot have, become a dash, which must not be the one
+    that begins a list."""
+    cells = [[str(cell) or "–" for cell in row] for row in (header, *rows)]
+    rule = ["=" * max(map(len, column)) for column in zip(*cells)]
+    return "\n".join(ui.columns([rule, cells[0], rule, *cells[1:], rule]))
 
 
 def _blocks(text: str) -> List[str]:
     """What is between empty lines, without the licence."""
-    return [block for block in re.split(r"\n{2,}", text.partition("\n")[2].strip("\n")) if block.strip()]
+    return re.split(r"\n{2,}", text.partition("\n")[2].strip("\n"))
 
 
-def _items(block: str) -> List[str]:
-    return [item[2:] for item in re.split(r"\n(?=- )", block)]
+def _wrapped(block: str, width: int) -> str:
+    """A paragraph or a list."""
+    if block.startswith("- "):
+        return "\n".join(wrap(item, width, rest="  ") for item in re.split(r"\n(?=- )", block))
+    return wrap(block, width)
 
 
 def markdown(text: str) -> str:
     """The same with its paragraphs in lines of 120."""
-    found = []
-    for block in _blocks(text):
-        if block.startswith("- "):
-            block = "\n".join(wrap(item, 120, "- ", "  ") for item in _items(block))
-        elif not block.startswith(("#", "|", "    ", "![")):
-            block = wrap(block, 120)
-        found.append(block)
-    return "<!-- SPDX-License-Identifier: GPL-2.0 -->\n" + "\n\n".join(found) + "\n"
+    blocks = [block if block.startswith(("#", "|", "    ", "![")) else _wrapped(block, 120) for block in _blocks(text)]
+    return "<!-- SPDX-License-Identifier: GPL-2.0 -->\n" + "\n\n".join(blocks) + "\n"
 
 
 def restructured(text: str) -> str:
@@ -95,7 +94,5 @@ def _restructured(block: str) -> str:
         return f".. image:: {image[2]}\n   :alt: {image[1]}"
     if block.startswith("|"):
         header, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in block.splitlines()]
-        return simple_table([header, *rows])
-    if block.startswith("- "):
-        return "\n".join(wrap(item, 80, "- ", "  ") for item in _items(block))
-    return wrap(block, 80)
+        return simple_table(header, rows)
+    return _wrapped(block, 80)

@@ -28,14 +28,6 @@ class Line(NamedTuple):
     points: Sequence[Tuple[float, ...]]
 
 
-def number(value: float) -> str:
-    """A short number for an axis."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
 def nanoseconds(value: float) -> str:
     for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value >= size:
@@ -68,63 +60,57 @@ def _legend(lines: Sequence[Line], y: float) -> List[str]:
     return parts
 
 
-def _ticks(low: float, high: float, logarithmic: bool) -> List[float]:
-    if logarithmic:
-        return [10.0 ** e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-    step = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
-    return [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:
+    return lambda value: begin + (value - low) / (high - low) * (end - begin)
 
 
-def _scale(ticks: List[float], begin: float, end: float, logarithmic: bool) -> Callable[[float], float]:
-    turn = math.log10 if logarithmic else float
-    low, high = turn(ticks[0]), turn(ticks[-1])
-    return lambda value: begin + (turn(value) - low) / (high - low) * (end - begin)
+def _ticks(highest: float) -> List[float]:
+    """Round numbers from 0 on, the last of which is not below the highest value."""
+    step = 10.0 ** math.floor(math.log10(highest / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if highest / (step * factor) <= 6)
+    return [step * i for i in range(math.ceil(highest / step - 1e-9) + 1)]
 
 
-def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], categories: Sequence[float] = (),
-           logarithmic: bool = False, unit: Callable[[float], str] = number, steps: bool = False) -> str:
-    """Curves over a scale, or over `categories`, which are equally far apart."""
+def _logarithmic(values: List[float], begin: float, end: float) -> Tuple[List[float], Callable[[float], float]]:
+    """Powers of ten around some values, and a scale for these."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    at = _scale(low, high, begin, end)
+    return [10.0 ** power for power in range(low, high + 1)], lambda value: at(math.log10(value))
+
+
+def curves(title: str, x_title: str, y_title: str, lines: Sequence[Line], categories: Sequence[float] = ()) -> str:
+    """Points with their spreads over `categories`, which are equally far apart. Without these, steps over nanoseconds,
+    on a logarithmic scale."""
     height = 360
     bottom, right = height - 56, WIDTH - _RIGHT
-    xs = [point[0] for line in lines for point in line.points]
-    highest = max(max(point[1:]) for line in lines for point in line.points)
-    y_ticks = _ticks(0, highest, False)
-    if y_ticks[-1] < highest:
-        y_ticks.append(y_ticks[-1] + y_ticks[1] - y_ticks[0])
-    y_at = _scale(y_ticks, bottom, _TOP, False)
+    y_ticks = _ticks(max(max(point[1:]) for line in lines for point in line.points))
+    y_at = _scale(0, y_ticks[-1], bottom, _TOP)
     if categories:
-        x_ticks = list(categories)
-        slot = (right - _LEFT) / len(x_ticks)
-        x_at: Callable[[float], float] = lambda value: _LEFT + slot * (x_ticks.index(value) + 0.5)
+        x_ticks, slot = categories, (right - _LEFT) / len(categories)
+        x_at: Callable[[float], float] = lambda value: _LEFT + slot * (categories.index(value) + 0.5)
     else:
-        x_ticks = _ticks(min(xs), max(xs), logarithmic)
-        x_at = _scale(x_ticks, _LEFT, right, logarithmic)
+        x_ticks, x_at = _logarithmic([point[0] for line in lines for point in line.points], _LEFT, right)
 
     parts = _legend(lines, 48)
     for tick in y_ticks:
         parts += [_line(_LEFT, y_at(tick), right, y_at(tick), "grid"),
-                  _text(_LEFT - 8, y_at(tick) + 4, number(tick), "end")]
+                  _text(_LEFT - 8, y_at(tick) + 4, f"{tick:g}", "end")]
     for tick in x_ticks:
         parts += [_line(x_at(tick), bottom, x_at(tick), bottom + 5, "axis"),
-                  _text(x_at(tick), bottom + 20, f"{tick:g}" if categories else unit(tick), "middle")]
+                  _text(x_at(tick), bottom + 20, f"{tick:g}" if categories else nanoseconds(tick), "middle")]
     parts += [_line(_LEFT, bottom, right, bottom, "axis"), _text((_LEFT + right) / 2, height - 12, x_title, "middle"),
               f'<g transform="translate(16 {(_TOP + bottom) / 2:.0f}) rotate(-90)">',
               _text(0, 6, y_title, "middle"), "</g>"]
     for index, line in enumerate(lines):
         shift = 7.0 * (index - (len(lines) - 1) / 2) if categories else 0.0
         places = [(x_at(point[0]) + shift, *map(y_at, point[1:])) for point in line.points]
-        path = []
-        for number_of_place, (x, y, *_) in enumerate(places):
-            if steps and number_of_place:
-                path.append(f"{x:.1f} {places[number_of_place - 1][1]:.1f}")
-            path.append(f"{x:.1f} {y:.1f}")
-        parts.append(f'<polyline points="{" ".join(path)}" fill="none" stroke="{line.color}" stroke-width="2.5"/>')
-        if not steps:
-            for x, y, *spread in places:
-                if spread:
-                    parts.append(_line(x, spread[0], x, spread[1], more=f'stroke="{line.color}" stroke-width="1.5"'))
-                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{line.color}"/>')
+        further = "L{:.1f} {:.1f}" if categories else "H{:.1f} V{:.1f}"
+        path = "M{:.1f} {:.1f} ".format(*places[0]) + " ".join(further.format(*place) for place in places[1:])
+        parts.append(f'<path d="{path}" fill="none" stroke="{line.color}" stroke-width="2.5"/>')
+        if categories:
+            for x, y, low, high in places:
+                parts += [_line(x, low, x, high, more=f'stroke="{line.color}" stroke-width="1.5"'),
+                          f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{line.color}"/>']
     return _page(title, height, parts)
 
 
@@ -135,7 +121,7 @@ def ratios(title: str, x_title: str, rows: Sequence[Tuple[str, float, float, flo
     bottom, right = height - 52, WIDTH - 70
     lowest = min(0.8, *(max(0.0, low) for _, _, low, _ in rows))
     ticks = [tick / 5 for tick in range(math.floor(lowest * 5), round(most * 5) + 1)]
-    at = _scale([ticks[0], most], left, right, False)
+    at = _scale(ticks[0], most, left, right)
     parts = []
     for tick in ticks:
         parts += [_line(at(tick), _TOP - 12, at(tick), bottom, "grid"),

@@ -77,7 +77,7 @@ def place(variant: str, tree: str, home: Path) -> Tree:
         shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True, exist_ok=True)
     index.with_suffix(".lock").unlink(missing_ok=True)  # of a run that was killed
-    git.git("-c", "core.bare=false", f"--work-tree={path}", "read-tree", "--reset", "-u", tree, index=index, cwd=path)
+    git.git("read-tree", "--reset", "-u", tree, index=index, tree=path)
     return Tree(variant, tree, path)
 
 

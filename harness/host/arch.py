@@ -34,8 +34,8 @@ ALL = {
         image="arch/x86/boot/bzImage",
         qemu="qemu-system-x86_64",
         machine=["-bios", "qboot.rom"],
-        # An interrupt in the middle of identify_cpu(), which clears what the CPU can do and then looks for it again, finds
-        # KASAN not knowing of five levels of page tables for a moment, and so of a wild access.
+        # An interrupt in the middle of identify_cpu(), which clears what the CPU can do and then looks for it again,
+        # finds KASAN not knowing of five levels of page tables for a moment, and so of a wild access.
         cpu={"kvm": "host", "tcg": "max,la57=off"},
         arguments=["console=ttyS0", "tsc=reliable"],
         terminal="ttyS1",

@@ -44,10 +44,9 @@ def lock() -> None:
 def unlock() -> None:
     """For an interactive VM: nothing of the cache is written any more."""
     global _lock
-    if _lock:
-        drop_temporary()
-        _lock.close()
-        _lock = None
+    drop_temporary()
+    _lock.close()
+    _lock = None
 
 
 def drop_temporary() -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 from harness.host import cache, proc
 from harness.host.ui import Fail, Step
@@ -32,7 +32,7 @@ def have_apt() -> bool:
     return bool(shutil.which("apt-get") and shutil.which("dpkg-query"))
 
 
-def _apt_get(before: List[str], words: List[str], step: Step, what: str, mend: str, **kwargs) -> None:
+def _apt_get(words: List[str], step: Step, what: str, mend: str, before: Sequence[str] = (), **kwargs) -> None:
     """apt-get, which waits for the lock of dpkg by itself, but not for those of the package lists and the downloads."""
     log, begin = cache.LOG / "apt.log", time.monotonic()
     while True:
@@ -65,9 +65,9 @@ def install(packages: List[str], step: Step) -> None:
     (cache.LOG / "apt.log").unlink(missing_ok=True)
     # One unreachable third-party source must not stop us: only the installation counts.
     with suppress(Fail):
-        _apt_get(before, ["update"], step, "apt-get update", "")
-    _apt_get(before, ["install", "-y", "--no-install-recommends", *packages], step, "installing " + " ".join(packages),
-             "as root: " + command)
+        _apt_get(["update"], step, "apt-get update", "", before)
+    _apt_get(["install", "-y", "--no-install-recommends", *packages], step, "installing " + " ".join(packages),
+             "as root: " + command, before)
     step.note = ""
 
 
@@ -87,7 +87,7 @@ class Archive:
     """Packages of Debian suites that are newer than the host, or for another architecture."""
 
     def __init__(self, for_what: str, mend: str, arch: str = ""):
-        self.for_what, self.mend, self.arch = for_what, mend, arch
+        self.mend, self.arch = mend, arch
         self.home = cache.ROOT / "apt" / arch
         self.mirror = _mirror()
         if not self.mirror:
@@ -119,19 +119,20 @@ class Archive:
         there = all(any(self.home.glob(f"lists/*_dists_{suite}_main_*Packages*")) for suite in suites)
         if not there or not stamp.exists() or time.time() - stamp.stat().st_mtime > 6 * 3600:
             step.note = "package lists"
-            _apt_get([], [*self._apt(suites), "update"], step, "reading Debian's package lists", self.mend)
+            _apt_get([*self._apt(suites), "update"], step, "reading Debian's package lists", self.mend)
             stamp.touch()
-
-    def versions(self, package: str, suites: List[str], step: Step) -> List[str]:
-        self._update(suites, step)
-        rows = proc.output(["apt-cache", *self._apt(suites), "madison", package], check=False)
-        return [row.split("|")[1].strip() for row in rows.splitlines() if row.count("|") >= 2]
 
     def names(self, pattern: str) -> List[str]:
         names = proc.output(["apt-cache", *self._apt(SUITES[-1]), "pkgnames"], check=False).split()
         return sorted(n for n in names if re.fullmatch(pattern, n))
 
-    def find(self, package: str, upstream: str, step: Step, among: Sequence[List[str]] = SUITES) -> Tuple[str, List[str]]:
+    def versions(self, package: str, suites: List[str], step: Step) -> List[str]:
+        self._update(suites, step)
+        rows = proc.output(["apt-cache", *self._apt(suites), "madison", package], check=False)
+        return re.findall(r"(?m)^.*?\| *(\S+) *\|", rows)
+
+    def find(self, package: str, upstream: str, step: Step,
+             among: Sequence[List[str]] = SUITES) -> Tuple[str, List[str]]:
         """The newest version of a package whose upstream version matches, and the suites it is in."""
         for suites in among:
             for version in self.versions(package, suites, step):
@@ -143,7 +144,7 @@ class Archive:
         """Downloads one .deb (apt verifies it) into the cache."""
         step.note = f"{package} {version}"
         temp = cache.temporary("deb")
-        _apt_get([], [*self._apt(suites), "download", f"{package}={version}"], step, f"downloading {package}", self.mend,
+        _apt_get([*self._apt(suites), "download", f"{package}={version}"], step, f"downloading {package}", self.mend,
                  cwd=temp)
         return keep(next(temp.glob("*.deb")))
 
@@ -155,9 +156,8 @@ class Archive:
         (temp / "status").write_text("")
         options = {"Dir::State::status": temp / "status", "Dir::Cache::archives": temp, "Debug::NoLocking": "1"}
         own = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        proc.run(["apt-get", *self._apt(suites), *own, "install", "--download-only", "-y", "--no-install-recommends",
-                  f"{package}={version}"],
-                 cache.LOG / "apt.log", step, f"downloading {package} and what it depends on", self.mend, append=True)
+        _apt_get([*self._apt(suites), *own, "install", "--download-only", "-y", "--no-install-recommends",
+                  f"{package}={version}"], step, f"downloading {package} and what it depends on", self.mend)
         return [keep(deb) for deb in sorted(temp.glob("*.deb"))]
 
 
@@ -183,9 +183,11 @@ def cached(pattern: str) -> List[Path]:
     return found
 
 
-def unpack(deb: Path) -> Path:
+def unpack(*debs: Path) -> Path:
+    """Unpacks packages into one folder."""
     temp = cache.temporary("unpacked")
-    proc.output(["dpkg", "-x", deb, temp], what=f"unpacking {deb.name}")
+    for deb in debs:
+        proc.output(["dpkg", "-x", deb, temp], what=f"unpacking {deb.name}")
     return temp
 
 
@@ -207,31 +209,22 @@ def unpack_all(package: str, version: str, home: Path, mend: str, step: Step,
         cache.write(note, "\n".join(deb.name for deb in debs) + "\n")
     wanted = "\n".join(deb.name for deb in debs)
     if cache.read(done) != wanted:
-        fresh = cache.temporary("unpacked")
-        for deb in debs:
-            step.note = f"unpacking {deb.name}"
-            proc.output(["dpkg", "-x", deb, fresh], what=step.note)
+        fresh = unpack(*debs)
         cache.write(fresh / done.name, wanted)
         shutil.rmtree(home, ignore_errors=True)
         fresh.rename(home)
     step.note = f"{version} and what it needs, {len(debs)} packages".strip()
 
 
-def _files(deb: Path) -> Dict[str, str]:
-    tree = unpack(deb)
-    return {str(p.relative_to(tree)): str(p) for p in tree.rglob("*") if p.is_file()}
-
-
-def host_download(package: str) -> Dict[str, str]:
-    """Unpacks a package of the host's own release, without installing it."""
+def host_package(package: str) -> List[Path]:
+    """Downloads a package of the host's own release, if there is one."""
     temp = cache.temporary("deb")
-    if not proc.ok(["apt-get", "-o", "APT::Sandbox::User=root", "download", package], cwd=temp):
-        return {}
-    return _files(next(temp.glob("*.deb")))
+    proc.ok(["apt-get", "-o", "APT::Sandbox::User=root", "download", package], cwd=temp)
+    return list(temp.glob("*.deb"))
 
 
-def foreign_download(package: str, arch: str, mend: str, step: Step) -> Dict[str, str]:
-    """Unpacks a package for another architecture."""
+def foreign_package(package: str, arch: str, mend: str, step: Step) -> List[Path]:
+    """The same for another architecture."""
     archive = Archive(f"{package} for {arch}", mend, arch)
-    versions = archive.versions(package, STABLE, step)
-    return _files(archive.fetch(package, versions[0], STABLE, step)) if versions else {}
+    version, suites = archive.find(package, "", step, [STABLE])
+    return [archive.fetch(package, version, suites, step)] if version else []

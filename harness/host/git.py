@@ -8,24 +8,29 @@ from harness.host import cache, proc
 
 REPO = cache.ROOT / "linux.git"
 
+# No configuration but that of the repository itself.
+PLAIN = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
 # Commits made for building: the same content gives the same id.
-FIXED_COMMITTER = "harness <harness@localhost> 1767225600 +0000"
 _FIXED = {f"GIT_{who}_{field}": value for who in ("AUTHOR", "COMMITTER") for field, value in
           (("NAME", "harness"), ("EMAIL", "harness@localhost"), ("DATE", "1767225600 +0000"))}
 
 
-def git(*args: object, index: Optional[Path] = None, env: Optional[Dict[str, str]] = None, strip: bool = True,
-        **kwargs) -> str:
-    """Runs git on our repository."""
-    extra = {**_FIXED, **(env or {}), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
-    if index:
-        extra["GIT_INDEX_FILE"] = str(index)
-    text = proc.output(["git", f"--git-dir={REPO}", *args], env=extra, **kwargs)
-    return text.strip() if strip else text
+def git(*args: object, index: Optional[Path] = None, tree: Optional[Path] = None,
+        env: Optional[Dict[str, str]] = None, **kwargs) -> str:
+    """Runs git on our repository, with an index and in a tree of files if they are given."""
+    places = {name: str(path) for name, path in (("GIT_INDEX_FILE", index), ("GIT_WORK_TREE", tree)) if path}
+    return proc.output(["git", f"--git-dir={REPO}", *args], env={**_FIXED, **(env or {}), **PLAIN, **places}, cwd=tree,
+                       **kwargs).rstrip("\n")
 
 
-def has(ref: str) -> bool:
-    return bool(git("rev-parse", "-q", "--verify", ref, check=False))
+def of(tree: Path, *args: object, **kwargs) -> str:
+    """What git says of a tree of the user's, or nothing if it knows nothing of that."""
+    return proc.output(["git", "-c", "safe.directory=*", "-C", tree, *args], **{"check": False, **kwargs})
+
+
+def files(tree: Path, *below: str, **kwargs) -> str:
+    """The files of such a tree that git knows or does not ignore, each with a NUL at its end."""
+    return of(tree, "ls-files", "-z", "-c", "-o", "--exclude-standard", "--", *below, **kwargs)
 
 
 def prepare() -> None:
@@ -38,7 +43,7 @@ def prepare() -> None:
                            "advice.detachedHead": "false"}.items():
             proc.output(["git", f"--git-dir={temp}", "config", key, value])
         temp.rename(REPO)
-    for pattern in ("*.lock", "refs/**/*.lock", "worktrees/*/*.lock", "objects/pack/tmp_*", "fast_import_crash_*"):
+    for pattern in ("*.lock", "refs/**/*.lock", "worktrees/*/*.lock", "objects/pack/tmp_*"):
         for path in REPO.glob(pattern):
             path.unlink()
 

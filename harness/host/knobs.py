@@ -18,8 +18,8 @@ HELP = {
     "LLVM": "as in kbuild: -19 or 1 or /path/bin/ (default: -19, installed when missing)",
     "JOBS": "parallel jobs (default: all CPUs)",
     "ROUNDS": "races: rounds per race (default: 4000)",
-    "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, explore: the scenarios, separated by "
-            "commas (default: all)",
+    "ONLY": "sanitize: the configurations, mutants: the names or patterns (*) to run, explore: the scenarios, "
+            "separated by commas (default: all)",
     "BOUND": "explore: preemptions, where all interleavings are too many (default: 3; 2 at most without locked ops)",
     "REPLAY": "explore: SIDE:SCHEDULE runs one schedule of the scenario in ONLY=, as a counterexample says",
     "SECONDS": "fuzz: for how long (default: 120)",
@@ -47,11 +47,8 @@ BOUND = get("BOUND")
 REPLAY = get("REPLAY")
 SECONDS = get("SECONDS", "120")
 SEED = get("SEED")
-QUICK = get("QUICK") not in ("", "0")
-PAGE = get("PAGE") not in ("", "0")
-BUILD = get("BUILD") not in ("", "0")
+QUICK, PAGE, BUILD, VERBOSE = (get(name) not in ("", "0") for name in ("QUICK", "PAGE", "BUILD", "HARNESS_VERBOSE"))
 GCC = {"0": "", "1": "gcc"}.get(get("GCC"), get("GCC"))
-VERBOSE = get("HARNESS_VERBOSE") not in ("", "0")
 JOBS = get("JOBS") or str(len(os.sched_getaffinity(0)))
 
 
@@ -66,7 +63,8 @@ def check() -> None:
     if SERIES not in ("core", "full", "rust"):
         raise Fail(f"SERIES={SERIES}: there is no such series; it is core (the default), full or rust")
     if BASE not in ("", *RELEASES):
-        raise Fail(f"BASE={BASE}: the series is made for Linux {' and '.join(RELEASES)}", f"BASE={RELEASES[-1]} (the default)")
+        raise Fail(f"BASE={BASE}: the series is made for Linux {' and '.join(RELEASES)}",
+                   f"BASE={RELEASES[-1]} (the default)")
     for name, value in (("JOBS", JOBS), ("ROUNDS", ROUNDS or "1"), ("SECONDS", SECONDS), ("SEED", SEED or "1")):
         if not re.fullmatch("[1-9][0-9]*", value):
             raise Fail(f"{name}={value}: not a positive number")

@@ -4,21 +4,37 @@
 import json
 import sys
 import time
-from typing import List, Optional
+from typing import Dict, Sequence
 
-from harness.host import cache, proc, ui
+from harness.host import cache, git, ui
 
 
 def _revision() -> str:
     """The commit of this repository, with a + if files differ from it."""
-    git = ["git", "-c", "safe.directory=*", "-C", cache.TOP]
-    head = proc.output([*git, "rev-parse", "--short=12", "HEAD"], check=False).strip()
-    return head + ("+" if head and proc.output([*git, "status", "--porcelain"], check=False).strip() else "")
+    head = git.of(cache.TOP, "rev-parse", "--short=12", "HEAD").strip()
+    return head + "+" * bool(git.of(cache.TOP, "status", "--porcelain"))
 
 
 def forget(target: str) -> None:
     """Nobody is to take an old result for that of a run which comes to none."""
     (cache.OUT / f"{target}.json").unlink(missing_ok=True)
+
+
+def read(target: str) -> Dict:
+    """out/TARGET.json, or nothing when there is none."""
+    return json.loads(cache.read(cache.OUT / f"{target}.json") or "{}")
+
+
+def figure(results: Dict, path: str) -> str:
+    """What stands in the results of targets at TARGET.NAME, or deeper."""
+    value = results
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise ui.Fail(f"no result has {path}")
+        value = value[name]
+    if isinstance(value, (dict, list)):
+        raise ui.Fail(f"{path} is no single figure")
+    return str(value)
 
 
 def write(target: str, ok: bool, **fields: object) -> None:
@@ -28,15 +44,13 @@ def write(target: str, ok: bool, **fields: object) -> None:
     cache.write(cache.OUT / f"{target}.json", json.dumps({**common, **fields}, indent=2) + "\n")
 
 
-def end(target: str, last: str, problems: Optional[List[str]] = None, ok: Optional[bool] = None, see: str = "",
-        printed: bool = False, **fields: object) -> None:
-    """Ends a target with its last line. It has failed if there are problems, unless `ok` says so or otherwise. They are
+def end(target: str, last: str, problems: Sequence[str] = (), ok: bool = True, see: str = "", printed: bool = False,
+        **fields: object) -> None:
+    """Ends a target with its last line. It has failed if there are problems, or if it is not `ok`. Problems are
     printed, unless they were before; `see` is what to look at then."""
-    if problems is not None:
-        fields["problems"] = problems
-    good = not problems if ok is None else ok
-    write(target, good, **fields)
-    for problem in ([f"{len(problems)} problems, see above"] if problems and printed else problems or []):
+    good = ok and not problems
+    write(target, good, last=last, **fields, problems=problems)
+    for problem in [f"{len(problems)} problems, see above"] if problems and printed else problems:
         print("FAIL " + problem)
     if problems and see:
         print(see)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
@@ -44,14 +45,10 @@ def start(cmd: List, **kwargs) -> subprocess.Popen:
 
 def kill(child: subprocess.Popen) -> None:
     """Ends a child and everything it started; make gets the time to delete half-made targets."""
-    for sig, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        try:
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(child.pid, sig)
-            child.wait(patience)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
+            child.wait(5)
     if child in _running:
         _running.remove(child)
 
@@ -85,14 +82,12 @@ def beside(calls: Sequence[Callable[[], Result]], step: Step, workers: int = 0) 
                 kill_all()
 
 
-def output(cmd: List, check: bool = True, what: str = "", **kwargs) -> str:
+def output(cmd: List, check: bool = True, what: str = "", env: Optional[Dict[str, str]] = None,
+           input: Optional[str] = None, **kwargs) -> str:
     """A short program's standard output."""
-    env = environment(kwargs.pop("env", None))
-    data = kwargs.pop("input", None)
-    kwargs["stdin"] = subprocess.PIPE if data is not None else subprocess.DEVNULL
-    child = start(cmd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                  errors="replace", **kwargs)
-    out, err = child.communicate(data)
+    child = start(cmd, env=environment(env), stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **kwargs)
+    out, err = child.communicate(input)
     _running.remove(child)
     if check and child.returncode:
         raise Fail(f"{what or ' '.join(map(str, cmd[:4]))} failed (exit code {child.returncode})",
@@ -134,13 +129,10 @@ def run(cmd: List, log: Path, step: Step, what: str, mend: str = "", env: Option
         sink.write(("$ " + " ".join(map(str, cmd)) + "\n").encode())
         sink.flush()
         child = start(cmd, env=environment(env), stdout=sink, stderr=subprocess.STDOUT, **kwargs)
-        objects, done = 0, False
-        while not done:
-            try:
-                child.wait(0.5)
-                done = True
-            except subprocess.TimeoutExpired:
-                pass
+        objects, code = 0, None
+        while code is None:
+            with suppress(subprocess.TimeoutExpired):
+                code = child.wait(0.5)
             fresh = tail.read()
             objects += len(_OBJECT.findall(fresh))
             if count:
@@ -150,11 +142,10 @@ def run(cmd: List, log: Path, step: Step, what: str, mend: str = "", env: Option
             else:
                 step.tick()
         _running.remove(child)
-        if check and child.returncode:
+        if check and code:
             tail.seek(begin)
             lines = tail.read().decode(errors="replace").splitlines()
             hits = [i for i, line in enumerate(lines) if _ERROR.search(line)]
             first = hits[0] if hits else max(0, len(lines) - 15)
-            raise Fail(f"{what} failed (exit code {child.returncode})", mend, log,
-                       lines[max(0, first - 3):first + 20])
-    return child.returncode
+            raise Fail(f"{what} failed (exit code {code})", mend, log, lines[max(0, first - 3):first + 20])
+    return code

@@ -7,7 +7,7 @@ import re
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from harness.host import arch, cache, debian, knobs, proc
 from harness.host.ui import Fail, Step
@@ -17,6 +17,7 @@ BINDGEN = "0.72.1"
 BINDGEN_MIN = (0, 71, 1)
 RUSTC_MIN = (1, 85, 0)
 BIN = cache.ROOT / "tools" / "bin"
+_BUSYBOX = BIN / knobs.with_arch("busybox")
 
 # (a command or a file, the Debian package that brings it)
 SOURCE = [("git", "git"), ("xz", "xz-utils")]
@@ -27,7 +28,7 @@ NEEDS = SOURCE + [
 ]
 DOCS = [("sphinx-build", "python3-sphinx"), ("/usr/lib/python3/dist-packages/yaml", "python3-yaml")]
 MENU = [("/usr/include/ncurses.h", "libncurses-dev")]
-LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse"), ("perl", "perl")]
+LINTERS = [("shellcheck", "shellcheck"), ("pyflakes3", "pyflakes3"), ("sparse", "sparse")]
 # CHECK= for kbuild, which drops a sparse that does not know this.
 SPARSE = "sparse -D__typeof_unqual__=__typeof__"
 # What it says of every MODULE_ line, in the kernel's own files as well.
@@ -124,21 +125,22 @@ def _install_bindgen(step: Step) -> None:
     bindgen.cache_clear()
 
 
-def _rust_src_candidates() -> List[Path]:
-    sysroot = Path(proc.output(["rustc", "--print", "sysroot"]).strip())
-    return [sysroot / "lib/rustlib/src/rust/library", Path(f"/usr/src/rustc-{rustc_version()}/library"),
-            cache.ROOT / f"rust-src-{rustc_version()}" / "library"]
-
-
 @lru_cache(maxsize=None)
+def _sysroot() -> str:
+    return proc.output(["rustc", "--print", "sysroot"]).strip()
+
+
 def rust_src() -> str:
     """The source of Rust's core library, of exactly the rustc in use."""
     if os.environ.get("RUST_LIB_SRC"):
         return os.environ["RUST_LIB_SRC"]
-    for path in _rust_src_candidates():
-        if (path / "core/src/lib.rs").is_file():
-            return str(path)
-    return ""
+    places = [f"{_sysroot()}/lib/rustlib/src/rust/library", f"/usr/src/rustc-{rustc_version()}/library",
+              f"{cache.ROOT}/rust-src-{rustc_version()}/library"]
+    return next(filter(_is_library, places), "")
+
+
+def _is_library(path: str) -> bool:
+    return os.path.isfile(f"{path}/core/src/lib.rs")
 
 
 def _fetch_rust_src(step: Step) -> None:
@@ -147,12 +149,10 @@ def _fetch_rust_src(step: Step) -> None:
         return
     version, log = rustc_version(), cache.LOG / "rust-src.log"
     step.note = f"rust-src {version}"
-    rust_src.cache_clear()
     if shutil.which("rustup"):
         proc.run(["timeout", "60", "rustup", "component", "add", "rust-src"], log, step, "rustup", check=False)
         if rust_src():
             return
-        rust_src.cache_clear()
     mend = "rustup component add rust-src, or RUST_LIB_SRC=/path/to/rust/library"
     found = debian.cached(f"rust-src_{version}*.deb")
     if not found:
@@ -163,7 +163,7 @@ def _fetch_rust_src(step: Step) -> None:
                        "of the rustc in use", mend)
         found = [archive.fetch("rust-src", full, suites, step)]
     tree = next(debian.unpack(found[-1]).glob("usr/src/rustc-*"))
-    if not (tree / "library/core/src/lib.rs").is_file():
+    if not _is_library(f"{tree}/library"):
         raise Fail(f"{found[-1].name} has no library/core", mend)
     home = cache.ROOT / f"rust-src-{version}"
     shutil.rmtree(home, ignore_errors=True)
@@ -176,16 +176,13 @@ def _fetch_busybox(step: Step) -> None:
         return
     package = "busybox-static"
     if knobs.ARCH == arch.DEFAULT:
-        files, mend = debian.host_download(package), f"apt-get update && apt-get install {package}"
+        debs, mend = debian.host_package(package), f"apt-get update && apt-get install {package}"
     else:
-        mend = f"put one for {knobs.ARCH} into {_busybox()}"
-        files = debian.foreign_download(package, knobs.ARCH, mend, step)
-    for name, path in files.items():
-        if name.endswith("bin/busybox"):
-            BIN.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, BIN / ".busybox")
-            (BIN / ".busybox").replace(_busybox())
-    busybox.cache_clear()
+        mend = f"put one for {knobs.ARCH} into {_BUSYBOX}"
+        debs = debian.foreign_package(package, knobs.ARCH, mend, step)
+    BIN.mkdir(parents=True, exist_ok=True)
+    for path in debian.unpack(*debs).glob("**/bin/busybox"):
+        path.replace(_BUSYBOX)
     if not busybox():
         raise Fail("there is no static busybox for the guest", mend)
 
@@ -196,13 +193,9 @@ def _static(path: str) -> bool:
     return arch.ALL[knobs.ARCH].elf_machine in headers and "INTERP" not in headers
 
 
-def _busybox() -> Path:
-    return BIN / ("busybox" if knobs.ARCH == arch.DEFAULT else f"busybox-{knobs.ARCH}")
-
-
-@lru_cache(maxsize=None)
 def busybox() -> str:
-    for path in (str(_busybox()), shutil.which("busybox")):
+    """The static busybox in use."""
+    for path in (str(_BUSYBOX), shutil.which("busybox")):
         if path and os.path.exists(path) and _static(path):
             return path
     return ""
@@ -214,37 +207,38 @@ def kernel_environment() -> Dict[str, str]:
             "CCACHE_MAXSIZE": "2G", "LIBCLANG_PATH": libclang(), "RUST_LIB_SRC": rust_src()}
 
 
+def _clang() -> str:
+    return proc.output([llvm_tool("clang"), "--version"]).splitlines()[0]
+
+
 def identity() -> str:
     """What the tools are; a build made with others is configured anew."""
-    clang = proc.output([llvm_tool("clang"), "--version"]).splitlines()[0]
-    return "\n".join([clang, llvm_knob(), proc.output(["rustc", "-vV"]), bindgen(), rust_src(), libclang()])
+    return "\n".join([_clang(), llvm_knob(), proc.output(["rustc", "-vV"]), bindgen(), rust_src(), libclang()])
 
 
 def compilers() -> str:
     """What the code that is built depends on, as far as it matters."""
-    clang = _version(proc.output([llvm_tool("clang"), "--version"]))
-    return f"clang {clang[0]}, rustc {'.'.join(rustc_version().split('.')[:2])}"
+    return f"clang {_version(_clang())[0]}, rustc {'.'.join(rustc_version().split('.')[:2])}"
 
 
-def prepare_source() -> None:
-    """Only what gets the source of a kernel."""
+def prepare_source(more: Sequence[Tuple[str, str]] = ()) -> None:
+    """Only what gets the source of a kernel, and what one target needs beside it."""
     with Step("tools") as step:
-        want(SOURCE, step)
+        want([*SOURCE, *more], step)
 
 
-def prepare(qemu: bool = True) -> None:
-    """Everything that building and booting needs."""
+def prepare(qemu: bool = True, more: Sequence[Tuple[str, str]] = ()) -> None:
+    """Everything that building and booting needs, and what one target needs beside it."""
     with Step("tools") as step:
         if platform.machine() not in ("x86_64", "AMD64"):
             raise Fail(f"this host is {platform.machine()}; User-mode Linux and the guest are x86_64",
                        "use an x86_64 host or VM")
         rustc_version()
-        want(NEEDS + _llvm_needs() + (arch.ALL[knobs.ARCH].needs if qemu else []) +
-             ([(knobs.GCC, knobs.GCC)] if knobs.GCC else []), step)
+        want([*NEEDS, *_llvm_needs(), *(arch.ALL[knobs.ARCH].needs if qemu else []),
+              *([(knobs.GCC, knobs.GCC)] if knobs.GCC else []), *more], step)
         _fetch_rust_src(step)
         _install_bindgen(step)
         if qemu:
             _fetch_busybox(step)
-        clang = _version(proc.output([llvm_tool("clang"), "--version"]))
-        step.note = (f"clang {'.'.join(map(str, clang))}, rustc {rustc_version()}, "
+        step.note = (f"clang {'.'.join(map(str, _version(_clang())))}, rustc {rustc_version()}, "
                      + proc.output([bindgen(), "--version"]).strip())

@@ -3,7 +3,7 @@
 
 import sys
 import time
-from typing import Optional, Sequence
+from typing import Iterable, List, Optional, Sequence
 
 
 class Fail(Exception):
@@ -14,6 +14,7 @@ class Fail(Exception):
         self.what, self.mend, self.log, self.lines = what, mend, log, lines
 
     def show(self) -> None:
+        end_progress()
         sys.stdout.flush()
         for line in self.lines:
             print("  | " + line.rstrip(), file=sys.stderr)
@@ -31,10 +32,6 @@ _begin = time.monotonic()  # of the target's own work
 _total = 0
 _number = 0
 _open_line = False
-
-
-def minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def plan(steps: int) -> None:
@@ -64,6 +61,13 @@ def clear_progress() -> None:
         _open_line = False
 
 
+def columns(rows: Iterable[Sequence[object]]) -> List[str]:
+    """The lines of a table, with columns as wide as they must be."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+
+
 class Step:
     """`with Step("build um kernel") as s: s.note = "1234 objects"`: one numbered line of progress."""
 
@@ -83,7 +87,7 @@ class Step:
             _open_line = True
         elif time.monotonic() - self.shown > _EVERY:
             self.shown = time.monotonic()
-            print(f"{self._line()} ... ({minutes(seconds())} in all)", flush=True)
+            print("{} ... ({}:{:02} in all)".format(self._line(), *divmod(int(seconds()), 60)), flush=True)
 
     def __enter__(self) -> "Step":
         global _number
@@ -92,11 +96,9 @@ class Step:
         return self
 
     def __exit__(self, kind: Optional[type], *_: object) -> None:
-        global _open_line
         if kind is None:
-            clear = "\r\033[K" if _open_line else ""
-            print(clear + self._line(), flush=True)
-            _open_line = False
+            clear_progress()
+            print(self._line(), flush=True)
         else:
             end_progress()
 

@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from harness.host import arch, cache, proc, ui
 from harness.host.ui import Fail, Step
@@ -23,32 +23,63 @@ from harness.kernel.kernel import KINDS, Kernel
 _NUMBERS = itertools.count()
 
 
+def read_log(log: Path) -> List[str]:
+    return log.read_text(errors="replace").splitlines()
+
+
+def _program_log(log: Path) -> Path:
+    return log.with_name(f"{log.stem}-program.log")
+
+
+class Boot(NamedTuple):
+    """A boot that has ended, and what is wrong with how it did, if anything is."""
+    kernel: Kernel
+    wrong: str
+    log: Path
+    program_log: Optional[Path]  # of the guest's program, if it had one
+
+    @property
+    def console(self) -> List[str]:
+        return read_log(self.log)
+
+    @property
+    def said(self) -> List[str]:
+        """By the guest's program."""
+        return read_log(self.program_log) if self.program_log else []
+
+    @property
+    def logs(self) -> str:
+        return f"{self.log} and {self.program_log}" if self.program_log else str(self.log)
+
+
+def _show(log: Path, shown: int, hold: Tuple[str, ...]) -> int:
+    """Prints what is new in a log, in whole lines, but for those that begin with one of `hold`. Returns how many there
+    are by now."""
+    lines = log.read_text(errors="replace").split("\n")[:-1]
+    fresh = [line for line in lines[shown:] if not line.startswith(hold)]
+    if fresh:
+        ui.end_progress()
+        print("\n".join(fresh), flush=True)
+    return len(lines)
+
+
 def _watch(child: subprocess.Popen, logs: Sequence[Path], limit: int, silence: int, step: Step,
-           show: Optional[Path] = None, hold: Tuple[str, ...] = (), enough: Callable[[], bool] = bool) -> str:
+           hold: Tuple[str, ...] = (), enough: Callable[[], bool] = bool) -> str:
     """Waits for a kernel to end. Returns what is wrong with how it did, or nothing.
 
-    What the log `show` gets goes to the terminal as it comes, but for lines that begin with one of `hold`. When `enough`
-    says so, nobody waits any more.
+    With `hold`, what the last log gets goes to the terminal as it comes. When `enough` says so, nobody waits any more.
     """
     begin = last = time.monotonic()
-    sizes, shown, wrong, rest = None, 0, "", ""
+    sizes, shown, wrong = None, 0, ""
     while True:
-        done = child.poll() is not None
-        if show and show.exists():
-            with open(show, errors="replace", newline="") as file:
-                file.seek(shown)
-                text, shown = file.read(), file.tell()
-            *whole, rest = (rest + text.replace("\r", "")).split("\n")
-            whole = [line for line in whole if not (hold and line.startswith(hold))]
-            if whole:
-                ui.end_progress()
-                print("\n".join(whole), flush=True)
-        if done:
-            return wrong
-        now = time.monotonic()
-        fresh = [log.stat().st_size if log.exists() else 0 for log in logs]
+        done, now = child.poll() is not None, time.monotonic()
+        fresh = [log.stat().st_size for log in logs]
         if fresh != sizes:
             sizes, last = fresh, now
+            shown = _show(logs[-1], shown, hold) if hold else 0
+        if done:
+            proc.kill(child)  # what it left behind, if anything
+            return wrong or (f"ended with exit code {child.returncode}" if child.returncode else "")
         if enough():
             wrong = "was not waited for any longer"
         elif now - begin > limit:
@@ -63,13 +94,6 @@ def _watch(child: subprocess.Popen, logs: Sequence[Path], limit: int, silence: i
         time.sleep(0.25)
 
 
-def _end(child: subprocess.Popen, wrong: str) -> str:
-    proc.kill(child)  # what it left behind, if anything
-    if not wrong and child.returncode:
-        wrong = f"ended with exit code {child.returncode}"
-    return wrong
-
-
 def _memory_folder(size: int) -> str:
     """User-mode Linux maps its memory from a file that must be executable: where there is room for it."""
     for folder in ("/dev/shm", os.environ.get("TMPDIR", "/tmp"), str(cache.TMP)):
@@ -82,22 +106,19 @@ def _memory_folder(size: int) -> str:
 
 
 def uml(kernel: Kernel, arguments: List[str], log: Path, step: Step, limit: int = 900, silence: int = 180,
-        enough: Callable[[], bool] = bool, guest: Optional[Tuple[Path, Path]] = None) -> str:
-    """Boots User-mode Linux with two CPUs. Returns what is wrong with how it ended, or nothing.
-
-    With a guest, an initramfs and the log of its program, that runs in place of the suites. It writes to a serial line,
-    as on QEMU.
-    """
-    folder, initramfs, program_log = _memory_folder(1 << 30), *(guest or ("", os.devnull))
-    with open(log, "wb") as sink, open(program_log, "wb") as line:
+        enough: Callable[[], bool] = bool, initramfs: Optional[Path] = None) -> Boot:
+    """Boots User-mode Linux with two CPUs. With an initramfs, its program runs in place of the suites, and writes to a
+    serial line, as on QEMU."""
+    folder, program_log = _memory_folder(1 << 30), _program_log(log) if initramfs else None
+    with open(log, "wb") as sink, open(program_log or os.devnull, "wb") as line:
         first = [f"initrd={initramfs}", f"ssl1=null,fd:{line.fileno()}", "terminal=ttyS1", "kunit.enable=0",
-                 "noreboot"] if guest else ["kunit_shutdown=halt"]
+                 "noreboot"] if initramfs else ["kunit_shutdown=halt"]
         child = proc.start([kernel.image, "mem=1G", "seccomp=on", "ncpus=2", "console=tty",
                             f"umid=dma-fence-{os.getpid()}-{next(_NUMBERS)}", f"uml_dir={cache.TMP}/", *first, *arguments],
                            stdout=sink, stderr=subprocess.STDOUT, env=proc.environment({"TMPDIR": folder}), cwd="/",
                            pass_fds=(line.fileno(),))
-        logs = [log, Path(program_log)] if guest else [log]
-        return _end(child, _watch(child, logs, limit, silence, step, enough=enough))
+        wrong = _watch(child, [log, program_log] if program_log else [log], limit, silence, step, enough=enough)
+    return Boot(kernel, wrong, log, program_log)
 
 
 # What the console has if a guest came to life: a suite, or what init says first.
@@ -105,6 +126,7 @@ _ALIVE = re.compile(r"KTAP version|guest: up")
 
 _ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
 _NOTE = cache.ROOT / "accelerator"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # mov dx, 0xf4; mov al, 0x10; out dx, al; hlt: the debug-exit device turns it into exit code 33.
 _PROBE = bytes([0xBA, 0xF4, 0x00, 0xB0, 0x10, 0xEE, 0xF4])
@@ -116,25 +138,15 @@ def _kvm_works() -> bool:
         return False
     disk = cache.temporary("probe") / "disk"
     disk.write_bytes(_PROBE.ljust(510, b"\0") + b"\x55\xAA")
-    for _ in range(2):
-        child = proc.start(["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-smp", "2", "-display", "none",
-                            "-nodefaults", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
-                            "-drive", f"file={disk},format=raw,if=floppy"],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            child.wait(4)
-        except subprocess.TimeoutExpired:
-            pass
-        code = child.poll()
-        proc.kill(child)
-        if code != 33:
-            return False
-    return True
+    command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-smp", "2", "-display", "none", "-nodefaults",
+               "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+               "-drive", f"file={disk},format=raw,if=floppy"]
+    return all(proc.said(command, seconds=4)[0] == 33 for _ in range(2))
 
 
 def _note(accelerator: str) -> str:
     """Remembers the accelerator until the host boots again."""
-    cache.write(_NOTE, cache.read(Path("/proc/sys/kernel/random/boot_id")).strip() + f" {accelerator}\n")
+    cache.write(_NOTE, f"{cache.read(_BOOT_ID).strip()} {accelerator}\n")
     return accelerator
 
 
@@ -142,9 +154,9 @@ def _accelerator(machine: arch.Arch) -> str:
     """kvm when it works, else tcg, QEMU's own translator."""
     if "kvm" not in machine.cpu:
         return "tcg"
-    known = cache.read(_NOTE).split()
-    if len(known) == 2 and known[0] == cache.read(Path("/proc/sys/kernel/random/boot_id")).strip():
-        return known[1]
+    booted, _, known = cache.read(_NOTE).strip().partition(" ")
+    if booted == cache.read(_BOOT_ID).strip():
+        return known
     return _note("kvm" if _kvm_works() else "tcg")
 
 
@@ -161,31 +173,34 @@ def _qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, term
             *options]
 
 
-def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path, program_log: Path, step: Step,
-         limit: int = 1500, silence: int = 300, show: bool = False, hold: Tuple[str, ...] = (),
-         options: Sequence[str] = ()) -> str:
-    """Boots QEMU, with options that come after others. Returns what is wrong with how it ended, or nothing."""
-    accelerator = _accelerator(arch.ALL[KINDS[kernel.kind].arch])
-    step.note = accelerator.upper()
-    for path in (log, program_log):
-        path.write_bytes(b"")
+def qemu(kernel: Kernel, initramfs: Path, arguments: List[str], name: str, title: str = "boot QEMU", limit: int = 1500,
+         silence: int = 300, hold: Tuple[str, ...] = (), options: Sequence[str] = ()) -> Boot:
+    """Boots QEMU, with options that come after others, as a step. With `hold`, what the program says is shown as it
+    comes, but for lines that begin with one of these."""
+    log, machine = cache.LOG / f"{name}.log", arch.ALL[KINDS[kernel.kind].arch]
+    program_log = _program_log(log)
     terminal = "file,path=" + str(program_log).replace(",", ",,")
-    child = proc.start(_qemu(kernel, initramfs, arguments, log, terminal, options),
-                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wrong = _end(child, _watch(child, [log, program_log], limit, silence, step, program_log if show else None, hold))
-    said = child.stderr.read().decode(errors="replace").strip()
-    if wrong and accelerator == "kvm" and not _ALIVE.search(log.read_text(errors="replace")):
-        _note("tcg")
-        return qemu(kernel, initramfs, arguments, log, program_log, step, limit, silence, show, hold, options)
-    return ": ".join(part for part in (wrong, said) if wrong and part)
+    with Step(title) as step:
+        while True:
+            accelerator = _accelerator(machine)
+            step.note = accelerator.upper()
+            for path in (log, program_log):
+                path.write_bytes(b"")
+            child = proc.start(_qemu(kernel, initramfs, arguments, log, terminal, options),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            wrong = _watch(child, [log, program_log], limit, silence, step, hold)
+            said = child.stderr.read().decode(errors="replace").strip()
+            if not wrong or accelerator != "kvm" or _ALIVE.search(log.read_text(errors="replace")):
+                return Boot(kernel, f"{wrong}: {said}" if wrong and said else wrong, log, program_log)
+            _note("tcg")
 
 
-def interactive(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path) -> int:
+def interactive(kernel: Kernel, initramfs: Path, arguments: List[str], log: Path) -> None:
     """QEMU on this terminal."""
     saved = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
     try:
         command = _qemu(kernel, initramfs, arguments, log, "stdio,mux=on,signal=off") + ["-mon", "chardev=terminal"]
-        return subprocess.call([str(word) for word in command], env=proc.environment())
+        subprocess.call([str(word) for word in command], env=proc.environment())
     finally:
         if saved:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)

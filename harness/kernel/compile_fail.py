@@ -126,15 +126,16 @@ def _judge(command: List[str], path: Path, folder: Path, cwd: Path) -> Tuple[str
     return ("does not compile without the marked lines either", said_then) if found else ("", said)
 
 
-def run(built: Kernel, log: Path, step: Step) -> ktap.Results:
-    """Compiles all cases."""
-    command, folder, results = _command(built), cache.temporary(NAME), ktap.Results()
+def run(built: Kernel) -> ktap.Results:
+    """Compiles all cases, as a step."""
+    command, folder, results, log = _command(built), cache.temporary(NAME), ktap.Results(), cache.LOG / f"{NAME}.log"
     paths = [other if (other := CASES / our_release() / path.name).exists() else path for path in sorted(CASES.glob("*.rs"))]
     calls = [lambda path=path: _judge(command, path, folder, built.build) for path in paths]
-    with open(log, "w") as sink:
+    with Step(NAME) as step, open(log, "w") as sink:
         sink.write("$ " + shlex.join(command) + "\n")
         for path, (wrong, said) in zip(paths, proc.beside(calls, step)):
             sink.write(f"\n{path.name}: {wrong or 'ok'}\n{said}\n")
             results.case(NAME, path.stem, "\n      | ".join([wrong, *said.splitlines()]) if wrong else "")
-    step.note = f"{len(paths)} cases"
+        step.note = f"{len(paths)} cases"
+    ktap.report(NAME, built.source.variant, results, log)
     return results

@@ -8,19 +8,19 @@ from typing import Dict, Optional
 from harness.host import arch, cache, knobs, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel, options
-from harness.tree.base import our_release
+from harness.tree.base import is_newest
 
 NAME = "softgpu"  # of the program and of its module
-MODULES = (NAME, "fence_fwqueue", "fence_hwsignal", "vgem")
-SCREEN = ("drivers/gpu/drm/drm_kms_helper.ko", "drivers/gpu/drm/vkms/vkms.ko")  # of the kernel
-OTHERS = ("harness/kernel/modules",)  # built out of tree
-DRM_OTHERS = ("template",)  # the same, for releases that have DRM drivers in Rust
+# Modules of the kernel, with the option that says whether they are.
+MODULES = {f"samples/rust/{name}/{name}.ko": f"SAMPLE_RUST_{name.upper()}"
+           for name in (NAME, "fence_fwqueue", "fence_hwsignal", "vgem")}
+MODULES.update({"drivers/gpu/drm/drm_kms_helper.ko": "DRM_VKMS", "drivers/gpu/drm/vkms/vkms.ko": "DRM_VKMS"})
 INIT = Path(__file__).resolve().parent / "init"
 
 
 def _has_drm() -> bool:
     """Has the release DRM drivers in Rust?"""
-    return our_release() == knobs.RELEASES[-1]
+    return is_newest()
 
 
 def want_driver() -> None:
@@ -29,44 +29,35 @@ def want_driver() -> None:
         raise Fail(f"the sample driver is for Linux {knobs.RELEASES[-1]} only", f"BASE={knobs.RELEASES[-1]} (the default)")
 
 
-def _cargo(command: str, log: Path, step: Step, what: str, *more: str) -> Path:
+def _cargo(command: str, step: Step, what: str, *more: str) -> Path:
     """Runs cargo for the machine that is booted. Returns where it builds for that."""
     machine, target = arch.ALL[knobs.ARCH], cache.ROOT / "guest"
     env = {"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-C target-feature=+crt-static"}
     if machine.cargo:  # for -Z, and where the source of the library is if rustc does not have it
         env.update(RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=tools.rust_src())
-    proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], log, step, what,
-             cwd=cache.TOP / "harness/guest", env=env)
+    proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], cache.LOG / "guest.log",
+             step, what, cwd=cache.TOP / "harness/guest", env=env)
     return target / machine.target
 
 
-def fetch(log: Path, step: Step) -> None:
+def fetch(step: Step) -> None:
     """Fetches the crates that the program uses."""
-    _cargo("fetch", log, step, "fetching crates")
-
-
-def _program(step: Step) -> Path:
-    """Builds the program, statically linked."""
-    step.note = "cargo build"
-    target = _cargo("build", cache.LOG / "guest.log", step, "building the guest program", "--release")
-    step.note = ""
-    return target / "release" / NAME
+    _cargo("fetch", step, "fetching crates")
 
 
 def initramfs(built: kernel.Kernel, modules: bool = True, more: Optional[Dict[str, Path]] = None) -> Path:
     """Makes the initramfs with the kernel's own gen_init_cpio, with our modules unless the kernel is not to have any, and
     with other files."""
     with Step("guest program and initramfs") as step:
-        program, folder = _program(step), cache.temporary("initramfs")
+        step.note = "cargo build"
+        program = _cargo("build", step, "building the guest program", "--release") / "release" / NAME
         files = {"/init": INIT, "/bin/busybox": tools.busybox(), f"/bin/{NAME}": program, **(more or {})}
-        ours = []
+        ours, folder = [], cache.temporary("initramfs")
         if modules:
             chosen = options.values(cache.read(built.build / ".config"))
-            ours += [built.build / f"samples/rust/{name}/{name}.ko" for name in MODULES
-                     if chosen.get(f"SAMPLE_RUST_{name.upper()}") == "m"]
-            ours += [built.build / module for module in SCREEN if chosen.get("DRM_VKMS") == "m"]
-            others = OTHERS + (DRM_OTHERS if _has_drm() else ())
-            ours += [module for name in others for module in kernel.modules(built, name, step)]
+            ours += [built.build / path for path, option in MODULES.items() if chosen.get(option) == "m"]
+            for name in ("harness/kernel/modules", "template") if _has_drm() else ("harness/kernel/modules",):
+                ours += sorted(kernel.out_of_tree(built, name, ["modules"], step).glob("*.ko"))
         for module in ours:
             kernel.strip(module, folder / module.name)
             files[f"/lib/modules/{module.name}"] = folder / module.name

@@ -7,19 +7,15 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Set, Tuple
 
-from harness.host import cache, debian, knobs, lists, proc, tools
+from harness.host import cache, knobs, lists, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import foreign, guest, kernel
 from harness.tree.base import our_release
 from harness.tree.series import Source
 
-PACKAGE, VERSION = "igt-gpu-tools-tests", "2.5-1"
 _LIST = Path(__file__).resolve().parent / "igt"
-_HOME = cache.ROOT / "igt"
 _PROGRAMS = "usr/libexec/igt-gpu-tools"
 _SELFTEST = "sync_test"
-_MEND = ("call it with network once; what it downloads is kept in the cache. If there is another version, set VERSION "
-         "in harness/kernel/igt.py to that, and see what is new in it")
 
 
 class Driver(NamedTuple):
@@ -47,7 +43,7 @@ def drivers() -> List[Driver]:
 def fetch(step: Step) -> None:
     """Unpacks IGT into the cache, if that is not done yet."""
     tools.want([("/sbin/depmod", "kmod")], step)
-    debian.unpack_all(PACKAGE, VERSION, _HOME, _MEND, step)
+    foreign.IGT.fetch(step)
 
 
 def _selftest(source: Source, step: Step) -> Path:
@@ -64,17 +60,14 @@ def initramfs(built: kernel.Kernel, chosen: List[Driver]) -> Path:
     """Makes an initramfs with what these drivers are tested with."""
     with Step("IGT and initramfs") as step:
         folder, files = cache.temporary("igt"), {"/init": guest.INIT, "/bin/busybox": tools.busybox()}
-        unpacked: List[Path] = []
         for program in sorted({program for driver in chosen for program in driver.programs}):
-            path = _HOME / _PROGRAMS / program
-            if program == _SELFTEST:
-                path = _selftest(built.source, step)
-            else:
-                if not path.is_file():
-                    raise Fail(f"{PACKAGE} {VERSION} has no program {program}", "correct harness/kernel/igt")
-                unpacked.append(path)
+            path = _selftest(built.source, step) if program == _SELFTEST else foreign.IGT.home / _PROGRAMS / program
+            if not path.is_file():
+                raise Fail(f"{foreign.IGT.name} {foreign.IGT.version} has no program {program}",
+                           "correct harness/kernel/igt")
             files[f"/igt/{program}"] = path
-        files.update(foreign.libraries(_HOME, unpacked))
+            if program != _SELFTEST:
+                files.update(foreign.IGT.libraries(f"{_PROGRAMS}/{program}"))
         release = (built.build / "include/config/kernel.release").read_text().strip()
         for name in sorted({driver.module for driver in chosen if driver.module}):
             found = list(built.build.glob(f"*/**/{name}.ko"))
@@ -104,6 +97,14 @@ class Run(NamedTuple):
     failed: Dict[str, str]  # with what was said
     skipped: Dict[str, str]  # with the reason
 
+    def count(self, case: str, verdict: str, why: str) -> None:
+        if verdict == "SUCCESS":
+            self.passed.add(case)
+        elif verdict == "SKIP":
+            self.skipped[case] = why or "nothing here has what it is about"
+        else:
+            self.failed[case] = f"{verdict}: {why}" if why else verdict
+
 
 Runs = Dict[Tuple[str, str], Run]  # by driver and program
 
@@ -131,17 +132,8 @@ def _reason(lines: List[str]) -> str:
 
 def _igt(lines: List[str], program: str) -> Run:
     """What a program of IGT says. Of a subtest with dynamic ones, these count."""
-    run, reason = Run(set(), {}, {}), ""
-    begin, inner = 0, []  # type: int, List[Tuple[str, str, str]]  # of the subtest that is running
-
-    def count(case: str, verdict: str, why: str) -> None:
-        if verdict == "SUCCESS":
-            run.passed.add(case)
-        elif verdict == "SKIP":
-            run.skipped[case] = why or "nothing here has what it is about"
-        else:
-            run.failed[case] = f"{verdict}: {why}" if why else verdict
-
+    run, reason, begin = Run(set(), {}, {}), "", 0
+    inner: List[Tuple[str, str, str]] = []  # of the subtest that is running
     for number, line in enumerate(lines):
         subtest = _SUBTEST.match(line)
         if line.startswith("Starting "):
@@ -155,10 +147,10 @@ def _igt(lines: List[str], program: str) -> Run:
                 inner.append((name, verdict, why))
                 continue
             for part, *rest in inner:
-                count(f"{name}@{part}", *rest)
+                run.count(f"{name}@{part}", *rest)
             # One that fails, though none of its dynamic ones does, fails by itself.
             if not inner or verdict not in _GOOD and all(part[1] in _GOOD for part in inner):
-                count(name or program, verdict, why)
+                run.count(name or program, verdict, why)
             inner = []
     return run
 
@@ -167,12 +159,8 @@ def _tap(lines: List[str]) -> Run:
     """What a selftest says."""
     run = Run(set(), {}, {})
     for result in filter(None, map(_TAP.match, lines)):
-        if result[3] is not None:
-            run.skipped[result[2]] = result[3]
-        elif result[1]:
-            run.failed[result[2]] = "FAIL"
-        else:
-            run.passed.add(result[2])
+        verdict = "SKIP" if result[3] is not None else "FAIL" if result[1] else "SUCCESS"
+        run.count(result[2], verdict, result[3] or "")
     return run
 
 

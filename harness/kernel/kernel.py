@@ -11,6 +11,7 @@ from typing import Dict, List, NamedTuple, Sequence
 from harness.host import arch, cache, git, knobs, proc, tools
 from harness.host.ui import Fail, Step
 from harness.kernel import options
+from harness.tree import base, series
 from harness.tree.base import our_release
 from harness.tree.series import Source, lineage
 
@@ -111,18 +112,17 @@ def menu(source: Source, build: Path, target: str = "menuconfig") -> List[str]:
     return [*make(source, "qemu", build, KBUILD_KCONFIG=str(options.KCONFIG)), target]
 
 
-def _wanted(source: Source, kind: str, more: Dict[str, str]) -> str:
+def _wanted(source: Source, kind: str) -> str:
     """A digest of all that the configuration depends on."""
-    rows = git.git("ls-tree", "-r", source.commit).splitlines()
-    parts = [row for row in rows if row.rpartition("/")[2].rpartition("\t")[2].startswith("Kconfig")
-             or "tools/testing/kunit/" in row]
-    parts += [path.read_text() for path in fragments(source, kind)] + variables(kind, **more) + [tools.identity()]
+    parts = [row for row in git.git("ls-tree", "-r", source.commit).splitlines()
+             if re.search(r"[\t/]Kconfig[^/]*$|tools/testing/kunit/", row)]
+    parts += [path.read_text() for path in fragments(source, kind)] + variables(kind) + [tools.identity()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def configure(source: Source, kind: str, build: Path, step: Step, **more: str) -> str:
+def configure(source: Source, kind: str, build: Path, step: Step) -> str:
     """kunit.py config: merges the fragments, and refuses a symbol that does not end up as asked."""
-    stamp, wanted = build / ".harness-config", _wanted(source, kind, more)
+    stamp, wanted = build / ".harness-config", _wanted(source, kind)
     if cache.read(stamp) == wanted:
         return wanted
     build.mkdir(parents=True, exist_ok=True)
@@ -130,13 +130,13 @@ def configure(source: Source, kind: str, build: Path, step: Step, **more: str) -
     log, env = cache.LOG / f"{build.name}-{source.home.name}-config.log", tools.kernel_environment()
     step.note = "configuring"
     # mrproper state or not: this target needs no configuration
-    proc.run([*make(source, kind, build, **more), "rustavailable"], log, step, "the kernel's check of the Rust tools",
+    proc.run([*make(source, kind, build), "rustavailable"], log, step, "the kernel's check of the Rust tools",
              "make setup, or install what the kernel asks for", env=env)
     machine = [] if KINDS[kind].arch == "um" else [f"--arch={KINDS[kind].arch}"]
     (build / ".config").unlink(missing_ok=True)
     proc.run([sys.executable, source.path / "tools/testing/kunit/kunit.py", "config", f"--build_dir={build}", *machine,
               *(f"--kunitconfig={path}" for path in fragments(source, kind)),
-              *(f"--make_options={option}" for option in variables(kind, **more))],
+              *(f"--make_options={option}" for option in variables(kind))],
              log, step, f"configuring the {kind} kernel", env=env, append=True, cwd=source.path)
     cache.write(stamp, wanted)
     return wanted
@@ -166,6 +166,12 @@ def build(source: Source, kind: str) -> Kernel:
         if fragments(source, kind) != plain_fragments(source, kind):
             step.note += f", with {options.SAVED.name}"
         return built
+
+
+def of_series(kind: str) -> Kernel:
+    """A kernel of the series that is chosen, with all that it takes. Four steps."""
+    tools.prepare(qemu=KINDS[kind].arch != "um")
+    return build(series.checkout(knobs.SERIES, base.get()), kind)
 
 
 # Warnings of C and of Rust, with the place.
@@ -208,11 +214,6 @@ def out_of_tree(kernel: Kernel, name: str, targets: List[str], step: Step) -> Pa
                  f"building {name}", env=tools.kernel_environment(), count="objects")
         cache.write(done, wanted)
     return folder
-
-
-def modules(kernel: Kernel, name: str, step: Step) -> List[Path]:
-    """Builds the modules of a folder of this repository out of tree."""
-    return sorted(out_of_tree(kernel, name, ["modules"], step).glob("*.ko"))
 
 
 def strip(module_file: Path, to: Path) -> None:

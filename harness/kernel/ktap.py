@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Judging a boot: test results (kunit.py parse), suites that must be there, and what a healthy log never has."""
+"""Judging a boot: test results (kunit.py parse), suites that must be there, and what a healthy log never has, but for
+reports that the base kernel gives by itself (harness/kernel/known-reports)."""
 
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Match, NamedTuple, Optional, Pattern, Sequence, Set
+from typing import Dict, List, Match, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
 from harness.host import cache, knobs, lists, proc
 from harness.host.ui import Fail
+from harness.kernel.boot import Boot
 from harness.tree.base import our_release
 from harness.tree.series import Source, lineage
 
 SUITES = Path(__file__).resolve().parent / "suites"
 FEATURES = Path(__file__).resolve().parent / "features"
+KNOWN = Path(__file__).resolve().parent / "known-reports"
 
 # The guest says this before it does what the kernel must notice, at its very end.
 MARK = "guest: a report is expected"
@@ -34,12 +38,14 @@ class Results:
     passed: int = 0
     skipped: int = 0
     failed: List[str] = field(default_factory=list)
-    suites: Dict[str, int] = field(default_factory=dict)  # how many cases each had
+    suites: Dict[str, int] = field(default_factory=Counter)  # how many cases each had
     cases: Set[str] = field(default_factory=set)  # SUITE.CASE of those that passed
+    reports: List[str] = field(default_factory=list)  # of the kernel; they are among what failed
+    known: Dict[str, int] = field(default_factory=Counter)  # how often which came that is not ours
 
     def case(self, suite: str, name: str, wrong: str) -> None:
         """Counts a case of what is no suite of the kernel, and what is wrong with it, if anything is."""
-        self.suites[suite] = self.suites.get(suite, 0) + 1
+        self.suites[suite] += 1
         if wrong:
             self.failed.append(f"{suite}: {name}: {wrong}")
         else:
@@ -50,9 +56,10 @@ class Results:
         self.passed += other.passed
         self.skipped += other.skipped
         self.failed += other.failed
+        self.suites.update(other.suites)
         self.cases |= other.cases
-        for name, count in other.suites.items():
-            self.suites[name] = self.suites.get(name, 0) + count
+        self.reports += other.reports
+        self.known.update(other.known)
 
     def line(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
@@ -62,14 +69,8 @@ class Results:
         cases = {suite: sorted(case[len(suite) + 1:] for case in self.cases if case.startswith(suite + "."))
                  for suite in self.suites if not suite.startswith("rust_doctests")}
         return {"passed": self.passed, "failed": len(self.failed), "skipped": self.skipped,
-                "failures": self.failed, "suites": self.suites, "cases": cases}
-
-
-def read_log(log: Path) -> List[str]:
-    try:
-        return log.read_text(errors="replace").replace("\r", "").splitlines()
-    except FileNotFoundError:
-        return []
+                "failures": self.failed, "suites": self.suites, "cases": cases,
+                "reports": self.reports, "known": self.known}
 
 
 def _collect(group: Dict, path: str, results: Results) -> int:
@@ -95,17 +96,15 @@ def parse(source: Source, lines: List[str], leg: str) -> Results:
     results = Results()
     starts = [i for i, line in enumerate(lines) if re.match(r"(\[ *\d+\.\d+\] *)?KTAP version 1", line)]
     for number, (begin, end) in enumerate(zip(starts, starts[1:] + [len(lines)])):
-        folder = cache.temporary("ktap")
-        (folder / "log").write_text("\n".join(lines[begin:end]) + "\n")
-        proc.output([sys.executable, source.path / "tools/testing/kunit/kunit.py", "parse",
-                     f"--json={folder / 'json'}", folder / "log"], check=False, cwd=source.path)
-        text = cache.read(folder / "json")
+        file = cache.temporary("ktap") / "json"
+        proc.output([sys.executable, source.path / "tools/testing/kunit/kunit.py", "parse", f"--json={file}"],
+                    input="\n".join(lines[begin:end]) + "\n", check=False, cwd=source.path)
+        text = cache.read(file)
         if not text:
             raise Fail(f"kunit.py parse made nothing of the {leg} log")
         group = json.loads(text)
         for sub in group["sub_groups"]:
-            cases = _collect(sub, sub["name"], results)
-            results.suites[sub["name"]] = results.suites.get(sub["name"], 0) + cases
+            results.suites[sub["name"]] += _collect(sub, sub["name"], results)
         _collect({**group, "sub_groups": []}, "", results)
         if group["misc"]["errors"]:
             results.failed.append(f"{leg}: kunit.py finds {group['misc']['errors']} errors in KTAP output {number + 1} "
@@ -131,66 +130,113 @@ def failing(lines: List[str]) -> List[str]:
     return found
 
 
+# What the console puts before a line.
+_STAMP = r"(?:\[ *\d+\.\d+\])?(?:\[ *[TC]\d+\])? ?"
+# A suite, a documentation test, or a program of IGT.
+_BEGINS = re.compile(_STAMP + r"(?:    # (?:Subtest: (\S+)|(rust_doctest_\w+)\.location: )|guest: begins \S+ (\S+))")
+
+
+def _running(lines: List[str]) -> Tuple[str, str]:
+    """The suite, documentation test or program that runs at the end of part of a log, and its last case that ended."""
+    case = ""
+    for line in reversed(lines):
+        begins, result = _BEGINS.match(line), _RESULT.match(line)
+        if begins:
+            return begins[1] or begins[2] or begins[3], case
+        if result and result[1]:
+            case = case or result[3]
+    return "", ""
+
+
 def where(lines: List[str]) -> str:
     """How far output that may end anywhere has got."""
-    suite, last = "", ""
-    for line in lines:
-        subtest, result = _SUBTEST.match(line), _RESULT.match(line)
-        if subtest and len(subtest.group(1)) == 4:
-            suite, last = subtest.group(2), ""
-        elif result and result.group(1):
-            last = result.group(3)
-    return f"in {suite}" + (f" after {last}" if last else "") if suite else "before the first suite"
+    suite, case = _running(lines)
+    return f"in {suite}" + (f" after {case}" if case else "") if suite else "before the first suite"
 
 
-def place(lines: List[str], bad: str) -> str:
-    """A bad line without its file, and where it came."""
-    number, text = re.match(r".*?:(\d+): (.*)", bad).groups()
-    return f"{text.strip()} ({where(lines[:int(number)])})"
-
-
-def bad_lines(log: Path, mark: str = "", expected: str = "") -> List[str]:
-    """Places in a kernel log that a healthy kernel does not have, but for those that match `expected` after `mark`."""
+def bad_lines(lines: List[str], expected: str = "") -> List[Tuple[int, str]]:
+    """The numbers and texts of what a healthy kernel does not say, but for what matches `expected` after MARK."""
     found, marked = [], False
-    for number, line in enumerate(read_log(log), 1):
-        marked = marked or bool(mark) and mark in line
-        if _BAD.search(line) and not (marked and re.search(expected, line)):
-            found.append(f"{log}:{number}: {line}")
+    for number, line in enumerate(lines, 1):
+        marked = marked or MARK in line
+        if _BAD.search(line) and not (expected and marked and re.search(expected, line)):
+            found.append((number, line))
     return found
 
 
-def demand(variant: str, log: Path, wrong: str, bad: List[str], found: object, nothing: str) -> None:
-    """Refuses a boot that tells nothing: one that ended badly or with bad lines in its log, or that found nothing."""
-    if wrong or bad or not found:
-        raise Fail(f"the {variant} kernel {wrong or ('is not well' if bad else nothing)}", log=log,
-                   lines=bad or read_log(log)[-10:])
+# Instead of a suite: the report does not depend on what runs.
+_ANYWHERE = "*"
+# What is not the same each time: where the kernel was built, addresses, and what was running where.
+_VARYING = re.compile(r"\.\./linux/|\+0x[0-9a-f]+/0x[0-9a-f]+|, CPU#\d+: .*")
+# What a warning says in the lines that follow it.
+_REST, _REST_LINES = "Modules linked in:", 2
 
 
-def last_line(name: str, pattern: Pattern[str], said: List[str], problems: List[str], see: str) -> Match[str]:
+def _known(configuration: str) -> Set[Tuple[str, str]]:
+    """The suite, or whatever runs, and the title of reports that the base kernel gives by itself, one by one."""
+    found = set()
+    for number, line, _ in lists.reasoned(KNOWN):
+        parts = [part.strip() for part in line.split(": ", 2)]
+        if len(parts) != 3 or line[0].isspace():
+            raise Fail(f"harness/kernel/known-reports:{number}: wants CONFIGURATION: SUITE: TITLE")
+        if parts[0] == configuration:
+            found.add((parts[1], parts[2]))
+    return found
+
+
+class Mistake(NamedTuple):
+    """What is planted at the end of a boot, the lines that the kernel must say to it, and what must be named there."""
+    what: str
+    lines: str
+    named: str = ""
+
+
+def _reports(ended: Boot, configuration: str, expected: str) -> Results:
+    """What the kernel has reported, but for what is expected."""
+    results, lines, known, last = Results(), ended.console, _known(configuration), 0
+    for number, line in bad_lines(lines, expected):
+        suite, _ = _running(lines[:number])
+        title = _VARYING.sub("", re.sub(f"^{_STAMP}", "", line).strip())
+        if {(suite, title), (_ANYWHERE, title)} & known:
+            results.known[f"{suite}: {title}"] += 1
+            last = number
+        elif not (title.startswith(_REST) and last and number - last <= _REST_LINES):
+            results.reports.append(f"{ended.log}:{number}: {line}")
+    return results
+
+
+def look(ended: Boot, configuration: str = "", mistake: Optional[Mistake] = None) -> Results:
+    """What is wrong with a boot, whatever has run: how it ended, and what the kernel has reported, or has not."""
+    results, said = _reports(ended, configuration, mistake.lines if mistake else ""), ended.said
+    if ended.wrong:
+        results.failed.append(f"the kernel {ended.wrong} ({ended.log})")
+    if ended.program_log and "guest: exit 0" not in said:
+        words = "; ".join(line[7:] for line in said if line.startswith("guest: "))
+        results.failed.append(f"the guest program: {words or 'never ran'} ({ended.program_log})")
+    results.failed += results.reports
+    _, mark, end = "\n".join(ended.console).partition(MARK)
+    if mistake and not (re.search(mistake.lines, end) and mistake.named in end):
+        results.failed.append(f"the kernel has not noticed {mistake.what}" + ("" if mark else f", nor got to `{MARK}`")
+                              + f" ({ended.log})")
+    return results
+
+
+def demand(what: str, ended: Boot, found: object, nothing: str, reports: bool = False) -> None:
+    """Refuses a boot that tells nothing: one that ended badly or found nothing, or whose kernel has reported something,
+    unless `reports` are what is looked for."""
+    problems = [] if reports else look(ended).failed
+    if ended.wrong or problems or not found:
+        raise Fail(f"{what} {ended.wrong or ('is not well' if problems else nothing)}", log=ended.logs,
+                   lines=[*problems, *ended.console[-10:]])
+
+
+def last_line(name: str, pattern: Pattern[str], ended: Boot, problems: List[str]) -> Match[str]:
     """The line with which the guest's program ends that is run for `name`, which it must have got to."""
-    last = next(filter(None, map(pattern.match, reversed(said))), None)
+    last = next(filter(None, map(pattern.match, reversed(ended.said))), None)
     if not last:
-        raise Fail(f"the guest program did not get to its last line `{name}: ...`", log=see, lines=problems or said[-5:])
+        raise Fail(f"the guest program did not get to its last line `{name}: ...`", log=ended.logs,
+                   lines=problems or ended.said[-5:])
     return last
-
-
-def unnoticed(leg: str, log: Path, report: str, what: str) -> List[str]:
-    """Says so if the kernel has not reported at its end what it must notice."""
-    _, mark, said = "\n".join(read_log(log)).partition(MARK)
-    if re.search(report, said):
-        return []
-    return [f"{leg}: the kernel has not noticed {what}" + ("" if mark else f", nor got to `{MARK}`") + f" ({log})"]
-
-
-def not_ended(said: List[str]) -> List[str]:
-    """What a guest program that has said this has come to, if not to its end."""
-    words = "; ".join(line[7:] for line in said if line.startswith("guest: "))
-    return [] if "guest: exit 0" in said else [f"the guest program: {words or 'never ran'}"]
-
-
-def ended(log: Path, wrong: str, said: List[str]) -> List[str]:
-    """What is wrong with a boot whose program has said this, and runs no cases."""
-    return ([f"the kernel {wrong}"] if wrong else []) + bad_lines(log) + not_ended(said)
 
 
 class Suite(NamedTuple):
@@ -218,17 +264,20 @@ def missing(leg: str, variant: str, results: Results) -> List[str]:
             and results.suites.get(suite.name, 0) < suite.least]
 
 
-def judge(leg: str, source: Source, log: Path, wrong: str, bad: List[str], program_log: Optional[Path] = None) -> Results:
-    """The results of one boot, of which `wrong` and `bad` are known. Everything that is wrong with it counts as a failure."""
-    results = parse(source, read_log(log), leg)
-    if wrong:
-        results.failed.append(f"{leg}: the kernel {wrong}")
-    if program_log:
-        lines = read_log(program_log)
-        results.add(parse(source, lines, leg))
-        results.failed += [f"{leg}: {problem} ({program_log})" for problem in not_ended(lines)]
-    results.failed += bad
+def judge(leg: str, ended: Boot, mistake: Optional[Mistake] = None, suites_of: Sequence[str] = ()) -> Results:
+    """The results of one boot, which are told. Everything that is wrong with it counts as a failure."""
+    source = ended.kernel.source
+    results = parse(source, ended.console, leg)
+    results.add(parse(source, ended.said, leg))
+    results.add(look(ended, leg, mistake))
+    report(leg, source.variant, results, ended.log, suites_of)
     return results
+
+
+def show_known(results: Results) -> None:
+    """Names the reports that came and are not ours."""
+    for title, count in results.known.items():
+        print(f"      known, {count} times: {title}")
 
 
 def report(leg: str, variant: str, results: Results, log: Path, suites_of: Sequence[str] = ()) -> None:
@@ -240,23 +289,26 @@ def report(leg: str, variant: str, results: Results, log: Path, suites_of: Seque
         print(f"      FAIL {failure}")
     if results.failed:
         print(f"      log: {log}", flush=True)
+    show_known(results)
 
 
 def unshown(legs: Dict[str, Results]) -> List[str]:
     """Features of harness/kernel/features without a case that has passed on the legs that were run."""
     wrong, feature = [], ""
-    where = {suite.name: suite.legs for suite in _suites()}
+    legs_of: Dict[str, List[str]] = {}
+    for suite in _suites():
+        legs_of.setdefault(suite.name, []).extend(suite.legs)
     for number, line in enumerate(FEATURES.read_text().splitlines(), 1):
         if not line or line.startswith("#"):
             continue
         if not line[0].isspace():
-            feature, colon, line = line.rpartition(": " if ": " in line else ":")
+            feature, colon, line = line.partition(":")
             if not colon:
                 raise Fail(f"harness/kernel/features:{number}: wants FEATURE: SUITE.CASE...")
         for case in line.split():
-            suite = case.partition(".")[0]
-            if suite not in where:
-                raise Fail(f"harness/kernel/features:{number}: harness/kernel/suites has no suite {suite}")
+            name = case.partition(".")[0]
+            if name not in legs_of:
+                raise Fail(f"harness/kernel/features:{number}: harness/kernel/suites has no suite {name}")
             wrong += [f"{leg}: {case} has not passed, which is to show: {feature}"
-                      for leg in where[suite] if leg in legs and case not in legs[leg].cases]
+                      for leg in legs_of[name] if leg in legs and case not in legs[leg].cases]
     return wrong

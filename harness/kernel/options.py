@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The options that this project adds: the top-level Kconfig, and what `make menuconfig` has changed of them.
 
-It writes .config at the top of the repository, with no more than what is otherwise than in configs/. The kernels that have
-the crate's suites get that; those that are made to measure or to compare one thing stay as they are.
+It writes .config at the top of the repository, with no more than what is otherwise than in configs/. The kernels that
+have the crate's suites get that; those that are made to measure or to compare one thing stay as they are.
 """
 
 import re

@@ -83,7 +83,7 @@ def _limits() -> Limits:
 
 def _variants() -> List[str]:
     chosen = knobs.get("SERIES")
-    return ["base", chosen] if chosen else ["base", "core", "full", "rust"]
+    return ["base", chosen] if chosen else sorted(series.variants())
 
 
 def family(name: str) -> str:
@@ -121,8 +121,7 @@ def place(variants: Sequence[str], found: base.Base) -> List[explorer.Tree]:
     with Step(f"files of {', '.join(variants)}") as step:
         trees = []
         for variant in variants:
-            other = "" if base.our_release() == knobs.RELEASES[-1] else f"-{base.our_release()}"
-            trees.append(explorer.place(variant, explorer.write(variant, found), explorer.HOME / f"{variant}{other}"))
+            trees.append(explorer.place(variant, explorer.write(variant, found), explorer.HOME / f"{variant}{base.suffix()}"))
             step.tick()
         step.note = f"{sum(len(tree.files()) for tree in trees)} files"
     return trees

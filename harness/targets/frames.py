@@ -11,10 +11,9 @@ import shutil
 import struct
 import zlib
 
-from harness.host import cache, knobs, outcome, tools, ui
+from harness.host import cache, knobs, outcome, ui
 from harness.host.ui import Step
-from harness.kernel import boot, guest, kernel, ktap, trace, weston
-from harness.tree import base, series
+from harness.kernel import boot, foreign, guest, kernel, ktap, trace
 
 _PICTURE = re.compile(r"picture: ([\w-]+) (\d+) (\d+) ([0-9a-f]+)$")
 FOLDER = cache.OUT / "frames"
@@ -34,18 +33,13 @@ def _png(width: int, height: int, pixels: bytes) -> bytes:
 def main() -> None:
     guest.want_driver()
     ui.plan(7)
-    tools.prepare()
-    source = series.checkout(knobs.SERIES, base.get())
     with Step("Weston") as step:
-        weston.fetch(step)
-    built = kernel.build(source, "frames")
-    initramfs = guest.initramfs(built, more=weston.files())
-    log, program_log = cache.LOG / "frames.log", cache.LOG / "frames-program.log"
-    with Step("boot QEMU") as step:
-        wrong = boot.qemu(built, initramfs, ["guest=frames", "kunit.enable=0"], log, program_log, step,
-                          limit=1800, show=True, hold=("frames: ", "surface: ", "guest: ", "picture: ", "trace: "))
-    said = ktap.read_log(program_log)
-    problems, logs = ktap.ended(log, wrong, said), f"{log} and {program_log}"
+        foreign.WESTON.fetch(step)
+    built = kernel.of_series("frames")
+    initramfs = guest.initramfs(built, more=foreign.weston())
+    ended = boot.qemu(built, initramfs, ["guest=frames", "kunit.enable=0"], "frames", limit=1800,
+                      hold=("frames: ", "surface: ", "guest: ", "picture: ", "trace: "))
+    problems, said = ktap.look(ended).failed, ended.said
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     for picture in filter(None, map(_PICTURE.match, said)):
@@ -56,12 +50,12 @@ def main() -> None:
     lines, counts = {}, {}
     for what in ("surface", "frames"):
         pattern = re.compile(rf"{what}: (\d+) shown, (\d+) wrong; (\d+) wrong of (\d+) without fences$")
-        last = ktap.last_line(what, pattern, said, problems, logs)
+        last = ktap.last_line(what, pattern, ended, problems)
         lines[what] = last[0]
         shown, bad, missing, control = map(int, last.groups())
         problems += [f"{what}: {bad} were wrong"] if bad else []
         problems += [] if missing else [f"{what}: none was wrong without fences, so that this shows nothing"]
         counts[what] = {"shown": shown, "wrong": bad, "control": control, "wrong_without_fences": missing}
     print(lines["surface"])
-    outcome.end("frames", lines["frames"], problems, see=f"log: {logs}", series=knobs.SERIES,
-                base=source.base.version, tree=source.tree, **counts["frames"], surface=counts["surface"])
+    outcome.end("frames", lines["frames"], problems, see=f"log: {ended.logs}", series=knobs.SERIES,
+                base=built.source.base.version, tree=built.source.tree, **counts["frames"], surface=counts["surface"])

@@ -2,8 +2,8 @@
 """make litmus: the litmus tests of the series with herd7 and the kernel tree's own memory model.
 
 Each claim is a test that can never end in a certain state and has no data race, and a twin X-without-Y in which one
-piece is missing, so that it sometimes does. A twin that has a data race as well says so, with DATARACE behind its result
-as in the kernel's other litmus tests.
+piece is missing, so that it sometimes does. A twin that has a data race as well says so, with DATARACE behind its
+result as in the kernel's other litmus tests.
 """
 
 import re
@@ -61,9 +61,8 @@ def main() -> None:
                 if observed[name] != wanted[name]]
     good, claims = len(paths) - len(problems), list(wanted.values()).count("Never")
     problems += _alone(wanted) or ([] if paths else ["there are no tests"])
-    width = max(map(len, wanted), default=0)
-    for name in wanted:
-        print(f"      {name:{width}}  {observed[name]}")
+    for line in ui.columns(observed.items()):
+        print(f"      {line}")
     outcome.end("litmus", f"litmus: {good} of {len(paths)} as expected", problems, base=source.base.version,
                 claims=claims, twins=len(wanted) - claims,
                 tests=[{"name": name, "wanted": wanted[name], "observed": observed[name]} for name in wanted])

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from harness.host import cache, knobs, proc, tools, ui
-from harness.host.ui import Fail, Step
+from harness.host.ui import Fail
 from harness.kernel import kernel, options
 from harness.tree import base, series
 
@@ -18,10 +18,8 @@ def main() -> None:
         raise Fail("make menuconfig needs a terminal",
                    f"call it on one, or write what is to be otherwise into {options.SAVED.name}, as `CONFIG_X=y` or "
                    f"`# CONFIG_X is not set`, with X of: {names}")
-    ui.plan(4)
-    tools.prepare(qemu=False)
-    with Step("menu") as step:
-        tools.want(tools.MENU, step)
+    ui.plan(3)
+    tools.prepare(qemu=False, more=tools.MENU)
     source = series.checkout(knobs.SERIES, base.get())
     build, names = source.home / "menuconfig", options.named(source.path)
     usual = options.values("\n".join(path.read_text() for path in kernel.plain_fragments(source, _KIND)))
@@ -36,7 +34,7 @@ def main() -> None:
     other = {name: value for name, value in chosen.items() if value != usual[name]}
     options.SAVED.unlink(missing_ok=True)
     if other:
-        cache.write(options.SAVED, "# SPDX-License-Identifier: GPL-2.0\n"
-                    "# Written by make menuconfig: what is otherwise than in harness/kernel/configs/.\n" + options.text(other))
+        cache.write(options.SAVED, "# SPDX-License-Identifier: GPL-2.0\n# Written by make menuconfig: "
+                    "what is otherwise than in harness/kernel/configs/.\n" + options.text(other))
     print(options.text(other) + f"menuconfig: {len(other)} of {len(names)} options are otherwise than usual"
           + (f"; delete {options.SAVED.name} to go back" if other else ""))

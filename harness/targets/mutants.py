@@ -205,8 +205,9 @@ def _compiler(err: Fail) -> str:
 
 def _noticed(log: Path) -> List[str]:
     """Cases that have failed and reports of the kernel, so far."""
-    lines = ktap.read_log(log)
-    return ktap.failing(lines) + [ktap.place(lines, line) for line in ktap.bad_lines(log)]
+    lines = boot.read_log(log)
+    return ktap.failing(lines) + [f"{line.strip()} ({ktap.where(lines[:number])})"
+                                  for number, line in ktap.bad_lines(lines)]
 
 
 def _boots(mutant: Mutant, suites: Iterable[str]) -> List[List[str]]:
@@ -226,14 +227,14 @@ def _boot(built: kernel.Kernel, log: Path, step: Step, *more: str) -> Tuple[List
         nonlocal found, since
         found = _noticed(log)
         since = since or (time.monotonic() if found else 0.0)
-        return bool(ktap.failing(ktap.read_log(log))) or bool(since) and time.monotonic() - since > _GRACE
+        return bool(ktap.failing(boot.read_log(log))) or bool(since) and time.monotonic() - since > _GRACE
 
-    wrong = boot.uml(built, [*_ARGUMENTS, *more], log, step, _LIMIT, _SILENCE, enough)
+    wrong = boot.uml(built, [*_ARGUMENTS, *more], log, step, _LIMIT, _SILENCE, enough).wrong
     if not wrong or wrong.startswith("ended"):  # by itself: otherwise it complains about how it is ended
         found = _noticed(log)
     if found or wrong:
-        return found or [f"the kernel {wrong}, {ktap.where(ktap.read_log(log))}"], ktap.Results()
-    results = ktap.parse(built.source, ktap.read_log(log), KIND)
+        return found or [f"the kernel {wrong}, {ktap.where(boot.read_log(log))}"], ktap.Results()
+    results = ktap.parse(built.source, boot.read_log(log), KIND)
     return results.failed, results
 
 

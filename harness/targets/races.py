@@ -3,9 +3,9 @@
 
 make explore tries every interleaving. This shows on real CPUs that they are met, and in which of the two cores.
 A race is won by nobody, but lost when an op is still inside the driver, or called again, after the fence was
-signaled. There is one suite of a driver in C and one of a driver in Rust, and both run on either core; with SERIES=rust,
-where our side is the crate on an unmodified core, only the latter. With SERIES=full there is another driver in C, which has
-not been changed, and whose fences share a lock. The suites print a line for each race.
+signaled. There is one suite of a driver in C and one of a driver in Rust, and both run on either core; with
+SERIES=rust, where our side is the crate on an unmodified core, only the latter. With SERIES=full there is another
+driver in C, which has not been changed, and whose fences share a lock. The suites print a line for each race.
 """
 
 import re
@@ -23,7 +23,8 @@ OPS = ("get_driver_name", "get_timeline_name", "enable_signaling", "signaled", "
 WAYS = ("A", "B", "C")
 # What is called without the lock by the unpatched core, which must lose it, or else the suite sees nothing. In Rust,
 # names never come from what a driver destroys.
-LOSES = {"C": ("get_driver_name", "get_timeline_name", "signaled", "set_deadline"), "Rust": ("signaled", "set_deadline")}
+LOSES = {"C": ("get_driver_name", "get_timeline_name", "signaled", "set_deadline"),
+         "Rust": ("signaled", "set_deadline")}
 LOSES["C, legacy"] = LOSES["C"]
 
 # The unpatched core loses from the first round on.
@@ -69,19 +70,11 @@ def run(built: kernel.Kernel, name: str, rounds: int, free_at_once: bool, cases:
     for module in MODULES:
         arguments += [f"{module}.rounds={rounds}", f"{module}.budget_ms=0", f"{module}.free_at_once={free_at_once:d}"]
     with Step(f"boot UML ({variant}{', KASAN' if reports else ''})") as step:
-        wrong = boot.uml(built, arguments, log, step, limit=1800 + rounds // 25, silence=600 + rounds // 250)
-        found = parse(ktap.read_log(log))
-        ktap.demand(variant, log, wrong, [] if reports else ktap.bad_lines(log), found, "printed no races")
+        ended = boot.uml(built, arguments, log, step, limit=1800 + rounds // 25, silence=600 + rounds // 250)
+        found = parse(ended.console)
+        ktap.demand(f"the {variant} kernel", ended, found, "printed no races", reports)
         step.note = f"{len(found)} races"
     return found
-
-
-def _table(theirs: Races, ours: Races) -> None:
-    print(f"\n{'op':20} {'signaled by':14} {'driver in':10} {'base: late':>18} {'ours: late':>18}")
-    for race in wanted():
-        cells = [str(side.get(race, "-")) for side in (theirs, ours)]
-        print(f"{race.op:20} {race.way:14} {race.backend:10} {cells[0]:>18} {cells[1]:>18}")
-    print()
 
 
 def unfinished(side: str, races: Races, least: int) -> List[str]:
@@ -107,11 +100,11 @@ def main() -> None:
     tools.prepare(qemu=False)
     linux, rounds = base.get(), int(knobs.ROUNDS or ROUNDS)
     kernels = [kernel.build(series.checkout(variant, linux), "races") for variant in ("base", knobs.SERIES)]
-    backends = {race.backend for race in wanted()}
     # Where ops are late, what they use is kept for them.
     found = [run(built, "races", rounds, free_at_once=built.source.variant != "base") for built in kernels]
-    theirs, ours = ({race: score for race, score in side.items() if race.backend in backends} for side in found)
-    _table(theirs, ours)
+    theirs, ours = ({race: score for race, score in side.items() if race in wanted()} for side in found)
+    rows = [[*race, theirs.get(race, "-"), ours.get(race, "-")] for race in wanted()]
+    print("", *ui.columns([["op", "signaled by", "driver in", "base: late", "ours: late"], *rows]), "", sep="\n")
     problems = _problems(theirs, ours, rounds)
     totals = [Score(*(sum(column) for column in zip(*side.values()))) for side in (theirs, ours)]
     outcome.end("races", f"races: base {totals[0]}, ours {totals[1]}", problems, series=knobs.SERIES,

@@ -7,45 +7,38 @@ beside its root, so the checkout's rust/kernel/ gets links to the rest of the cr
 """
 
 import json
-from pathlib import Path
 from typing import List
 
-from harness.host import cache, knobs, proc, tools, ui
+from harness.host import cache, git, proc, tools, ui
 from harness.host.ui import Fail, Step
 from harness.kernel import kernel
-from harness.tree import base, series
+from harness.tree import series
 
 PROJECT = cache.TOP / "rust-project.json"
 FOLDER = "rust/kernel"
 _MARK = "# links of make rust-analyzer"
 
 
-def links() -> List[Path]:
-    """The links that an earlier run made."""
-    return [path for path in (cache.TOP / FOLDER).glob("*") if path.is_symlink()]
-
-
 def _exclude(names: List[str]) -> None:
     """Tells git to ignore the links, for this clone only."""
-    path = proc.output(["git", "-c", "safe.directory=*", "-C", cache.TOP, "rev-parse", "--git-path", "info/exclude"],
-                       check=False).strip()
+    path = git.of(cache.TOP, "rev-parse", "--git-path", "info/exclude").strip()
     if path:
         file = cache.TOP / path
         rest = cache.read(file).split(_MARK)[0]
-        cache.write(file, rest + (_MARK + "\n" + "".join(f"/{name}\n" for name in names) if names else ""))
+        cache.write(file, rest + _MARK + "\n" + "".join(f"/{name}\n" for name in names))
 
 
 def remove() -> None:
-    for path in links():
-        path.unlink()
+    for path in (cache.TOP / FOLDER).glob("*"):
+        if path.is_symlink():
+            path.unlink()
     PROJECT.unlink(missing_ok=True)
 
 
 def main() -> None:
     ui.plan(5)
-    tools.prepare(qemu=False)
-    source = series.checkout(knobs.SERIES, base.get())
-    built = kernel.build(source, "um")
+    built = kernel.of_series("um")
+    source = built.source
     with Step("rust-project.json") as step:
         proc.run([*kernel.make(source, "um", built.build), "rust-analyzer"], cache.LOG / "rust-analyzer.log", step,
                  "kbuild's rust-analyzer target", env=tools.kernel_environment())
@@ -53,8 +46,8 @@ def main() -> None:
         if not text:
             raise Fail("kbuild wrote no rust-project.json", log=cache.LOG / "rust-analyzer.log")
         remove()
-        names = [path.name for path in (source.path / FOLDER).iterdir()
-                 if path.suffix in ("", ".rs") and path.name[0] != "." and not (cache.TOP / FOLDER / path.name).exists()]
+        names = [path.name for path in (source.path / FOLDER).iterdir() if path.suffix in ("", ".rs")
+                 and path.name[0] != "." and not (cache.TOP / FOLDER / path.name).exists()]
         _exclude([f"{FOLDER}/{name}" for name in sorted(names)])
         for name in names:
             (cache.TOP / FOLDER / name).symlink_to(source.path / FOLDER / name)

@@ -5,11 +5,11 @@ Before that, the checks are checked: KASAN must see the use after free that the 
 """
 
 import time
-from typing import Dict, List, NamedTuple
+from typing import List, NamedTuple
 
-from harness.host import cache, knobs, outcome, tools, ui
-from harness.host.ui import Fail, Step
-from harness.kernel import boot, guest, kernel, known_reports, ktap
+from harness.host import knobs, outcome, tools, ui
+from harness.host.ui import Fail
+from harness.kernel import boot, guest, kernel, ktap
 from harness.targets import use_after_free
 from harness.tree import base, series
 
@@ -36,19 +36,6 @@ _PATIENCE = 1200
 _SEED = 1
 
 
-class Run(NamedTuple):
-    """What came of one configuration."""
-    name: str
-    results: ktap.Results
-    reports: List[str]
-    known: Dict[str, int]
-    seconds: int
-
-    def json(self) -> Dict[str, object]:
-        return {"name": self.name, "what": CONFIGURATIONS[self.name].what, "seconds": self.seconds, **self.results.json(),
-                "reports": self.reports, "known": self.known}
-
-
 def _chosen() -> List[str]:
     names = knobs.ONLY.split(",") if knobs.ONLY else list(CONFIGURATIONS)
     wrong = [name for name in names if name not in CONFIGURATIONS]
@@ -57,23 +44,16 @@ def _chosen() -> List[str]:
     return names
 
 
-def _run(name: str, source: series.Source) -> Run:
-    begin = time.monotonic()
+def _run(name: str, source: series.Source) -> ktap.Results:
     built = kernel.build(source, name)
     initramfs = guest.initramfs(built)
-    log, program_log = cache.LOG / f"sanitize-{name}.log", cache.LOG / f"sanitize-{name}-program.log"
-    arguments = ["guest=sanitize", f"fuzz_seconds={_FUZZ_SECONDS}", f"fuzz_seed={_SEED}",
-                 f"planted={CONFIGURATIONS[name].mistake}", f"kunit.timeout={_PATIENCE}"]
-    with Step(f"boot QEMU ({name})") as step:
-        wrong = boot.qemu(built, initramfs, arguments, log, program_log, step, limit=3 * _PATIENCE, silence=_PATIENCE)
-        bad = ktap.bad_lines(log, ktap.MARK, CONFIGURATIONS[name].report)
-        reports, accepted = known_reports.split(name, ktap.read_log(log), bad)
-        missed = ktap.unnoticed(name, log, CONFIGURATIONS[name].report,
-                                f"the {CONFIGURATIONS[name].mistake} that was planted at the end")
-        results = ktap.judge(name, source, log, wrong, reports + missed, program_log)
-    ktap.report(name, source.variant, results, log, suites_of=("qemu", name))
-    known_reports.show(accepted)
-    return Run(name, results, reports, accepted, round(time.monotonic() - begin))
+    mistake = CONFIGURATIONS[name].mistake
+    arguments = ["guest=sanitize", f"fuzz_seconds={_FUZZ_SECONDS}", f"fuzz_seed={_SEED}", f"planted={mistake}",
+                 f"kunit.timeout={_PATIENCE}"]
+    ended = boot.qemu(built, initramfs, arguments, f"sanitize-{name}", f"boot QEMU ({name})", limit=3 * _PATIENCE,
+                      silence=_PATIENCE)
+    planted = ktap.Mistake(f"the {mistake} that was planted at the end", CONFIGURATIONS[name].report)
+    return ktap.judge(name, ended, planted, suites_of=("qemu", name))
 
 
 def main() -> None:
@@ -86,9 +66,12 @@ def main() -> None:
     for problem in problems:
         print(f"      FAIL {problem}")
     source = series.checkout(knobs.SERIES, found)
-    runs = [_run(name, source) for name in names]
-    problems += [failure for run in runs for failure in run.results.failed]
-    reports = sum(len(run.reports) for run in runs)
-    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {reports} reports", problems, printed=True,
-                series=knobs.SERIES, base=source.base.version, tree=source.tree, use_after_free=seen,
-                configurations=[run.json() for run in runs])
+    results, runs = ktap.Results(failed=problems), []
+    for name in names:
+        begin, run = time.monotonic(), _run(name, source)
+        runs.append({"name": name, "what": CONFIGURATIONS[name].what, "seconds": round(time.monotonic() - begin),
+                     **run.json()})
+        results.add(run)
+    outcome.end("sanitize", f"sanitize: {len(runs)} configurations, {len(results.reports)} reports", results.failed,
+                printed=True, series=knobs.SERIES, base=source.base.version, tree=source.tree, use_after_free=seen,
+                configurations=runs)

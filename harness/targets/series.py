@@ -4,6 +4,7 @@
 On a tree of the user's, what does not apply as it is is merged, and what cannot be is reported.
 """
 
+import re
 import shutil
 from typing import List, Set
 
@@ -14,23 +15,18 @@ from harness.kernel import kernel
 from harness.tree import base, mails, rebase, series
 
 
-def _rebased(variant: str, found: base.Base) -> List[str]:
-    """The commits on the tree in KDIR."""
-    with Step("rebase onto KDIR") as step:
-        work = rebase.Rebase(variant)
-        commits = mails.commits(variant, found, work.put)
-        step.note = f"{len(work.merged)} files merged, {len(work.refused)} changes do not apply"
+def _rebased(work: rebase.Rebase, found: base.Base, total: int) -> None:
+    """Tells what was merged on the tree in KDIR, and refuses what could not be."""
     for text in work.merged:
         print(f"      merged, so look at it: {text}")
     for text in work.refused:
         print(f"FAIL {text}")
     if work.refused:
         names = {text.split(":")[0] for text in work.refused}
-        raise Fail(f"{len(names)} of {len(commits)} patches do not apply to Linux {found.version} in {knobs.KDIR}; all were "
-                   "tried, and nothing was written",
-                   "change what these hunks are about, in patches/ or in the tree" if work.can_merge
+        raise Fail(f"{len(names)} of {total} patches do not apply to Linux {found.version} in {knobs.KDIR}; "
+                   "all were tried, and nothing was written",
+                   "change what these hunks are about, in patches/ or in the tree" if work.ours
                    else f"call make series BASE={base.our_release()} once, so that git can merge")
-    return commits
 
 
 def _drivers(entries: List[series.Entry]) -> List[Set[str]]:
@@ -42,17 +38,20 @@ def main() -> None:
     variant = knobs.SERIES
     # User-mode Linux has the core and the crate. What commits touch of other drivers is compiled beside it.
     drivers = _drivers(series.of(variant))
-    ui.plan(3 + bool(knobs.KDIR) + (1 + 2 * len(drivers) + sum(map(bool, drivers)) if knobs.BUILD else 0))
+    ui.plan(3 + (1 + 2 * len(drivers) + sum(map(bool, drivers)) if knobs.BUILD else 0))
     if knobs.BUILD:
         tools.prepare(qemu=False)
     found = base.get(any_version=True)
     drivers = _drivers(series.on(variant, found))
-    if knobs.KDIR:
-        commits = _rebased(variant, found)
-    with Step("format the patches"):
-        fresh = cache.temporary("series")
-        commits = commits if knobs.KDIR else mails.commits(variant, found)
-        patches = mails.write(variant, found, fresh, commits)
+    with Step("format the patches") as step:
+        fresh, work = cache.temporary("series"), rebase.Rebase(variant) if knobs.KDIR else None
+        commits, patches = mails.write(variant, found, fresh, work.put if work else series.put)
+        step.note = f"{len(work.merged)} files merged, {len(work.refused)} changes do not apply" if work else ""
+    if work:
+        _rebased(work, found, len(commits))
+    lacking = sorted(set(re.findall(r"\[(make \w+)\]", (fresh / "0000-cover-letter.patch").read_text())))
+    if lacking:
+        print(f"      the cover letter lacks figures, so do not send it yet: {', '.join(lacking)}, then make series")
     with Step("git am on a pristine tree"):
         mails.prove(found, commits[-1], patches)
     if knobs.BUILD:

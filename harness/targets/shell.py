@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """make shell: a prompt in the booted VM, with the sample driver loaded."""
 
-from harness.host import arch, cache, knobs, tools, ui
+from harness.host import arch, cache, knobs, ui
 from harness.kernel import boot, guest, kernel
-from harness.tree import base, series
 
 
 def main() -> None:
     guest.want_driver()
     ui.plan(5)
-    tools.prepare()
-    source = series.checkout(knobs.SERIES, base.get())
-    built = kernel.build(source, arch.ALL[knobs.ARCH].kind)
+    built = kernel.of_series(arch.ALL[knobs.ARCH].kind)
     initramfs = guest.initramfs(built)
     print("The driver is loaded; try `softgpu run` or `dmesg`, and look below /sys/kernel/debug.\n"
           "Leave with `exit`, or Ctrl-A X to stop the machine.", flush=True)

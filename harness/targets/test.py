@@ -13,46 +13,9 @@ from harness.kernel import boot, compile_fail, guest, kernel, ktap
 from harness.targets import explore
 from harness.tree import base, series
 
-# Lockdep must find this in wrong_order.ko.
 _DEADLOCK = "possible circular locking dependency"
-
-
-def _compile_fail(source: series.Source, built: kernel.Kernel) -> ktap.Results:
-    log = cache.LOG / "compile-fail.log"
-    with Step("compile-fail") as step:
-        results = compile_fail.run(built, log, step)
-    ktap.report(compile_fail.NAME, source.variant, results, log)
-    return results
-
-
-def _boot_um(source: series.Source, built: kernel.Kernel) -> ktap.Results:
-    log = cache.LOG / "um.log"
-    with Step("boot UML") as step:
-        wrong = boot.uml(built, [], log, step)
-        results = ktap.judge("um", source, log, wrong, ktap.bad_lines(log))
-    ktap.report("um", source.variant, results, log)
-    return results
-
-
-def _boot_qemu(source: series.Source, built: kernel.Kernel) -> ktap.Results:
-    initramfs = guest.initramfs(built)
-    name = knobs.with_arch("qemu")
-    log, program_log = cache.LOG / f"{name}.log", cache.LOG / f"{name}-program.log"
-    with Step("boot QEMU") as step:
-        wrong = boot.qemu(built, initramfs, ["guest=test"], log, program_log, step)
-        bad = ktap.bad_lines(log, ktap.MARK, rf"{_DEADLOCK}|\*\*\* DEADLOCK \*\*\*")
-        bad += ktap.unnoticed("qemu", log, rf"(?s){_DEADLOCK}.*dma_fence_map",
-                              f"the deadlock in wrong_order.ko, as a `{_DEADLOCK}` with dma_fence_map")
-        results = ktap.judge("qemu", source, log, wrong, bad, program_log)
-    ktap.report("qemu", source.variant, results, log)
-    return results
-
-
-def _hot_paths(source: series.Source, found: base.Base) -> ktap.Results:
-    log = cache.LOG / "hot-paths.log"
-    results = hot_paths.run(series.checkout("base", found), source, log).results
-    ktap.report(hot_paths.NAME, source.variant, results, log)
-    return results
+_WRONG_ORDER = ktap.Mistake(f"the deadlock in wrong_order.ko, as a `{_DEADLOCK}` with dma_fence_map",
+                            rf"{_DEADLOCK}|\*\*\* DEADLOCK \*\*\*", "dma_fence_map")
 
 
 def _end(name: str, found: base.Base, legs: Dict[str, ktap.Results], tree: str = "",
@@ -68,7 +31,7 @@ def _end(name: str, found: base.Base, legs: Dict[str, ktap.Results], tree: str =
 
 def main() -> None:
     name, whole = knobs.with_arch("test"), knobs.ARCH == arch.DEFAULT
-    counted = whole and knobs.SERIES == "core" and base.our_release() == knobs.RELEASES[-1]
+    counted = whole and knobs.SERIES == "core" and base.is_newest()
     ui.plan(14 if counted else 12 if whole else 6)
     tools.prepare()
     found = base.get()
@@ -80,12 +43,19 @@ def main() -> None:
     source = series.checkout(knobs.SERIES, found)
     if whole:
         um = kernel.build(source, "um")
-        legs.update({compile_fail.NAME: _compile_fail(source, um), "um": _boot_um(source, um)})
+        legs[compile_fail.NAME] = compile_fail.run(um)
+        with Step("boot UML") as step:
+            ended = boot.uml(um, [], cache.LOG / "um.log", step)
+        legs["um"] = ktap.judge("um", ended)
     else:
         print(f"      left out, as they are for {arch.DEFAULT} only: {compile_fail.NAME}, um, {hot_paths.NAME}")
-    legs["qemu"] = _boot_qemu(source, kernel.build(source, arch.ALL[knobs.ARCH].kind))
+    built = kernel.build(source, arch.ALL[knobs.ARCH].kind)
+    ended = boot.qemu(built, guest.initramfs(built), ["guest=test"], knobs.with_arch("qemu"))
+    legs["qemu"] = ktap.judge("qemu", ended, _WRONG_ORDER)
     if counted:
-        legs[hot_paths.NAME] = _hot_paths(source, found)
+        log = cache.LOG / "hot-paths.log"
+        legs[hot_paths.NAME] = hot_paths.run(series.checkout("base", found), source, log).results
+        ktap.report(hot_paths.NAME, source.variant, legs[hot_paths.NAME], log)
     more = ktap.unshown(legs)
     for failure in more:
         print(f"      FAIL {failure}")

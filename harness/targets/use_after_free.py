@@ -5,10 +5,11 @@ It is the race suites' own drivers, in C and in Rust, that free what their ops u
 """
 
 import re
+from collections import Counter
 from typing import Dict, List, Tuple
 
 from harness.host import cache, knobs
-from harness.kernel import kernel, ktap
+from harness.kernel import boot, kernel, ktap
 from harness.targets import races
 from harness.tree import base, series
 
@@ -25,9 +26,9 @@ _OP = re.compile(r"(driver_name|timeline_name|enable_signaling|signaled|set_dead
 _END = re.compile(r"\b(Allocated|Freed) by task |={60}")
 
 
-def _accesses(lines: List[str]) -> Dict[Tuple[str, str], int]:
+def _accesses(lines: List[str]) -> Counter:
     """Counts the reports of each op, in C and in Rust, that has used what was freed."""
-    found: Dict[Tuple[str, str], int] = {}
+    found: Counter = Counter()
     inside, backend = False, ""
     for line in lines:
         if _REPORT.search(line):
@@ -38,8 +39,7 @@ def _accesses(lines: List[str]) -> Dict[Tuple[str, str], int]:
         if inside and driver and not backend:
             backend = "C" if driver["C"] else "Rust"
         if inside and backend and op:
-            key = backend, next(name for name in races.OPS if name.endswith(op[1]))
-            found[key] = found.get(key, 0) + 1
+            found[backend, next(name for name in races.OPS if name.endswith(op[1]))] += 1
             inside = False
     return found
 
@@ -50,13 +50,14 @@ def show(found: base.Base) -> Tuple[Dict[str, Dict[str, int]], List[str]]:
     for variant in ("base", knobs.SERIES):
         built = kernel.build(series.checkout(variant, found), KIND)
         ran = races.run(built, KIND, ROUNDS, free_at_once=True, more=["kasan_multi_shot"], reports=True)
-        counts.append(_accesses(ktap.read_log(cache.LOG / f"{KIND}-{variant}.log")))
+        log = cache.LOG / f"{KIND}-{variant}.log"
+        counts.append(_accesses(boot.read_log(log)))
         problems += races.unfinished(f"{variant}, with KASAN", ran, ROUNDS)
     theirs, ours = counts
     backends = {race.backend for race in races.wanted()}
     problems += [f"KASAN does not see that {op} of a driver in {backend} uses what was freed, on the base core"
                  for backend in ("C", "Rust") if backend in backends
                  for op in races.LOSES[backend] if (backend, op) not in theirs]
-    problems += ktap.bad_lines(cache.LOG / f"{KIND}-{knobs.SERIES}.log")
-    return {side: {f"{op} in {backend}": counts.get((backend, op), 0) for backend, op in sorted({**theirs, **ours})}
-            for side, counts in (("base", theirs), ("ours", ours))}, problems
+    problems += [f"{log}:{number}: {line}" for number, line in ktap.bad_lines(boot.read_log(log))]
+    return {side: {f"{op} in {backend}": seen[backend, op] for backend, op in sorted({**theirs, **ours})}
+            for side, seen in (("base", theirs), ("ours", ours))}, problems

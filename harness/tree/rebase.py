@@ -3,9 +3,9 @@
 
 Where both add lines at the same place, and the patch does nothing else to the file, those of the tree come first.
 
-A merge is git's of three files: the one of our own base, what the series makes of it, and the one of the tree. It needs our
-base in the cache. What applies is kept so that the patches after it can be tried, but nobody gets to see the outcome
-unless everything has applied.
+A merge is git's of three files: the one of our own base, what the series makes of it, and the one of the tree. It needs
+our base in the cache. What applies is kept so that the patches after it can be tried, but nobody gets to see the
+outcome unless everything has applied.
 """
 
 import re
@@ -24,7 +24,8 @@ def _applies(diff: str, index: Path, *options: str) -> bool:
     shutil.copy(index, before)
     try:
         # With this style, lines that both have added at the same place, which a union has, are not taken for the same.
-        git.git("-c", "merge.conflictStyle=diff3", "apply", "--cached", "--whitespace=nowarn", *options, "-", index=index, input=diff)
+        git.git("-c", "merge.conflictStyle=diff3", "apply", "--cached", "--whitespace=nowarn", *options, "-",
+                index=index, input=diff)
         return True
     except Fail:
         shutil.copy(before, index)
@@ -36,11 +37,9 @@ class Rebase:
 
     def __init__(self, variant: str):
         ours = base.imported()
-        self.can_merge = bool(ours)
-        self.ours: Dict[str, str] = {}  # our commits by the name of their patch
-        if ours:
-            self.ours = {entry.name: commit for entry, commit
-                         in zip(series.on(variant, ours), series.commits(variant, ours))}
+        # Our commits by the name of their patch.
+        self.ours: Dict[str, str] = {entry.name: commit for entry, commit in zip(
+            series.on(variant, ours), series.commits(variant, ours))} if ours else {}
         self.merged: List[str] = []
         self.refused: List[str] = []
         self._first: Dict[str, str] = {}  # the first patch with a refused hunk, by file
@@ -51,7 +50,7 @@ class Rebase:
             return
         if entry.name in self.ours:
             commit = self.ours[entry.name]
-            full = git.git("diff", "--full-index", f"{commit}^", commit, "--", name, strip=False)
+            full = git.git("diff", "--full-index", f"{commit}^", commit, "--", name) + "\n"
             if _applies(full, index, "--3way"):
                 self.merged.append(where)
                 return

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """patches/series and what it says: our commits on the base kernel, built without a checkout.
 
-The patches lie in a folder for each part of the series: fixes/, core/, rust/ and drivers/. The file is a list of commits.
-Each begins with a line `PATCH VARIANT...`, followed by indented lines that
-name the new files of the commit: a path relative to the top of the repository, which is also the file's path in
-the kernel; with a slash at its end, every file below it. Variants are `core` (the opt-in C core and the
-crate), `full` (what is in `core`, and every backend in the tree), `rust` (the crate alone) and `base` (the unpatched core
-with only the race suites added, and the crate made to call ops as that core does; never part of a series that is sent).
-PATCH is `Subject: ...`, a blank line, the message, `---`, and the diff of existing kernel files (or nothing).
+The patches lie in a folder for each part of the series: fixes/, core/, rust/ and drivers/. The file is a list of
+commits. Each begins with a line `PATCH VARIANT...`, followed by lines that name the new files of the commit: a path
+relative to the top of the repository, which is also the file's path in the kernel; with a slash at its end, every file
+below it. Variants are `core` (the opt-in C core and the crate), `full` (what is in `core`, and every backend in the
+tree), `rust` (the crate alone) and `base` (the unpatched core with only the race suites added, and the crate made to
+call ops as that core does; never part of a series that is sent). PATCH, whose name ends in .patch, is `Subject: ...`, a
+blank line, the message, `---`, and the diff of existing kernel files (or nothing).
 
-These are no branches of git: four variants for two releases would be eight branches of nearly the same, while all work is
-on files as they are in the end. A Rust file that several commits name is written by each, without those of its modules that
-are not there yet.
+These are no branches of git: four variants for two releases would be eight branches of nearly the same, while all work
+is on files as they are in the end. A Rust file that several commits name is written by each, without those of its
+modules that are not there yet.
 
 What only one release needs or can have is in patches/RELEASE/: a PATCH of that folder makes a commit for that release
 only, and a diff with the name of a patch replaces that patch's diff, file by file, or changes the commit's new files.
@@ -19,14 +19,13 @@ only, and a diff with the name of a patch replaces that patch's diff, file by fi
 A commit with the word `unless-there` is for trees that do not have its files yet: what a later release has by itself.
 """
 
-import os
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from harness.host import cache, git, knobs, proc
+from harness.host import cache, git, knobs, lists, proc
 from harness.host.ui import Fail, Step
-from harness.tree.base import Base, our_release
+from harness.tree.base import Base, is_newest, our_release, suffix
 
 PATCHES = cache.TOP / "patches"
 SERIES = PATCHES / "series"
@@ -41,27 +40,19 @@ def lineage(variant: str) -> List[str]:
 
 class Entry(NamedTuple):
     name: str
-    variants: List[str]
-    unless_there: bool
+    variants: List[str]  # with UNLESS_THERE, if it is so
     files: List[str]
     message: str
     diff: str   # of files that exist before
     after: str  # of the new ones
 
-    @property
-    def part(self) -> str:
-        """The folder of its patch."""
-        return self.name.partition("/")[0]
-
 
 def _below(folder: str) -> List[str]:
     """The files below a folder that git knows or does not ignore."""
-    top = ["git", "-c", "safe.directory=*", "-C", cache.TOP]
-    if proc.ok([*top, "rev-parse"]):
-        names = proc.output([*top, "ls-files", "-z", "-c", "-o", "--exclude-standard", "--", folder]).split("\0")
-    else:  # an unpacked archive of the repository
-        names = [str(p.relative_to(cache.TOP)) for p in (cache.TOP / folder).rglob("*")]
-    return sorted({n for n in names if n and (cache.TOP / n).is_file()})
+    known = git.files(cache.TOP, folder)
+    # Without git, this is an unpacked archive of the repository.
+    names = known.split("\0") if known else [p.relative_to(cache.TOP) for p in (cache.TOP / folder).rglob("*")]
+    return sorted({str(name) for name in names if (cache.TOP / name).is_file()})
 
 
 def _patch(path: Path, where: str) -> List[str]:
@@ -69,13 +60,11 @@ def _patch(path: Path, where: str) -> List[str]:
     text = cache.read(path)
     if not text:
         raise Fail(f"{where}: there is no {path.relative_to(cache.TOP)}")
-    text = re.sub(r"\A(?:#.*\n|\s*\n|SPDX-License-Identifier:.*\n)+", "", text)
-    head, mark, diff = re.split(r"(?m)^(---)[ \t]*$\n?", text, 1) if re.search(r"(?m)^---[ \t]*$", text) else ("", "", "")
-    found = re.match(r"Subject: (.+(?:\n[ \t].+)*)\n+((?:.|\n)*)", head)
-    if not mark or not found:
+    found = re.fullmatch(r"(?s)Subject: (.+?)\n\n(.*?)^---\n(.*)", text, re.M)
+    if not found:
         raise Fail(f"{path.relative_to(cache.TOP)}: wants `Subject: ...`, the message, a line `---`, the diff")
-    subject = re.sub(r"\s*\n\s*", " ", found.group(1)).strip()
-    return [f"{subject}\n\n{found.group(2).strip()}\n", diff]
+    subject, message, diff = found.groups()
+    return [f"{' '.join(subject.split())}\n\n{message.strip()}\n", diff]
 
 
 def by_file(diff: str) -> Dict[str, str]:
@@ -89,47 +78,50 @@ def _adapted(entry: Entry, release: str) -> Entry:
     other = by_file(cache.read(PATCHES / release / Path(entry.name).name))
     after = {name: part for name, part in other.items() if name in entry.files}
     diff = {**by_file(entry.diff), **{name: part for name, part in other.items() if name not in after}}
-    return entry._replace(diff="".join(diff.values()), after="".join(after.values())) if other else entry
+    return entry._replace(diff="".join(diff.values()), after="".join(after.values()))
 
 
 def read(release: str = "") -> List[Entry]:
     """The whole series, for the release at hand or another one."""
     release = release or our_release()
-    text = cache.read(SERIES)
-    if not text:
-        raise Fail(f"there is no {SERIES.relative_to(cache.TOP)}")
     entries: List[Entry] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        where, words = f"patches/series:{number}", line.split("#")[0].split()
-        if not words:
-            continue
-        if not line[0].isspace():
-            variants = [word for word in words[1:] if word != UNLESS_THERE]
-            if set(variants) - set(VARIANTS) or not variants:
-                raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}, and {UNLESS_THERE}")
-            entries.append(Entry(words[0], variants, UNLESS_THERE in words, [], *_patch(PATCHES / words[0], where), ""))
+    for number, words in lists.words(SERIES):
+        where = f"patches/series:{number}"
+        if words[0].endswith(".patch"):
+            if not set(words[1:]) & set(VARIANTS) or set(words[1:]) - {*VARIANTS, UNLESS_THERE}:
+                raise Fail(f"{where}: after the patch's name come variants, of {', '.join(VARIANTS)}, "
+                           f"and {UNLESS_THERE}")
+            entries.append(Entry(words[0], words[1:], [], *_patch(PATCHES / words[0], where), ""))
             continue
         if not entries or len(words) != 1:
-            raise Fail(f"{where}: an indented line names one file of the commit above it")
-        files = _below(words[0]) if words[0].endswith("/") else [words[0]]
-        missing = [f for f in files if not (cache.TOP / f).is_file()]
-        if missing or not files:
+            raise Fail(f"{where}: this line names one file of the commit above it, or a patch and its variants")
+        files = _below(words[0]) if words[0].endswith("/") else [f for f in words if (cache.TOP / f).is_file()]
+        if not files:
             raise Fail(f"{where}: there is no file {words[0]}")
         entries[-1].files.extend(files)
-    others = [entry for entry in entries if entry.part in knobs.RELEASES and entry.part != release]
-    return [entry if entry.part == release else _adapted(entry, release) for entry in entries if entry not in others]
+    others = set(knobs.RELEASES) - {release}
+    return [_adapted(entry, release) for entry in entries if entry.name.partition("/")[0] not in others]
+
+
+def variants() -> List[str]:
+    """Those for the release at hand."""
+    return [variant for variant in VARIANTS if variant != "full" or is_newest()]
 
 
 def of(variant: str) -> List[Entry]:
+    if variant not in variants():
+        raise Fail(f"SERIES={variant} is for Linux {knobs.RELEASES[-1]} only", f"BASE={knobs.RELEASES[-1]} (the default)")
     return [entry for entry in read() if set(lineage(variant)) & set(entry.variants)]
+
+
+def _there(base: Base, files: Sequence[str]) -> List[str]:
+    """Those of our files that a tree has."""
+    return git.git("ls-tree", "--name-only", base.commit, "--", *files).splitlines() if files else []
 
 
 def on(variant: str, base: Base) -> List[Entry]:
     """The commits that a tree gets."""
-    def there(entry: Entry) -> bool:
-        return bool(git.git("ls-tree", "--name-only", base.commit, "--", *entry.files))
-
-    return [entry for entry in of(variant) if not (entry.unless_there and there(entry))]
+    return [entry for entry in of(variant) if not (UNLESS_THERE in entry.variants and _there(base, entry.files))]
 
 
 def overlay() -> List[str]:
@@ -139,15 +131,17 @@ def overlay() -> List[str]:
 
 def modules(name: str) -> List[str]:
     """The files of the modules that a Rust file of ours names, in the folder of its name."""
-    found = re.findall(r"(?m)^(?:pub(?:\(crate\))? )?mod (\w+);$", cache.read(cache.TOP / name)) if name.endswith(".rs") else []
-    files = (f"{name[:-len('.rs')]}/{module}.rs" for module in found)
+    text = cache.read(cache.TOP / name) if name.endswith(".rs") else ""
+    found = re.findall(r"(?m)^(?:pub(?:\(crate\))? )?mod (\w+);$", text)
+    files = (f"{name.removesuffix('.rs')}/{module}.rs" for module in found)
     return [file for file in files if (cache.TOP / file).is_file()]
 
 
-def _so_far(name: str, there: Set[str]) -> str:
+def _so_far(name: str, index: Path) -> str:
     """A Rust file of ours without those of its modules that are not there yet."""
-    text = (cache.TOP / name).read_text()
-    later = "|".join(Path(file).stem for file in modules(name) if file not in there)
+    text, files = (cache.TOP / name).read_text(), modules(name)
+    there = git.git("ls-files", "--", *files, index=index).splitlines()
+    later = "|".join(Path(file).stem for file in files if file not in there)
     if later:
         text = re.sub(rf"(?m)^(#\[cfg.*\]\n)?(pub(\(crate\))? )?(mod ({later});|use ({later})::[^;]*;)\n", "", text)
         text = re.sub(r"(?m)^\n(//(?![/!]).*\n)+(?=\n)", "", text)  # what headed them
@@ -157,19 +151,14 @@ def _so_far(name: str, there: Set[str]) -> str:
 
 def write(entry: Entry, index: Path) -> None:
     """The new files of a commit."""
-    there, rows = set(git.git("ls-files", index=index).splitlines()) | set(entry.files), []
-    for name in entry.files:
-        path = cache.TOP / name
-        if modules(name):
-            blob = git.git("hash-object", "-w", "--no-filters", "--stdin", input=_so_far(name, there))
-        else:
-            blob = git.git("hash-object", "-w", "--no-filters", path)
-        rows.append(f"{'100755' if os.access(path, os.X_OK) else '100644'} {blob}\t{name}\n")
-    git.git("update-index", "--add", "--index-info", index=index, input="".join(rows))
+    git.git("update-index", "--add", "--", *entry.files, index=index, tree=cache.TOP)
+    for name in filter(modules, entry.files):
+        blob = git.git("hash-object", "-w", "--stdin", input=_so_far(name, index))
+        git.git("update-index", "--cacheinfo", f"100644,{blob},{name}", index=index)
 
 
 def _change(diff: str, entry: Entry, index: Path, base: Base) -> None:
-    if "diff --git" not in diff:
+    if not diff:
         return
     try:
         git.git("apply", "--cached", "--whitespace=nowarn", "-", index=index, input=diff)
@@ -193,7 +182,7 @@ def _lies(name: str, paths: Sequence[str]) -> bool:
 def part(variant: str, base: Base, paths: Sequence[str]) -> Path:
     """An index of what of a variant lies at some paths or below. No commit is made, so that this takes a moment."""
     index = cache.temporary("part") / "index"
-    rows = git.git("ls-tree", "-r", "-z", base.commit, "--", *paths, strip=False)
+    rows = git.git("ls-tree", "-r", "-z", base.commit, "--", *paths)
     git.git("update-index", "-z", "--add", "--index-info", index=index, input=rows)
     for entry in on(variant, base):
         diff, after = ("".join(change for name, change in by_file(text).items() if _lies(name, paths))
@@ -207,20 +196,17 @@ def part(variant: str, base: Base, paths: Sequence[str]) -> Path:
 def commits(variant: str, base: Base, env: Optional[Dict[str, str]] = None,
             how: Callable[[Entry, Path, Base], None] = put) -> List[str]:
     """The commits of a variant on the base, oldest first. The same content gives the same commits."""
-    index = cache.temporary("index") / "index"
+    index, entries = cache.temporary("index") / "index", on(variant, base)
+    taken = _there(base, [name for entry in entries for name in entry.files])
+    if taken:
+        raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",
+                   "KDIR= must name a tree without it")
     git.git("read-tree", base.commit, index=index)
     made: List[str] = []
-    ours: Set[str] = set()
-    for entry in on(variant, base):
-        taken = [f for f in entry.files if f not in ours and git.git("ls-files", "--", f, index=index)]
-        if taken:
-            raise Fail(f"Linux {base.version} already has {taken[0]}: is the series applied there already?",
-                       "KDIR= must name a tree without it")
+    for entry in entries:
         how(entry, index, base)
-        ours.update(entry.files)
         tree = git.git("write-tree", index=index)
-        parent = made[-1] if made else base.commit
-        made.append(git.commit(tree, entry.message, [parent], env))
+        made.append(git.commit(tree, entry.message, made[-1:] or [base.commit], env))
     return made
 
 
@@ -237,14 +223,12 @@ class Source(NamedTuple):
 def place(variant: str, base: Base, commit: str, home: Path, step: Step) -> Source:
     """Puts a commit of a variant into the worktree in `home`. git touches only what changed."""
     path, log = home / "linux", cache.LOG / "git.log"
-    env = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
     if not (path / ".git").exists():
         git.git("worktree", "prune")
         home.mkdir(parents=True, exist_ok=True)
         git.git("worktree", "add", "-f", "--no-checkout", "--detach", path, commit)
-    proc.run(["git", "-C", path, "reset", "-q", "--hard", commit], log, step, "checking out the series", env=env)
-    proc.run(["git", "-C", path, "clean", "-qfd"], log, step, "cleaning the worktree", env=env, append=True)
-    git.git("update-ref", f"refs/series/{home.name}", commit)
+    proc.run(["git", "-C", path, "reset", "-q", "--hard", commit], log, step, "checking out the series", env=git.PLAIN)
+    proc.run(["git", "-C", path, "clean", "-qfd"], log, step, "cleaning the worktree", env=git.PLAIN, append=True)
     return Source(variant, base, commit, git.git("rev-parse", commit + "^{tree}"), home, path)
 
 
@@ -255,8 +239,7 @@ def checkout(variant: str, base: Base, upto: Sequence[str] = ()) -> Source:
     """
     with Step(f"series ({variant}{f', first {len(upto)}' if upto else ''})") as step:
         made = upto or commits(variant, base)
-        other = "" if our_release() == knobs.RELEASES[-1] else f"-{our_release()}"
-        home = cache.ROOT / "tree" / f"{variant}{other}{'-bisect' if upto else ''}"
+        home = cache.ROOT / "tree" / f"{variant}{suffix()}{'-bisect' if upto else ''}"
         source = place(variant, base, made[-1] if made else base.commit, home, step)
         step.note = f"{len(made)} commits"
     return source
