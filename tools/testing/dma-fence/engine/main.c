@@ -68,7 +68,8 @@ static bool chosen(const struct scenario *scenario)
 
 	if (!options.only)
 		return true;
-	patterns = rest = strdup(options.only);
+	patterns = strdup(options.only);
+	rest = patterns;
 	while (!found && (word = strsep(&rest, ",")))
 		found = *word && !fnmatch(word, scenario->name, 0);
 	free(patterns);
