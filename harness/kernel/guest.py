@@ -32,7 +32,7 @@ def want_driver() -> None:
 def _cargo(command: str, step: Step, what: str, *more: str) -> Path:
     """Runs cargo for the machine that is booted. Returns where it builds for that."""
     machine, target = arch.ALL[knobs.ARCH], cache.ROOT / "guest"
-    env = {"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-C target-feature=+crt-static"}
+    env = {"CARGO_TARGET_DIR": str(target)}
     if machine.cargo:  # for -Z, and where the source of the library is if rustc does not have it
         env.update(RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=tools.rust_src())
     proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], cache.LOG / "guest.log",

@@ -6,15 +6,17 @@
 //! committed while they still work on it, and vkms captures what it shows. A frame that is shown too
 //! early, or that the second queue has begun too early, is a wrong picture.
 
-use crate::channel::{blend, sync_file, Channel, Job};
-use crate::drm::{self, Buffer, Commit, Device, Mapping, Object};
-use crate::ktap::{Failure, TestResult, PATIENCE};
-use crate::sync_file::SyncFile;
-use crate::trace;
-use crate::uapi::{self, BufferUse, Command};
+use crate::kernel::dma_buf::Mapping;
+use crate::kernel::drm::{self, Buffer, Commit, Device};
+use crate::kernel::screen::{in_fence_fd, Screen};
+use crate::kernel::sync_file::{OutFence, SyncFile};
+use crate::kernel::trace;
+use crate::ktap::{fail, TestResult};
+use crate::softgpu::channel::Channel;
+use crate::softgpu::job::{blend, blended, copy, fill, sync_file, work};
+use crate::softgpu::uapi::{self, BufferUse, Command};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 const WIDTH: u32 = 96;
@@ -61,84 +63,40 @@ struct Target {
 /// What shows the frames, and captures what is shown.
 struct Output<'a> {
     commit: Commit<'a>,
-    framebuffer_id: u32,
-    in_fence_id: u32,
-    /// Where the kernel writes the fences.
-    out_fences: Box<[AtomicI32; 2]>,
-    captured: Mapping,
-    captured_pitch: usize,
+    shown: OutFence,
+    captured: OutFence,
+    memory: Mapping,
+    pitch: usize,
 }
 
 impl<'a> Output<'a> {
-    fn new(device: &'a Device, first: &Target) -> TestResult<Self> {
-        let (crtc, connector) = device.output()?;
-        let writeback = device.writeback()?;
-        let plane = Object::Plane(device.planes()?[0]);
-        let mode = device.mode_blob(&drm::tiny_mode(WIDTH as u16, HEIGHT as u16, RATE))?;
-        let captured = device.create_buffer(WIDTH, HEIGHT)?;
-        let out_fences = Box::new([const { AtomicI32::new(-1) }; 2]);
-
-        let (width, height) = (WIDTH.into(), HEIGHT.into());
-        let plane_properties = [
-            ("FB_ID", first.framebuffer.into()),
-            ("CRTC_ID", crtc.into()),
-            ("IN_FENCE_FD", u64::MAX),
-            ("SRC_W", u64::from(WIDTH) << 16),
-            ("SRC_H", u64::from(HEIGHT) << 16),
-            ("CRTC_W", width),
-            ("CRTC_H", height),
-        ];
-        let commit = device.prepare(&[
-            (Object::Connector(connector), &[("CRTC_ID", crtc.into())]),
-            (
-                Object::Crtc(crtc),
-                &[
-                    ("MODE_ID", mode.into()),
-                    ("ACTIVE", 1),
-                    ("OUT_FENCE_PTR", out_fences[0].as_ptr() as u64),
-                ],
-            ),
-            (plane, &plane_properties),
-            (
-                Object::Connector(writeback),
-                &[
-                    ("CRTC_ID", crtc.into()),
-                    ("WRITEBACK_FB_ID", device.framebuffer(&captured)?.into()),
-                    ("WRITEBACK_OUT_FENCE_PTR", out_fences[1].as_ptr() as u64),
-                ],
-            ),
-        ])?;
+    fn new(screen: &'a Screen) -> TestResult<Self> {
+        let device = screen.device();
+        let buffer = device.create_buffer(WIDTH, HEIGHT)?;
+        let (shown, captured) = (OutFence::new(), OutFence::new());
+        let written = (device.framebuffer(&buffer)?, &captured);
         Ok(Self {
-            commit,
-            framebuffer_id: device.property(plane, "FB_ID")?.0,
-            in_fence_id: device.property(plane, "IN_FENCE_FD")?.0,
-            out_fences,
-            captured_pitch: captured.pitch() as usize,
-            captured: device.map(&captured, (captured.pitch() * HEIGHT) as usize)?,
+            commit: screen.prepare(None, Some(&shown), Some(written))?,
+            shown,
+            captured,
+            memory: device.map(&buffer, (buffer.pitch * HEIGHT) as usize)?,
+            pitch: buffer.pitch as usize,
         })
     }
 
     /// Shows a frame, and waits until it is shown and captured.
     fn show(&mut self, target: &Target, in_fence: Option<&SyncFile>, flags: u32) -> TestResult {
-        let in_fd = in_fence.map_or(-1, |fence| fence.as_fd().as_raw_fd());
-
-        self.commit
-            .set(self.framebuffer_id, target.framebuffer.into());
-        self.commit.set(self.in_fence_id, in_fd as i64 as u64);
+        self.commit.set("FB_ID", target.framebuffer.into());
+        self.commit.set("IN_FENCE_FD", in_fence_fd(in_fence));
         self.commit.commit(flags)?;
-        for (fence, what) in self.out_fences.iter().zip(["shown", "captured"]) {
-            let fd = fence.swap(-1, Ordering::Relaxed);
-            // SAFETY: The kernel has just created the descriptor for us.
-            let fence = SyncFile::from(unsafe { OwnedFd::from_raw_fd(fd) });
-            wait(&fence, what)?;
-        }
-        Ok(())
+        let (shown, captured) = (self.shown.take()?, self.captured.take()?);
+        wait(&shown, "shown")?;
+        wait(&captured, "captured")
     }
 
     /// What was captured.
     fn pixel(&self, x: u32, y: u32) -> u32 {
-        let at = y as usize * self.captured_pitch + 4 * x as usize;
-        self.captured.read_pixel(at) & 0xff_ffff
+        self.memory.read(y as usize * self.pitch + 4 * x as usize) & 0xff_ffff
     }
 
     /// Whether the frame was captured as it must be.
@@ -149,9 +107,9 @@ impl<'a> Output<'a> {
 
 /// Waits for what a fence stands for.
 pub fn wait(fence: &SyncFile, what: &str) -> TestResult {
-    match fence.status(PATIENCE) {
+    match fence.outcome() {
         Ok(1) => Ok(()),
-        other => Err(Failure::Fail(format!("a frame is not {what}: {other:?}"))),
+        other => fail(format_args!("a frame is not {what}: {other:?}")),
     }
 }
 
@@ -176,7 +134,7 @@ fn pixel(number: u32, x: u32, y: u32) -> u32 {
     if !BLENDED.contains(&y) {
         return front;
     }
-    blend(front, behind, ALPHA)
+    blended(front, behind, ALPHA)
 }
 
 /// Two queues that render frames, and what the second one draws with.
@@ -205,12 +163,12 @@ impl Renderer {
             _ => uapi::BUFFER_WRITE | uapi::BUFFER_EXPLICIT,
         };
         let import = |queue: &Channel| -> io::Result<_> {
-            let handle = queue.device().import(dma_buf.as_fd())?.handle;
+            let handle = queue.device().import(&dma_buf)?.handle;
             Ok(BufferUse { handle, flags })
         };
         Ok(Target {
             framebuffer: screen.framebuffer(&buffer)?,
-            pitch: buffer.pitch().into(),
+            pitch: buffer.pitch.into(),
             uses: [import(&self.queues[0])?, import(&self.queues[1])?],
         })
     }
@@ -218,73 +176,44 @@ impl Renderer {
     /// Begins to render a frame. Returns the fence of that.
     fn render(&self, number: u32, target: &Target) -> io::Result<SyncFile> {
         let [behind, front] = colors(number);
-        let fill = Command {
-            op: uapi::OP_FILL,
-            len: target.pitch * u64::from(HEIGHT),
-            value: behind,
-            ..Default::default()
-        };
-        let first = self.queues[0].submit(Job {
-            duration: WORK,
-            buffers: &target.uses[..1],
-            commands: &[fill],
-            ..Default::default()
-        })?;
+        let all = target.pitch * u64::from(HEIGHT);
+        let first = self.queues[0]
+            .submit(work(&target.uses[..1], &[fill(0, all, behind)]).lasting(WORK))?;
 
         let len = u64::from(4 * BAR);
-        let mut commands = vec![Command {
-            buffer: 1,
-            len,
-            value: front,
-            ..fill
-        }];
-        commands.extend(ROWS.map(|y| {
-            let (op, value) = match BLENDED.contains(&y) {
-                true => (uapi::OP_BLEND, ALPHA),
-                false => (uapi::OP_COPY, 0),
-            };
-            Command {
-                op,
-                offset: u64::from(y) * target.pitch + u64::from(4 * bar(number)),
-                len,
-                value,
-                source: 1,
-                ..fill
+        let mut commands = vec![fill(1, len, front)];
+        commands.extend(ROWS.map(|y| Command {
+            offset: u64::from(y) * target.pitch + u64::from(4 * bar(number)),
+            ..match BLENDED.contains(&y) {
+                true => blend(0, 1, len, ALPHA),
+                false => copy(0, 1, len),
             }
         }));
-        let sprite = BufferUse {
-            handle: self.sprite.handle,
-            flags: uapi::BUFFER_WRITE,
-        };
+        let buffers = [target.uses[1], self.sprite.writes()];
         let after = [sync_file(first.as_fd())];
-        self.queues[1].submit(Job {
-            duration: WORK,
-            syncs: if self.sync == Sync::Explicit {
-                &after
-            } else {
-                &[]
-            },
-            buffers: &[target.uses[1], sprite],
-            commands: &commands,
-            ..Default::default()
+        let job = work(&buffers, &commands).lasting(WORK);
+        self.queues[1].submit(match self.sync {
+            Sync::Explicit => job.with(&after),
+            _ => job,
         })
     }
 }
 
 /// Renders and shows so many frames. Returns how many were wrong.
 ///
-/// If there are to be pictures, prints what the kernel has done for one of the frames, and the first one of the second half that is right, and the first
-/// one of these that is wrong: the name, the size, and red, green and blue of each pixel.
+/// If there are to be pictures, prints what the kernel has done for one of the frames, and the first
+/// one of the second half that is right, and the first one of these that is wrong: the name, the
+/// size, and red, green and blue of each pixel.
 fn show(frames: u32, sync: Sync, pictures: bool) -> TestResult<u32> {
-    let screen = Device::open("vkms")?;
-    screen.set_atomic()?;
+    let mode = drm::small_mode(WIDTH as u16, HEIGHT as u16, RATE);
+    let screen = Screen::with_mode(Device::open("vkms")?, &mode)?;
     let renderer = Renderer::new(sync)?;
     let targets = [
-        renderer.target(&screen)?,
-        renderer.target(&screen)?,
-        renderer.target(&screen)?,
+        renderer.target(screen.device())?,
+        renderer.target(screen.device())?,
+        renderer.target(screen.device())?,
     ];
-    let mut output = Output::new(&screen, &targets[0])?;
+    let mut output = Output::new(&screen)?;
     output.show(&targets[0], None, drm::ALLOW_MODESET)?;
 
     let mut wrong = 0;

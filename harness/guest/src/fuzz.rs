@@ -10,19 +10,24 @@
 //! child, and the call, and from nothing else. So each process makes the same calls again for the
 //! same seed, whatever the earlier ones have returned.
 
-use crate::channel;
-use crate::ktap::PATIENCE;
-use crate::module;
-use crate::process::Child;
+use crate::errors::context;
+use crate::kernel::module;
+use crate::kernel::process::Child;
+use crate::kernel::sync_file::PATIENCE;
 use crate::random;
+use crate::softgpu::channel::counter;
 use calls::{Call, Shared};
 use episode::Place;
+use std::io;
 use std::time::{Duration, Instant};
 
 mod actor;
 mod buffers;
 mod calls;
+mod channels;
+mod descriptors;
 mod episode;
+mod fences;
 mod files;
 mod pixels;
 mod points;
@@ -49,7 +54,7 @@ pub struct Options {
 }
 
 /// Runs it and prints what has happened. Returns whether all is well.
-pub fn run(options: &Options) -> Result<bool, String> {
+pub fn run(options: &Options) -> io::Result<bool> {
     let Options {
         seed,
         seconds,
@@ -57,16 +62,15 @@ pub fn run(options: &Options) -> Result<bool, String> {
     } = *options;
     println!("softgpu: fuzz with seed {seed}, {processes} processes, for {seconds} s");
 
-    let shared = Shared::new().map_err(|error| format!("shared memory: {error}"))?;
+    let shared = context("shared memory", Shared::new())?;
     let start = Instant::now();
     let end = start + Duration::from_secs(seconds);
-    let mut children = (0..processes)
-        .map(|process| {
-            let place = Place::new(seed, process);
-            Child::fork(move || u8::from(!episode::run(shared, place, end)))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("fork: {error}"))?;
+    let mut children = Vec::new();
+    for process in 0..processes {
+        let place = Place::new(seed, process);
+        let child = Child::fork(move || u8::from(!episode::run(shared, place, end)));
+        children.push(context("fork", child)?);
+    }
 
     wait(shared, &mut children, start, end)?;
     // Whoever is left hangs, and may not even be killed by this.
@@ -88,19 +92,14 @@ pub fn run(options: &Options) -> Result<bool, String> {
 }
 
 /// Waits for the processes, and tells how far they are.
-fn wait(
-    shared: &Shared,
-    children: &mut [Child],
-    start: Instant,
-    end: Instant,
-) -> Result<(), String> {
+fn wait(shared: &Shared, children: &mut [Child], start: Instant, end: Instant) -> io::Result<()> {
     let mut told = start;
 
     loop {
         let mut running = 0;
         for (process, child) in children.iter_mut().enumerate() {
             let before = child.status();
-            match child.try_wait().map_err(|error| format!("wait: {error}"))? {
+            match context("wait", child.try_wait())? {
                 None => running += 1,
                 // A failure has been told by the process itself.
                 Some(status) if before.is_none() && !matches!(status.code(), Some(0 | 1)) => {
@@ -132,9 +131,7 @@ fn wait(
 }
 
 /// Checks what must hold for the driver when all of its files are closed.
-fn check_driver(shared: &Shared) -> Result<(), String> {
-    let counter = |name| channel::counter(name).map_err(|error| error.to_string());
-
+fn check_driver(shared: &Shared) -> io::Result<()> {
     let (submitted, signaled) = (counter("submitted")?, counter("signaled")?);
     if submitted != signaled {
         shared.fail(&format!(
@@ -146,7 +143,7 @@ fn check_driver(shared: &Shared) -> Result<(), String> {
         shared.fail(&format!("{late} ops after the signaling of their fence"));
     }
     if module::is_loaded(module::DRIVER) {
-        let users = module::users(module::DRIVER).map_err(|error| error.to_string())?;
+        let users = module::users(module::DRIVER)?;
         if users != "0" {
             shared.fail(&format!(
                 "the module has {users} users though all files are closed"

@@ -2,11 +2,9 @@
 
 //! Tests and their results in KTAP, see `Documentation/dev-tools/ktap.rst`.
 
+use rustix::io::Errno;
+use std::fmt::Display;
 use std::io;
-use std::time::Duration;
-
-/// Nothing takes as long, however slow the machine is.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a test has not passed.
 pub enum Failure {
@@ -30,9 +28,9 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<String> for Failure {
-    fn from(reason: String) -> Self {
-        Self::Fail(reason)
+impl From<Errno> for Failure {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
     }
 }
 
@@ -42,6 +40,11 @@ pub type TestResult<T = ()> = Result<T, Failure>;
 /// Gives up a test that cannot be run.
 pub fn skip<T>(reason: impl Into<String>) -> TestResult<T> {
     Err(Failure::Skip(reason.into()))
+}
+
+/// Fails a test, for a reason that is not worth a check.
+pub fn fail<T>(reason: impl Display) -> TestResult<T> {
+    Err(Failure::Fail(reason.to_string()))
 }
 
 /// Fails the test unless the condition holds.
@@ -88,8 +91,8 @@ macro_rules! check_errno {
             errno == $errno,
             "{} gave {}, not {}",
             stringify!($result),
-            $crate::sync_file::errno_name(errno),
-            $crate::sync_file::errno_name($errno)
+            $crate::errors::errno_name(errno),
+            $crate::errors::errno_name($errno)
         );
     }};
 }
@@ -103,7 +106,6 @@ macro_rules! tests {
 }
 
 /// A test and its name.
-#[derive(Clone, Copy)]
 pub struct Test {
     /// The name.
     pub name: &'static str,
@@ -112,16 +114,29 @@ pub struct Test {
 }
 
 /// A test that is made at run time: its name, and the test.
-pub type Case<'a> = (String, Box<dyn FnOnce() -> TestResult + 'a>);
+pub type Case = (String, Box<dyn FnOnce() -> TestResult>);
 
-impl From<Test> for Case<'_> {
-    fn from(test: Test) -> Self {
-        (test.name.into(), Box::new(test.run))
-    }
+/// Makes one.
+pub fn case(name: impl Into<String>, run: impl FnOnce() -> TestResult + 'static) -> Case {
+    (name.into(), Box::new(run))
+}
+
+/// Makes those of the tests whose names contain one of `with`, or of all if there are none, except
+/// for those whose names contain one of `without`.
+pub fn chosen<'a>(
+    tests: impl Iterator<Item = &'a Test>,
+    with: &[String],
+    without: &[String],
+) -> Vec<Case> {
+    let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
+    tests
+        .filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test))
+        .map(|test| case(test.name, test.run))
+        .collect()
 }
 
 /// Runs a suite and prints the results. Returns whether none has failed.
-pub fn run(suite: &str, cases: Vec<Case<'_>>) -> bool {
+pub fn run(suite: &str, cases: Vec<Case>) -> bool {
     let total = cases.len();
     let mut passed = 0;
     let mut skipped = 0;

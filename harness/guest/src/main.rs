@@ -3,45 +3,35 @@
 //! Drives and tests the softgpu sample driver.
 //!
 //! The driver and what it agrees on with this program are in `samples/rust/softgpu`.
+//!
+//! - `run`, `stream`, `frames`, `surface` and `fuzz` are subcommands, `suites` has those that test.
+//! - `softgpu` is the driver as these see it, and `kernel` is what the kernel has for any program.
+//! - `ktap`, `latency`, `random` and `errors` are what some of these have in common.
 
-use channel::{Channel, Job};
 use clap::builder::RangedU64ValueParser;
 use clap::Parser;
+use kernel::ioctl; // As uapi.rs calls it.
+use kernel::sync_file::{now_ns, status_name, SyncFile};
+use softgpu::channel::{self, Channel};
+use softgpu::job::job;
 use std::error::Error;
 use std::io;
 use std::ops::RangeBounds;
 use std::process::ExitCode;
 use std::time::Duration;
-use sync_file::{now_ns, status_name, SyncFile};
 
-mod channel;
-mod client;
-mod drivers;
-mod drm;
-mod faults;
+mod errors;
 mod frames;
 mod fuzz;
-mod gpu;
-mod ioctl;
+mod kernel;
 mod ktap;
 mod latency;
-mod leak;
-mod lifetime;
-mod module;
-mod process;
 mod random;
-mod reload;
 mod run;
-mod screen;
+mod softgpu;
 mod stream;
+mod suites;
 mod surface;
-mod sw_sync;
-mod sync_file;
-mod test;
-mod trace;
-#[path = "../../../samples/rust/softgpu/uapi.rs"]
-mod uapi;
-mod vkms;
 
 /// Drives and tests the softgpu sample driver.
 ///
@@ -199,7 +189,7 @@ enum Command {
     Reset {
         /// The number of jobs
         #[arg(long, default_value_t = 4)]
-        jobs: u64,
+        jobs: usize,
         /// For how long each of them runs
         #[arg(long, default_value_t = 1_000_000)]
         duration_us: u64,
@@ -225,10 +215,10 @@ impl Command {
         match self {
             Self::Run(options) => Ok(run::run(&options)?),
             Self::Stream { options, json } => stream(&options, json),
-            Self::Test { with, without } => Ok(test::run(&with, &without)),
-            Self::Reload { times, seed } => Ok(reload::run(times, seed)),
-            Self::Faults => Ok(faults::run()?),
-            Self::Drivers { names } => Ok(drivers::run(&names)?),
+            Self::Test { with, without } => Ok(suites::test(&with, &without)),
+            Self::Reload { times, seed } => Ok(suites::reload::run(times, seed)),
+            Self::Faults => Ok(suites::faults::run()?),
+            Self::Drivers { names } => Ok(suites::drivers(&names)),
             Self::Frames { frames, pictures } => Ok(frames::run(frames, pictures)?),
             Self::Surface { frames } => Ok(surface::run(frames)?),
             Self::Fuzz(options) => Ok(fuzz::run(&options)?),
@@ -262,11 +252,7 @@ fn submit(duration: Duration, error: i32, wait: bool) -> CommandResult {
     let channel = Channel::open()?;
 
     let start = now_ns();
-    let fence = channel.submit(Job {
-        duration,
-        error,
-        ..Default::default()
-    })?;
+    let fence = channel.submit(job(duration).failing(error))?;
     print_fence("submitted", &fence, start)?;
     if !wait {
         return Ok(true);
@@ -276,17 +262,11 @@ fn submit(duration: Duration, error: i32, wait: bool) -> CommandResult {
     Ok(print_fence("waited", &fence, start)? == 1)
 }
 
-fn reset(jobs: u64, duration: Duration) -> CommandResult {
+fn reset(jobs: usize, duration: Duration) -> CommandResult {
     let channel = Channel::open()?;
     let start = now_ns();
-    let mut fences = Vec::new();
+    let fences = channel.submit_times(jobs, job(duration))?;
 
-    for _ in 0..jobs {
-        fences.push(channel.submit(Job {
-            duration,
-            ..Default::default()
-        })?);
-    }
     for (i, fence) in fences.iter().enumerate() {
         print_fence(&format!("job {i}"), fence, start)?;
     }

@@ -35,6 +35,11 @@ impl Random {
         self.0.random_range(..end)
     }
 
+    /// Returns an index of `count` things, of which there must be some.
+    pub fn index(&mut self, count: usize) -> usize {
+        self.below(count as u64) as usize
+    }
+
     /// Returns true in so many cases of a hundred.
     pub fn percent(&mut self, percent: u32) -> bool {
         self.0.random_ratio(percent, 100)
@@ -53,7 +58,7 @@ impl Random {
 
 /// Returns a seed that nobody has chosen.
 pub fn seed() -> u64 {
-    let now = crate::sync_file::now_ns();
+    let now = crate::kernel::sync_file::now_ns();
     // Short enough to be typed.
     Random::new(now, &[std::process::id().into()]).below(1_000_000_000)
 }

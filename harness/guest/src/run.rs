@@ -2,11 +2,14 @@
 
 //! `softgpu run`: a load of jobs, from several threads at once.
 
-use crate::channel::{self, Channel, Job};
 use crate::count;
+use crate::errors::{context, errno_name};
+use crate::kernel::sync_file::{now_ns, poll, status_name, SyncFile, PATIENCE};
 use crate::latency::{self, Counts};
-use crate::sync_file::{errno_name, now_ns, poll, status_name, SyncFile};
+use crate::softgpu::channel::{self, Channel};
+use crate::softgpu::job::{job, Job, LONG};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -28,9 +31,6 @@ const WINDOW: usize = 24;
 
 /// The jobs that are canceled by the reset in the middle.
 const CANCELED: usize = 12;
-
-/// No fence takes as long. If one does, it is never going to signal.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The errors that some of the jobs end with.
 const ERRORS: [i32; 3] = [libc::EIO, libc::ETIMEDOUT, libc::ENOSPC];
@@ -94,7 +94,7 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn run(mut self) -> Result<Tally, String> {
+    fn run(mut self) -> io::Result<Tally> {
         while self.tally.submitted < self.jobs {
             // The first thread resets its channel half way.
             if self.id == 0 && self.tally.resets == 0 && self.tally.submitted >= self.jobs / 2 {
@@ -111,19 +111,15 @@ impl Worker<'_> {
 
         // The fences in these have all signaled, except for those of other threads.
         for merged in &self.merged {
-            let status = merged
-                .status(PATIENCE)
-                .map_err(|e| format!("merged: {e}"))?;
+            let status = context("merged", merged.outcome())?;
             self.tally.file_infos += 1;
-            if status == 0 {
-                return Err("a merged fence is readable but pending".into());
-            }
+            check_merged(status)?;
         }
         Ok(self.tally)
     }
 
     /// Submits a job of the mix.
-    fn submit_next(&mut self) -> Result<(), String> {
+    fn submit_next(&mut self) -> io::Result<()> {
         let i = self.tally.submitted;
         let error = match i % 10 {
             7 => ERRORS[i / 10 % ERRORS.len()],
@@ -139,20 +135,20 @@ impl Worker<'_> {
         // Some durations between 10 and 150 us, not the same in all threads.
         let duration = Duration::from_micros(10 + (i * 37 + self.id * 11) as u64 % 140);
 
-        self.submit(duration, error, in_fence.as_deref())?;
+        self.submit(Job {
+            in_fence: in_fence.as_deref(),
+            ..job(duration).failing(error)
+        })?;
 
         let fence = self.pending.back().unwrap().fence.clone();
         if i % 8 == 3 {
-            fence
-                .set_deadline(now_ns() + 1_000_000)
-                .map_err(|e| format!("SYNC_IOC_SET_DEADLINE: {e}"))?;
+            let deadline_ns = now_ns() + 1_000_000;
+            context("SYNC_IOC_SET_DEADLINE", fence.set_deadline(deadline_ns))?;
             self.tally.deadlines += 1;
         }
         if i % 16 == 5 {
             let other = in_fence.unwrap_or_else(|| self.pending[0].fence.clone());
-            let merged = fence
-                .merge(&other)
-                .map_err(|e| format!("SYNC_IOC_MERGE: {e}"))?;
+            let merged = context("SYNC_IOC_MERGE", fence.merge(&other))?;
             self.merged.push_back(merged);
             self.tally.merges += 1;
         }
@@ -160,29 +156,18 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn submit(
-        &mut self,
-        duration: Duration,
-        error: i32,
-        in_fence: Option<&SyncFile>,
-    ) -> Result<(), String> {
+    fn submit(&mut self, job: Job<'_>) -> io::Result<()> {
         let submitted_ns = now_ns();
-        let fence = self
-            .channel
-            .submit(Job {
-                duration,
-                error,
-                in_fence,
-                ..Default::default()
-            })
-            .map_err(|e| format!("job {} of thread {}: {e}", self.tally.submitted, self.id))?;
+        let (number, id) = (self.tally.submitted, self.id);
+        let what = format!("job {number} of thread {id}");
+        let fence = context(what, self.channel.submit(job))?;
 
         self.tally.submitted += 1;
-        self.tally.chained += usize::from(in_fence.is_some());
+        self.tally.chained += usize::from(job.in_fence.is_some());
         self.pending.push_back(Pending {
             fence: Arc::new(fence),
             submitted_ns,
-            expected: match (in_fence, error) {
+            expected: match (job.in_fence, job.error) {
                 (Some(_), _) => None,
                 (None, 0) => Some(1),
                 (None, error) => Some(-error),
@@ -192,9 +177,9 @@ impl Worker<'_> {
     }
 
     /// Submits jobs that take for ever, and resets the channel.
-    fn reset(&mut self) -> Result<(), String> {
+    fn reset(&mut self) -> io::Result<()> {
         for _ in 0..CANCELED.min(self.jobs - self.tally.submitted) {
-            self.submit(Duration::from_secs(10), 0, None)?;
+            self.submit(job(LONG))?;
             let job = self.pending.back_mut().unwrap();
             job.expected = Some(-libc::ECANCELED);
         }
@@ -204,30 +189,28 @@ impl Worker<'_> {
                 job.expected = None;
             }
         }
-        self.channel.reset().map_err(|e| format!("reset: {e}"))?;
+        context("reset", self.channel.reset())?;
         self.tally.resets += 1;
         Ok(())
     }
 
     /// Waits until something has signaled, and accounts for what has.
-    fn reap(&mut self) -> Result<(), String> {
+    fn reap(&mut self) -> io::Result<()> {
         let mut fds: Vec<_> = self.pending.iter().map(|job| job.fence.as_fd()).collect();
         fds.extend(self.merged.iter().map(|merged| merged.as_fd()));
         let deadline = Instant::now() + PATIENCE;
-        let ready = poll(&fds, deadline).map_err(|e| format!("poll: {e}"))?;
+        let ready = context("poll", poll(&fds, deadline))?;
         if !ready.contains(&true) {
-            return Err(format!(
-                "thread {}: {} fences have not signaled within {PATIENCE:?}",
-                self.id,
-                self.pending.len()
-            ));
+            let (id, count) = (self.id, self.pending.len());
+            return Err(io::Error::other(format!(
+                "thread {id}: {count} fences have not signaled within {PATIENCE:?}"
+            )));
         }
 
         let (jobs, merged) = ready.split_at(self.pending.len());
         // Jobs finish in order, so those before a finished one have, too. We may have seen only a
         // later one, since it has signaled after we asked for an earlier one.
         let count = jobs.iter().rposition(|ready| *ready).map_or(0, |i| i + 1);
-        let merged: Vec<_> = merged.to_vec();
         for _ in 0..count {
             let job = self.pending.pop_front().unwrap();
             self.account(&job)?;
@@ -239,36 +222,24 @@ impl Worker<'_> {
                 self.merged.push_back(merged);
                 continue;
             }
-            let info = merged
-                .info()
-                .map_err(|e| format!("SYNC_IOC_FILE_INFO: {e}"))?;
+            let info = context("SYNC_IOC_FILE_INFO", merged.info())?;
             self.tally.file_infos += 1;
-            if info.status == 0 {
-                return Err("a merged fence is readable but pending".into());
-            }
+            check_merged(info.status)?;
         }
         Ok(())
     }
 
-    fn account(&mut self, job: &Pending) -> Result<(), String> {
-        match job.fence.wait(PATIENCE) {
-            Ok(true) => {}
-            Ok(false) => return Err(format!("thread {}: a fence was overtaken", self.id)),
-            Err(error) => return Err(format!("poll: {error}")),
+    fn account(&mut self, job: &Pending) -> io::Result<()> {
+        let fail = |what: String| Err(io::Error::other(format!("thread {}: {what}", self.id)));
+        if !context("poll", job.fence.wait(PATIENCE))? {
+            return fail("a fence was overtaken".into());
         }
-        let info = job
-            .fence
-            .info()
-            .map_err(|e| format!("SYNC_IOC_FILE_INFO: {e}"))?;
+        let info = context("SYNC_IOC_FILE_INFO", job.fence.info())?;
         self.tally.file_infos += 1;
 
-        if job.expected.is_some_and(|expected| expected != info.status) {
-            return Err(format!(
-                "thread {}: a fence is {}, not {}",
-                self.id,
-                status_name(info.status),
-                status_name(job.expected.unwrap())
-            ));
+        if let Some(expected) = job.expected.filter(|expected| *expected != info.status) {
+            let (is, not) = (status_name(info.status), status_name(expected));
+            return fail(format!("a fence is {is}, not {not}"));
         }
         self.tally.signaled += 1;
         if info.status < 0 {
@@ -280,12 +251,20 @@ impl Worker<'_> {
     }
 }
 
+/// Checks a merged fence that is readable.
+fn check_merged(status: i32) -> io::Result<()> {
+    match status {
+        0 => Err(io::Error::other("a merged fence is readable but pending")),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the jobs and prints what has happened. Returns whether all is well.
-pub fn run(options: &Options) -> Result<bool, String> {
+pub fn run(options: &Options) -> io::Result<bool> {
     let channels: Vec<_> = (0..options.threads)
-        .map(|_| Channel::open().map_err(|e| e.to_string()))
+        .map(|_| Channel::open())
         .collect::<Result<_, _>>()?;
-    let before = counters()?;
+    let before = channel::counters()?;
     let latest: Latest = (0..options.threads).map(|_| Mutex::default()).collect();
     let start_line = Barrier::new(options.threads);
 
@@ -327,30 +306,27 @@ pub fn run(options: &Options) -> Result<bool, String> {
     });
     let elapsed = start.elapsed();
     // What the driver has counted in the meantime.
-    let mut counted = counters()?;
+    let mut counted = channel::counters()?;
     for (name, count) in &mut counted {
         *count -= before.get(name).unwrap_or(&0);
     }
-    let late = counted.get("ops_after_signal").copied();
-    let late = late.ok_or("the driver has no counter ops_after_signal")?;
+    let Some(late) = counted.get("ops_after_signal").copied() else {
+        return Err(io::Error::other(
+            "the driver has no counter ops_after_signal",
+        ));
+    };
 
     print_table(&total, elapsed, &counted);
     for failure in &failures {
         println!("  FAILED: {failure}");
     }
     println!(
-        "run: {} jobs, {} signaled, {} errors, {} ops after signal",
+        "run: {} jobs, {} signaled, {} errors, {late} ops after signal",
         options.jobs,
         total.signaled,
         total.errors(),
-        late
     );
     Ok(failures.is_empty() && total.signaled == options.jobs && late == 0)
-}
-
-fn counters() -> Result<BTreeMap<String, u64>, String> {
-    let counters = channel::counters().map_err(|error| error.to_string())?;
-    Ok(counters.into_iter().collect())
 }
 
 fn print_table(total: &Tally, elapsed: Duration, counted: &BTreeMap<String, u64>) {
@@ -368,10 +344,8 @@ fn print_table(total: &Tally, elapsed: Duration, counted: &BTreeMap<String, u64>
 
     if let Some(latencies) = latency::at(&total.latencies, [0, 500, 990, 1000]) {
         println!("  latency from submission to signaling (us)");
-        for (name, ns) in ["minimum", "median", "99 %", "maximum"]
-            .iter()
-            .zip(latencies)
-        {
+        let names = ["minimum", "median", "99 %", "maximum"];
+        for (name, ns) in names.iter().zip(latencies) {
             row(&format!("    {name}"), &(ns / 1000));
         }
     }

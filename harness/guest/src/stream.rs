@@ -7,11 +7,13 @@
 //! that each can use the fences of all others. The one who has submitted a job closes its fence. At
 //! worst, others find another fence or nothing in its place.
 
-use crate::channel::{self, Channel, Job};
+use crate::count;
+use crate::kernel::process::{self, Child};
+use crate::kernel::sync_file::{now_ns, poll, status_name, SyncFile, PATIENCE};
 use crate::latency::{self, Counts, Histogram, PARTS};
-use crate::process::{self, Child};
-use crate::sync_file::{now_ns, poll, status_name, SyncFile};
-use crate::{count, uapi};
+use crate::softgpu::channel::{self, Channel};
+use crate::softgpu::job::{job, Job};
+use crate::softgpu::uapi;
 use clap::builder::TypedValueParser;
 use clap::{value_parser, Parser};
 use std::collections::VecDeque;
@@ -70,9 +72,6 @@ pub const MAX_SUBMITTERS: usize = 16;
 
 /// Every job of so many comes after the newest one of another channel.
 const CHAINED: u64 = 4;
-
-/// No fence takes as long. If one does, it is never going to signal.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The jobs in flight on a channel, as the descriptors of their fences, or 0.
 #[repr(C)]
@@ -185,10 +184,10 @@ impl Actor<'_> {
             true => foreign(&self.ring(self.id + 1).newest),
             false => None,
         };
+        let alone = job(self.options.duration);
         let job = Job {
-            duration: self.options.duration,
             in_fence: other.as_deref(),
-            ..Default::default()
+            ..alone
         };
         let fence = match unless_closed(channel.submit(job))? {
             Some(fence) => {
@@ -197,10 +196,7 @@ impl Actor<'_> {
                 fence
             }
             // The other job has finished, so there is nothing to come after.
-            None => channel.submit(Job {
-                in_fence: None,
-                ..job
-            })?,
+            None => channel.submit(alone)?,
         };
 
         let fd = fence.as_fd().as_raw_fd();

@@ -6,18 +6,16 @@
 //! draws with the processor. Here the driver draws there, by way of udmabuf. When the compositor says
 //! that it has presented the window, the buffer that vkms scans out is compared with what it must be.
 
-use crate::channel::{Channel, Job};
-use crate::drm::{Device, Mapping};
 use crate::frames::{colors, wait};
-use crate::gpu::fill;
-use crate::ioctl;
-use crate::ktap::{Failure, TestResult, PATIENCE};
-use crate::uapi::{self, BufferUse, Command};
-use rustix::fs::{fcntl_add_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use crate::kernel::dma_buf::{shared_memory, udmabuf, Mapping, PAGE};
+use crate::kernel::drm::Device;
+use crate::kernel::sync_file::{is_readable, PATIENCE};
+use crate::ktap::{fail, Failure, TestResult};
+use crate::softgpu::channel::Channel;
+use crate::softgpu::job::{fill, work};
+use crate::softgpu::uapi::{BufferUse, Command};
 use std::fmt::Display;
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use wayland_client::globals::{registry_queue_init, GlobalListContents};
 use wayland_client::protocol::{
@@ -29,19 +27,6 @@ use wayland_protocols::xdg::shell::client::{xdg_surface, xdg_toplevel, xdg_wm_ba
 
 /// For how long the driver works on a picture before that changes.
 const WORK: Duration = Duration::from_millis(60);
-const PAGE: usize = 4096;
-
-/// `struct udmabuf_create`
-#[repr(C)]
-struct UdmabufCreate {
-    memfd: u32,
-    flags: u32,
-    offset: u64,
-    size: u64,
-}
-
-const UDMABUF_CREATE: u32 = ioctl::_IOW::<UdmabufCreate>(b'u' as u32, 0x42);
-const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
 
 /// What the compositor has said.
 #[derive(Default)]
@@ -55,105 +40,68 @@ struct State {
     presented: Option<bool>,
 }
 
-impl Dispatch<wl_registry::WlRegistry, GlobalListContents> for State {
-    fn event(
-        _: &mut Self,
-        _: &wl_registry::WlRegistry,
-        _: wl_registry::Event,
-        _: &GlobalListContents,
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-    }
-}
-
-impl Dispatch<xdg_wm_base::XdgWmBase, ()> for State {
-    fn event(
-        _: &mut Self,
-        base: &xdg_wm_base::XdgWmBase,
-        event: xdg_wm_base::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-        if let xdg_wm_base::Event::Ping { serial } = event {
-            base.pong(serial);
+/// What is done when an object with some data has an event.
+macro_rules! on {
+    ($object:ty, $data:ty, |$state:pat_param, $it:pat_param, $its:pat_param, $event:pat_param| $act:block) => {
+        impl Dispatch<$object, $data> for State {
+            fn event(
+                $state: &mut Self,
+                $it: &$object,
+                $event: <$object as Proxy>::Event,
+                $its: &$data,
+                _: &Connection,
+                _: &QueueHandle<Self>,
+            ) {
+                $act
+            }
         }
-    }
+    };
 }
 
-impl Dispatch<xdg_surface::XdgSurface, ()> for State {
-    fn event(
-        state: &mut Self,
-        surface: &xdg_surface::XdgSurface,
-        event: xdg_surface::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-        if let xdg_surface::Event::Configure { serial } = event {
-            surface.ack_configure(serial);
-            state.is_configured = true;
-        }
-    }
-}
+on!(wl_registry::WlRegistry, GlobalListContents, |_, _, _, _| {});
 
-impl Dispatch<xdg_toplevel::XdgToplevel, ()> for State {
-    fn event(
-        state: &mut Self,
-        _: &xdg_toplevel::XdgToplevel,
-        event: xdg_toplevel::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-        if let xdg_toplevel::Event::Configure { width, height, .. } = event {
-            state.size = Some((width, height));
-        }
+on!(xdg_wm_base::XdgWmBase, (), |_, base, _, event| {
+    if let xdg_wm_base::Event::Ping { serial } = event {
+        base.pong(serial);
     }
-}
+});
 
-impl Dispatch<wl_buffer::WlBuffer, usize> for State {
-    fn event(
-        state: &mut Self,
-        _: &wl_buffer::WlBuffer,
-        event: wl_buffer::Event,
-        number: &usize,
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
-        if let wl_buffer::Event::Release = event {
-            state.is_free[*number] = true;
-        }
+on!(xdg_surface::XdgSurface, (), |state, surface, _, event| {
+    if let xdg_surface::Event::Configure { serial } = event {
+        surface.ack_configure(serial);
+        state.is_configured = true;
     }
-}
+});
 
-impl Dispatch<wp_presentation_feedback::WpPresentationFeedback, ()> for State {
-    fn event(
-        state: &mut Self,
-        _: &wp_presentation_feedback::WpPresentationFeedback,
-        event: wp_presentation_feedback::Event,
-        _: &(),
-        _: &Connection,
-        _: &QueueHandle<Self>,
-    ) {
+on!(xdg_toplevel::XdgToplevel, (), |state, _, _, event| {
+    if let xdg_toplevel::Event::Configure { width, height, .. } = event {
+        state.size = Some((width, height));
+    }
+});
+
+on!(wl_buffer::WlBuffer, usize, |state, _, number, event| {
+    if let wl_buffer::Event::Release = event {
+        state.is_free[*number] = true;
+    }
+});
+
+on!(
+    wp_presentation_feedback::WpPresentationFeedback,
+    (),
+    |state, _, _, event| {
         match event {
             wp_presentation_feedback::Event::Presented { .. } => state.presented = Some(true),
             wp_presentation_feedback::Event::Discarded => state.presented = Some(false),
             _ => {}
         }
     }
-}
+);
 
 delegate_noop!(State: ignore wl_compositor::WlCompositor);
 delegate_noop!(State: ignore wl_shm::WlShm);
 delegate_noop!(State: ignore wl_shm_pool::WlShmPool);
 delegate_noop!(State: ignore wl_surface::WlSurface);
 delegate_noop!(State: ignore wp_presentation::WpPresentation);
-
-fn fail<T>(what: impl Display) -> TestResult<T> {
-    Err(Failure::Fail(what.to_string()))
-}
 
 /// A window that fills the screen.
 struct Window {
@@ -216,32 +164,19 @@ impl Window {
         let end = Instant::now() + PATIENCE;
 
         while !is_said(&self.state) {
-            if self
-                .queue
-                .dispatch_pending(&mut self.state)
-                .map_err(failed)?
-                > 0
-            {
+            let dispatched = self.queue.dispatch_pending(&mut self.state);
+            if dispatched.map_err(failed)? > 0 {
                 continue;
             }
             self.connection.flush().map_err(failed)?;
             let Some(guard) = self.connection.prepare_read() else {
                 continue;
             };
-            if Instant::now() > end {
+            let left = end.saturating_duration_since(Instant::now());
+            if !is_readable(guard.connection_fd(), left)? {
                 return fail(format_args!("the window is not {what}"));
             }
-            let mut fds = [rustix::event::PollFd::from_borrowed_fd(
-                guard.connection_fd(),
-                rustix::event::PollFlags::IN,
-            )];
-            let second = rustix::event::Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            if rustix::event::poll(&mut fds, Some(&second)).map_err(io::Error::from)? > 0 {
-                guard.read().map_err(failed)?;
-            }
+            guard.read().map_err(failed)?;
         }
         Ok(())
     }
@@ -279,7 +214,7 @@ struct Pictures {
 impl Pictures {
     fn new(window: &Window, channel: &Channel, width: i32, height: i32) -> TestResult<Self> {
         let handle = window.queue.handle();
-        let len = (4 * width as usize * height as usize).next_multiple_of(PAGE);
+        let len = (4 * width as usize * height as usize).next_multiple_of(PAGE as usize);
         let memory = shared_memory(2 * len)?;
         let pool = window
             .shm
@@ -288,7 +223,7 @@ impl Pictures {
         let mut all = Vec::new();
         for number in 0..2 {
             let dma_buf = udmabuf(&memory, number * len, len)?;
-            let imported = channel.device().import(dma_buf.as_fd())?.handle;
+            let imported = channel.device().import(&dma_buf)?;
             let format = wl_shm::Format::Xrgb8888;
             all.push(Picture {
                 buffer: pool.create_buffer(
@@ -300,10 +235,7 @@ impl Pictures {
                     &handle,
                     number,
                 ),
-                used: BufferUse {
-                    handle: imported,
-                    flags: uapi::BUFFER_WRITE,
-                },
+                used: imported.writes(),
             });
         }
         Ok(Self {
@@ -347,41 +279,16 @@ impl Pictures {
         let (memory, pitch) = scanned_out(screen, self.height)?;
         Ok((0..self.height).all(|y| {
             let expected = self.pixel(number, y);
-            (0..self.width).all(|x| memory.read_pixel(y * pitch + 4 * x) & 0xff_ffff == expected)
+            (0..self.width).all(|x| memory.read(y * pitch + 4 * x) & 0xff_ffff == expected)
         }))
     }
-}
-
-/// Returns memory as a file that does not get shorter, which udmabuf wants.
-fn shared_memory(len: usize) -> io::Result<OwnedFd> {
-    let memory = memfd_create("window", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    ftruncate(&memory, len as u64)?;
-    fcntl_add_seals(&memory, SealFlags::SHRINK)?;
-    Ok(memory)
-}
-
-/// Returns a dma-buf of part of some memory.
-fn udmabuf(memory: &OwnedFd, offset: usize, len: usize) -> TestResult<OwnedFd> {
-    let device = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/udmabuf")?;
-    let mut args = UdmabufCreate {
-        memfd: memory.as_raw_fd() as u32,
-        flags: UDMABUF_FLAGS_CLOEXEC,
-        offset: offset as u64,
-        size: len as u64,
-    };
-    let fd = ioctl::call_for_fd(device.as_fd(), UDMABUF_CREATE, &mut args)?;
-    // SAFETY: The kernel has just created the descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Maps the buffer that a screen shows, with so many rows, and returns it and how many bytes a row has.
 fn scanned_out(screen: &Device, height: usize) -> TestResult<(Mapping, usize)> {
     match screen.scanned_out()? {
-        Some(buffer) if buffer.height() as usize == height => {
-            let pitch = buffer.pitch() as usize;
+        Some(buffer) if buffer.height as usize == height => {
+            let pitch = buffer.pitch as usize;
             let memory = screen.map(&buffer, pitch * height)?;
             screen.close(&buffer)?;
             Ok((memory, pitch))
@@ -409,16 +316,8 @@ fn show(frames: u32, waits: bool) -> TestResult<u32> {
         window.wait("released", |state| state.is_free[index])?;
         // It changes at the end of the time.
         let used = [picture.used];
-        channel.submit(Job {
-            duration: WORK,
-            buffers: &used,
-            ..Default::default()
-        })?;
-        let done = channel.submit(Job {
-            buffers: &used,
-            commands: &pictures.commands(number),
-            ..Default::default()
-        })?;
+        channel.submit(work(&used, &[]).lasting(WORK))?;
+        let done = channel.submit(work(&used, &pictures.commands(number)))?;
         if waits {
             wait(&done, "drawn")?;
         }

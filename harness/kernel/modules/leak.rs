@@ -147,7 +147,7 @@ fn timeline() -> Result<(Timeline<Job>, TimelineSignaler<Job>)> {
     Ok((timeline, signaler))
 }
 
-// What is leaked. `harness/guest/src/leak.rs` has the same numbers.
+// What is leaked. `harness/guest/src/suites/leak.rs` has the same numbers.
 const NOTHING: u32 = 0;
 const FENCE: u32 = 1;
 const CONTEXT: u32 = 2;

@@ -2,23 +2,21 @@
 
 //! dma-bufs, and the fences that get in and out of them as sync_files.
 
-use super::actor::{system, Actor, Checked};
+use super::actor::{flag, system, Actor, Checked};
 use super::calls::Call;
 use super::files::Kind;
-use crate::channel::Job;
-use crate::drm::{export_sync_file_raw, DmaBufSyncFile, EXPORT_SYNC_FILE, IMPORT_SYNC_FILE};
-use crate::ioctl;
+use crate::kernel::dma_buf::{
+    export_sync_file_raw, DmaBufSyncFile, EXPORT_SYNC_FILE, IMPORT_SYNC_FILE, PAGE, READ, WRITE,
+};
+use crate::kernel::ioctl;
+use crate::kernel::sync_file::SyncFile;
 use crate::random::Random;
-use crate::sync_file::SyncFile;
-use crate::uapi::{self, BufferUse};
+use crate::softgpu::job::work;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-// `DMA_BUF_SYNC_READ` and so on.
-const READ: u32 = 1;
-const WRITE: u32 = 2;
 pub const READ_WRITE: u32 = READ | WRITE;
 
 /// All flags that say something.
@@ -63,7 +61,7 @@ impl Actor<'_> {
         let Some(channel) = self.files.channels.get(random) else {
             return self.open(random);
         };
-        let create = || channel.create_buffer(4096);
+        let create = || channel.create_buffer(PAGE);
         let Some(buffer) = self.judge(Call::Buffer, &[], &[], create)? else {
             return Ok(());
         };
@@ -77,16 +75,14 @@ impl Actor<'_> {
         for _ in 0..random.below(4) {
             let writes = random.percent(50);
             if random.percent(50) {
-                let job = Job {
-                    duration: Duration::from_nanos(random.below(300_000)),
-                    buffers: &[BufferUse {
-                        handle: buffer.handle,
-                        flags: if writes { uapi::BUFFER_WRITE } else { 0 },
-                    }],
-                    ..Job::default()
-                };
+                let duration = Duration::from_nanos(random.below(300_000));
+                let uses = [if writes {
+                    buffer.writes()
+                } else {
+                    buffer.reads()
+                }];
                 let may = [libc::EBUSY, libc::EINTR];
-                let submit = || channel.submit(job);
+                let submit = || channel.submit(work(&uses, &[]).lasting(duration));
                 if let Some(fence) = self.judge_on(&channel, Call::Submit, &[], &may, submit)? {
                     put.push((Arc::new(fence), writes));
                 }
@@ -105,13 +101,8 @@ impl Actor<'_> {
         let close = || channel.device().close(&buffer);
         self.judge(Call::Buffer, &[], &[], close)?;
         self.check_fences(&dma_buf, &put)?;
-        self.keep_buffer(random, dma_buf);
+        self.keep(&self.files.buffers, random, Some(dma_buf));
         Ok(())
-    }
-
-    /// Keeps a dma-buf for others.
-    pub(super) fn keep_buffer(&self, random: &mut Random, dma_buf: OwnedFd) {
-        self.drop_file(self.files.buffers.set(random, Some(dma_buf)));
     }
 
     /// Checks the fences that come out of a buffer.
@@ -134,14 +125,13 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) fn export_from(
+    pub fn export_from(
         &self,
         dma_buf: BorrowedFd<'_>,
         wrong: &[i32],
         flags: u32,
     ) -> Checked<Option<SyncFile>> {
-        let mut args = DmaBufSyncFile { flags, fd: -1 };
-        let export = || export_sync_file_raw(dma_buf, &mut args);
+        let export = || export_sync_file_raw(dma_buf, flags);
         self.judge(Call::ExportFence, wrong, &[], export)
     }
 
@@ -176,9 +166,8 @@ impl Actor<'_> {
             }
             _ => {}
         }
-        if let Some(file) = self.export_from(fd, &wrong, flags)? {
-            self.keep_fence(random, file);
-        }
+        let file = self.export_from(fd, &wrong, flags)?;
+        self.keep(&self.files.fences, random, file);
         Ok(())
     }
 
@@ -215,7 +204,7 @@ impl Actor<'_> {
 fn bad_flags(random: &mut Random, good: u32) -> u32 {
     match random.below(3) {
         0 => 0,
-        1 => 1 << (2 + random.below(30)),
-        _ => good | 1 << (2 + random.below(30)),
+        1 => flag(random, 2),
+        _ => good | flag(random, 2),
     }
 }

@@ -2,7 +2,7 @@
 
 //! What is called, and how often, in all processes together.
 
-use crate::process;
+use crate::kernel::process;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 

@@ -5,10 +5,9 @@
 use super::actor::{system, Actor, Checked};
 use super::calls::{Call, Shared};
 use super::files::Files;
-use super::PATIENCE;
-use crate::process::{open_files, Child};
+use crate::kernel::process::{open_files, Child};
+use crate::kernel::sync_file::{now_ns, SyncFile, PATIENCE};
 use crate::random::Random;
-use crate::sync_file::{now_ns, SyncFile};
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -54,10 +53,11 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (name, number)) in self.path.iter().enumerate() {
-            write!(f, "{}{name} {number}", if i > 0 { ", " } else { "" })?;
-        }
-        Ok(())
+        let parts = self
+            .path
+            .iter()
+            .map(|(name, number)| format!("{name} {number}"));
+        f.write_str(&parts.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -163,7 +163,7 @@ fn run_family(shared: &'static Shared, files: &Files, place: &Place, calls: u64)
                 shared.count(Call::Fork, true);
             }
             3..=4 if !children.is_empty() => {
-                let child = children.swap_remove(random.below(children.len() as u64) as usize);
+                let child = children.swap_remove(random.index(children.len()));
                 reap(shared, child, random)?;
             }
             5 => actor.without_descriptors(random)?,
@@ -272,7 +272,7 @@ fn close_some(shared: &Shared, mut files: Vec<Closable>, random: &mut Random) {
 fn close_all(shared: &Shared, files: Files, random: &mut Random) -> Checked {
     let mut fences = files.fences.take_all();
     random.shuffle(&mut fences);
-    let last = fences.split_off(random.below(fences.len() as u64 + 1) as usize);
+    let last = fences.split_off(random.index(fences.len() + 1));
 
     let mut first = take_all(&files);
     first.extend(boxed(fences));

@@ -2,16 +2,15 @@
 
 //! The files of an episode, which its threads share.
 
-use crate::channel::Channel;
-use crate::drm::{Buffer, Device};
-use crate::process::pipe;
+use crate::kernel::drm::{Buffer, Device};
+use crate::kernel::process::pipe;
+use crate::kernel::sw_sync::SwSync;
+use crate::kernel::sync_file::SyncFile;
 use crate::random::Random;
-use crate::sw_sync::SwSync;
-use crate::sync_file::SyncFile;
-use std::any::Any;
+use crate::softgpu::channel::Channel;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::AtomicU32;
@@ -141,10 +140,7 @@ impl Syncobj {
     pub fn destroy(&mut self) -> io::Result<()> {
         let handle = std::mem::take(&mut self.handle);
         match self.channel() {
-            Some(channel) if handle != 0 => {
-                drm_ffi::syncobj::destroy(channel.as_fd(), handle)?;
-                Ok(())
-            }
+            Some(channel) if handle != 0 => channel.device().handle(handle).destroy(),
             _ => Ok(()),
         }
     }
@@ -180,8 +176,8 @@ pub struct Files {
     /// Where vgem is, if it is loaded.
     pub vgem_node: Option<PathBuf>,
     pub null: File,
-    _pipe: (File, File),
-    pipe: RawFd,
+    /// Both ends.
+    pipe: (File, File),
 }
 
 /// What a descriptor refers to.
@@ -205,7 +201,7 @@ pub struct Descriptor {
     pub kind: Kind,
     pub fd: RawFd,
     /// What keeps it open.
-    _file: Option<Arc<dyn Any>>,
+    file: Option<Arc<dyn AsFd>>,
 }
 
 impl Descriptor {
@@ -213,28 +209,37 @@ impl Descriptor {
         Self {
             kind,
             fd,
-            _file: None,
+            file: None,
         }
+    }
+
+    /// One of these, if the slot is not empty.
+    fn some<T: AsFd + 'static>(kind: Kind, files: &Slots<T>, random: &mut Random) -> Option<Self> {
+        files.get(random).map(|file| Self::open(kind, file))
     }
 
     pub fn open<T: AsFd + 'static>(kind: Kind, file: Arc<T>) -> Self {
         Self {
             kind,
             fd: file.as_fd().as_raw_fd(),
-            _file: Some(file),
+            file: Some(file),
         }
+    }
+
+    /// Returns it if it is open, and stays so.
+    pub fn as_open(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(|file| file.as_fd())
     }
 }
 
 impl AsFd for Timeline {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
 impl Files {
     pub fn new() -> io::Result<Self> {
-        let pipe = pipe()?;
         Ok(Self {
             channels: Slots::new(4),
             fences: Slots::new(32),
@@ -244,37 +249,21 @@ impl Files {
             buffers: Slots::new(4),
             vgems: Slots::new(2),
             vgem_node: Device::primary_node("vgem"),
+            pipe: pipe()?,
             null: File::open("/dev/null")?,
-            pipe: pipe.0.as_raw_fd(),
-            _pipe: pipe,
         })
     }
 
     /// Returns a descriptor of any kind.
     pub fn any(&self, random: &mut Random) -> Descriptor {
         let found = match random.below(10) {
-            0 | 1 => self
-                .channels
-                .get(random)
-                .map(|file| Descriptor::open(Kind::Channel, file)),
-            2 | 3 => self
-                .fences
-                .get(random)
-                .map(|file| Descriptor::open(Kind::Fence, file)),
-            4 => self
-                .timelines
-                .get(random)
-                .map(|file| Descriptor::open(Kind::Timeline, file)),
+            0 | 1 => Descriptor::some(Kind::Channel, &self.channels, random),
+            2 | 3 => Descriptor::some(Kind::Fence, &self.fences, random),
+            4 => Descriptor::some(Kind::Timeline, &self.timelines, random),
             5 => Some(Descriptor::new(Kind::Other, self.null.as_raw_fd())),
-            6 => Some(Descriptor::new(Kind::Other, self.pipe)),
-            7 => self
-                .syncobj_files
-                .get(random)
-                .map(|file| Descriptor::open(Kind::Syncobj, file)),
-            8 => self
-                .buffers
-                .get(random)
-                .map(|file| Descriptor::open(Kind::Buffer, file)),
+            6 => Some(Descriptor::new(Kind::Other, self.pipe.0.as_raw_fd())),
+            7 => Descriptor::some(Kind::Syncobj, &self.syncobj_files, random),
+            8 => Descriptor::some(Kind::Buffer, &self.buffers, random),
             _ => None,
         };
         // There are never as many files.

@@ -4,12 +4,14 @@
 
 use super::actor::{Actor, Checked};
 use super::calls::Call;
-use crate::channel::{blend, Channel, Job};
-use crate::drm::{Buffer, Mapping};
-use crate::gpu::point;
+use crate::kernel::dma_buf::Mapping;
+use crate::kernel::drm::Buffer;
+use crate::kernel::sync_file::SyncFile;
 use crate::random::Random;
-use crate::sync_file::SyncFile;
-use crate::uapi::{self, BufferUse, Command};
+use crate::softgpu::channel::{Channel, Mapped};
+use crate::softgpu::job::{blended, new_point, work};
+use crate::softgpu::uapi::{self, BufferUse, Command};
+use std::io;
 use std::time::Duration;
 
 /// How large each buffer is, in bytes.
@@ -24,13 +26,12 @@ struct Pixels {
 }
 
 impl Pixels {
-    fn new(channel: &Channel, random: &mut Random) -> std::io::Result<Self> {
-        let buffer = channel.create_buffer(SIZE)?;
-        let memory = channel.map(&buffer, SIZE as usize)?;
+    fn new(channel: &Channel, random: &mut Random) -> io::Result<Self> {
+        let Mapped { buffer, memory } = channel.map_new(SIZE)?;
         let model: Vec<_> = (0..SIZE / 4).map(|_| random.next() as u32).collect();
 
         for (i, pixel) in model.iter().enumerate() {
-            memory.write_pixel(4 * i, *pixel);
+            memory.write(4 * i, *pixel);
         }
         Ok(Self {
             buffer,
@@ -41,22 +42,18 @@ impl Pixels {
     }
 
     fn as_use(&self, random: &mut Random) -> BufferUse {
-        let mut flags = if random.percent(20) {
-            uapi::BUFFER_EXPLICIT
-        } else {
-            0
+        let mut used = match self.writable {
+            true => self.buffer.writes(),
+            false => self.buffer.reads(),
         };
-        if self.writable {
-            flags |= uapi::BUFFER_WRITE;
+        if random.percent(20) {
+            used.flags |= uapi::BUFFER_EXPLICIT;
         }
-        BufferUse {
-            handle: self.buffer.handle,
-            flags,
-        }
+        used
     }
 
     fn is_as_it_must(&self) -> bool {
-        let is = |(i, pixel): (usize, &u32)| self.memory.read_pixel(4 * i) == *pixel;
+        let is = |(i, pixel): (usize, &u32)| self.memory.read(4 * i) == *pixel;
         self.model.iter().enumerate().all(is)
     }
 }
@@ -114,7 +111,7 @@ fn run(buffers: &mut [Pixels], command: &Command) {
         buffers[target].model[to] = match command.op {
             uapi::OP_FILL => command.value,
             uapi::OP_COPY => buffers[source].model[from],
-            _ => blend(
+            _ => blended(
                 buffers[source].model[from],
                 buffers[target].model[to],
                 command.value,
@@ -131,7 +128,7 @@ impl Actor<'_> {
         };
         let count = 1 + random.below(3);
         let mut create = || (0..count).map(|_| Pixels::new(&channel, random)).collect();
-        let buffers: std::io::Result<Vec<_>> = create();
+        let buffers: io::Result<Vec<_>> = create();
         let Some(mut buffers) = self.judge(Call::Buffer, &[], &[], || buffers)? else {
             return Ok(());
         };
@@ -148,7 +145,7 @@ impl Actor<'_> {
             wrong.push(libc::EINVAL);
         }
         if !commands.is_empty() && random.percent(15) {
-            let chosen = random.below(commands.len() as u64) as usize;
+            let chosen = random.index(commands.len());
             spoil(random, &mut commands[chosen], count);
             wrong.push(libc::EINVAL);
         }
@@ -163,14 +160,10 @@ impl Actor<'_> {
             _ => {}
         }
         let syncobj = channel.device().syncobj().map_err(|e| e.to_string())?;
-        let place = point(&syncobj, random.below(3), uapi::SYNC_OUT);
-        let job = Job {
-            duration: Duration::from_nanos(random.below(100_000)),
-            syncs: &[place],
-            buffers: &uses,
-            commands: &commands,
-            ..Default::default()
-        };
+        let syncs = [new_point(syncobj.handle, random.below(3))];
+        let job = work(&uses, &commands)
+            .lasting(Duration::from_nanos(random.below(100_000)))
+            .with(&syncs);
 
         let may = [libc::EBUSY, libc::EINTR];
         let submit = || channel.submit(job);

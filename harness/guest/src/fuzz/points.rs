@@ -6,29 +6,19 @@
 
 use super::actor::{system, Actor, Checked};
 use super::calls::Call;
-use super::syncobjs::{
-    event, CREATE, DESTROY, EVENT, EXPORT, IMPORT, NO_HANDLES, QUERY, RESET, SIGNAL, SIGNAL_POINT,
-    TRANSFER, WAIT, WAIT_POINT,
-};
-use crate::channel::{Channel, Job};
-use crate::ktap::PATIENCE;
+use super::syncobjs::{event, NO_HANDLES};
+use crate::kernel::ioctl;
+use crate::kernel::sync_file::{is_readable, now_ns, SyncFile, PATIENCE};
+use crate::kernel::syncobj::{Handle, WAIT, WAIT_ALL, WAIT_AVAILABLE, WAIT_FOR_SUBMIT, WAIT_POINT};
 use crate::random::Random;
-use crate::sync_file::{now_ns, poll, SyncFile};
-use crate::uapi::{self, SyncUse};
-use drm_ffi::{
-    drm_syncobj_array, drm_syncobj_create, drm_syncobj_destroy, drm_syncobj_eventfd,
-    drm_syncobj_handle, drm_syncobj_timeline_array, drm_syncobj_timeline_wait,
-    drm_syncobj_transfer, drm_syncobj_wait,
-    DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE as SYNC_FILE,
-    DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE as TIMELINE,
-    DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED as LAST_SUBMITTED,
-    DRM_SYNCOBJ_WAIT_FLAGS_WAIT_ALL as WAIT_ALL,
-    DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE as WAIT_AVAILABLE,
-    DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT as WAIT_FOR_SUBMIT,
-};
+use crate::softgpu::channel::Channel;
+use crate::softgpu::job::{self, job, new_point, Job};
+use crate::softgpu::uapi::SyncUse;
+use drm_ffi::syncobj::{timeline_wait, wait};
+use drm_ffi::{drm_syncobj_timeline_wait, drm_syncobj_wait};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 /// What is in a sync object.
 #[derive(Default)]
@@ -121,29 +111,14 @@ impl Own {
         }
     }
 
-    fn array(&self) -> drm_syncobj_array {
-        drm_syncobj_array {
-            handles: std::ptr::from_ref(&self.handle) as u64,
-            count_handles: 1,
-            pad: 0,
-        }
+    fn object(&self) -> Handle<'_> {
+        self.channel.device().handle(self.handle)
     }
 }
 
-/// The arguments to export or import the fence of a point.
-fn fence_of(handle: u32, point: u64, fd: i32) -> drm_syncobj_handle {
-    drm_syncobj_handle {
-        handle,
-        flags: SYNC_FILE | if point != 0 { TIMELINE } else { 0 },
-        fd,
-        pad: 0,
-        point,
-    }
-}
-
-fn is_readable(event: &OwnedFd, timeout: Duration) -> Checked<bool> {
-    let readable = system("poll", poll(&[event.as_fd()], Instant::now() + timeout))?;
-    Ok(readable[0])
+/// Whether there is an event in time.
+fn has_come(event: &OwnedFd, timeout: Duration) -> Checked<bool> {
+    system("poll", is_readable(event, timeout))
 }
 
 impl Actor<'_> {
@@ -155,7 +130,7 @@ impl Actor<'_> {
         };
         let is_signaled = random.percent(30);
         let mut own = Own {
-            handle: self.created(&channel, is_signaled)?,
+            handle: self.created(&channel, is_signaled)?.handle,
             channel,
             model: Model {
                 is_there: is_signaled,
@@ -177,75 +152,60 @@ impl Actor<'_> {
         }
 
         self.foreign(&own, &other)?;
-        self.destroyed(&own.channel, own.handle)?;
+        self.destroyed(own.object())?;
         self.foreign(&own, &own.channel)
     }
 
-    fn created(&self, channel: &Channel, is_signaled: bool) -> Checked<u32> {
-        let mut args = drm_syncobj_create {
-            handle: 0,
-            flags: u32::from(is_signaled),
-        };
-        self.syncobj_ioctl(channel.as_fd(), CREATE, &[], &mut args)?;
-        Ok(args.handle)
+    /// Makes a call that must succeed.
+    fn done<T>(&self, call: Call, run: impl FnOnce() -> io::Result<T>) -> Checked<T> {
+        let done = self.judge(call, &[], &[], run)?;
+        done.ok_or_else(|| "there is nothing".into())
     }
 
-    fn destroyed(&self, channel: &Channel, handle: u32) -> Checked {
-        let mut args = drm_syncobj_destroy { handle, pad: 0 };
-        self.syncobj_ioctl(channel.as_fd(), DESTROY, &[], &mut args)
-            .map(drop)
+    fn created<'a>(&self, channel: &'a Channel, is_signaled: bool) -> Checked<Handle<'a>> {
+        self.done(Call::CreateSyncobj, || {
+            Handle::create(channel.device(), is_signaled)
+        })
+    }
+
+    fn destroyed(&self, object: Handle<'_>) -> Checked {
+        self.done(Call::DestroySyncobj, || object.destroy())
     }
 
     /// Submits a short job.
     fn job(&self, channel: &Channel, syncs: &[SyncUse], random: &mut Random) -> Checked<SyncFile> {
-        let job = Job {
-            duration: Duration::from_nanos(random.below(300_000)),
-            syncs,
-            ..Job::default()
-        };
-        let fence = self.judge(Call::Submit, &[], &[], || channel.submit(job))?;
-        fence.ok_or_else(|| "there is no fence".into())
+        let job = job(Duration::from_nanos(random.below(300_000))).with(syncs);
+        self.done(Call::Submit, || channel.submit(job))
     }
 
     /// Puts another fence there.
     fn change(&self, random: &mut Random, own: &mut Own) -> Checked {
         let point = own.next_point(random);
-        let fd = own.channel.as_fd();
+        let (channel, object) = (&own.channel, own.object());
         match random.below(20) {
             0 => {
-                self.syncobj_ioctl(fd, RESET, &[], &mut own.array())?;
+                self.done(Call::ResetSyncobj, || object.reset())?;
                 own.model = Model::default();
             }
             1 | 2 => {
-                self.syncobj_ioctl(fd, SIGNAL, &[], &mut own.array())?;
+                self.done(Call::SignalSyncobj, || object.signal_all())?;
                 own.model = Model {
                     is_there: true,
                     ..Model::default()
                 };
             }
             3..=9 => {
-                let mut args = drm_syncobj_timeline_array {
-                    handles: own.array().handles,
-                    points: std::ptr::from_ref(&point) as u64,
-                    count_handles: 1,
-                    flags: 0,
-                };
-                self.syncobj_ioctl(fd, SIGNAL_POINT, &[], &mut args)?;
+                self.done(Call::SignalPoint, || object.signal(point))?;
                 own.model.extend(point);
             }
             10..=15 => {
-                let place = SyncUse {
-                    flags: uapi::SYNC_OUT,
-                    handle: own.handle,
-                    point,
-                };
-                let fence = self.job(&own.channel, &[place], random)?;
+                let place = new_point(own.handle, point);
+                let fence = self.job(channel, &[place], random)?;
                 own.model.put(point, fence);
             }
             _ => {
-                let fence = self.job(&own.channel, &[], random)?;
-                let mut args = fence_of(own.handle, point, fence.as_fd().as_raw_fd());
-                self.syncobj_ioctl(fd, IMPORT, &[], &mut args)?;
+                let fence = self.job(channel, &[], random)?;
+                self.done(Call::ImportSyncobj, || object.import(point, &fence))?;
                 if point == 0 {
                     self.is_same(own, &fence)?;
                 }
@@ -257,9 +217,7 @@ impl Actor<'_> {
 
     /// Checks that what is exported is what was imported.
     fn is_same(&self, own: &Own, imported: &SyncFile) -> Checked {
-        let Some(exported) = self.exported(own, 0, &[])? else {
-            return Ok(());
-        };
+        let exported = self.done(Call::ExportSyncobj, || own.object().export(0))?;
         let told = |file: &SyncFile| {
             file.wait(PATIENCE)?;
             let info = file.info()?;
@@ -280,30 +238,21 @@ impl Actor<'_> {
         for (point, event) in std::mem::take(&mut own.events) {
             if !own.model.has(point) {
                 own.events.push((point, event));
-            } else if !is_readable(&event, PATIENCE)? {
+            } else if !has_come(&event, PATIENCE)? {
                 return Err(format!("there is no event for the point {point}"));
             }
         }
         Ok(())
     }
 
-    fn point_of(&self, channel: &Channel, handle: u32, flags: u32) -> Checked<u64> {
-        // Must be overwritten.
-        let mut point = u64::MAX;
-        let mut args = drm_syncobj_timeline_array {
-            handles: std::ptr::from_ref(&handle) as u64,
-            points: std::ptr::from_mut(&mut point) as u64,
-            count_handles: 1,
-            flags,
-        };
-        self.syncobj_ioctl(channel.as_fd(), QUERY, &[], &mut args)?;
-        Ok(point)
+    fn last_point(&self, object: Handle<'_>) -> Checked<u64> {
+        self.done(Call::QuerySyncobj, || object.query(true))
     }
 
     fn query_both(&self, own: &mut Own) -> Checked {
         let is_done = system("poll", own.model.is_done())?;
-        let reached = self.point_of(&own.channel, own.handle, 0)?;
-        let last = self.point_of(&own.channel, own.handle, LAST_SUBMITTED)?;
+        let reached = self.done(Call::QuerySyncobj, || own.object().query(false))?;
+        let last = self.last_point(own.object())?;
 
         let expected = own.model.last.unwrap_or(0);
         let least = if is_done { expected } else { own.model.reached };
@@ -356,8 +305,9 @@ impl Actor<'_> {
                 deadline_nsec,
                 ..Default::default()
             };
-            let done = self.syncobj_ioctl(fd, WAIT, wrong, &mut args)?;
-            done.then_some(args.first_signaled)
+            let wait = || ioctl::call(fd, WAIT, &mut args);
+            let done = self.judge(Call::WaitSyncobj, wrong, &[], wait)?;
+            done.map(|()| args.first_signaled)
         } else {
             let mut args = drm_syncobj_timeline_wait {
                 handles: handles.as_ptr() as u64,
@@ -368,8 +318,9 @@ impl Actor<'_> {
                 deadline_nsec,
                 ..Default::default()
             };
-            let done = self.syncobj_ioctl(fd, WAIT_POINT, wrong, &mut args)?;
-            done.then_some(args.first_signaled)
+            let wait = || ioctl::call(fd, WAIT_POINT, &mut args);
+            let done = self.judge(Call::WaitPoint, wrong, &[], wait)?;
+            done.map(|()| args.first_signaled)
         };
         let Some(first) = first else {
             return Ok(());
@@ -386,18 +337,12 @@ impl Actor<'_> {
     fn event(&self, random: &mut Random, own: &mut Own) -> Checked {
         let (event, point) = (event()?, own.point(random));
         let flags = *random.pick(&[0, WAIT_AVAILABLE]);
-        let mut args = drm_syncobj_eventfd {
-            handle: own.handle,
-            flags,
-            point,
-            fd: event.as_raw_fd(),
-            pad: 0,
-        };
-        self.syncobj_ioctl(own.channel.as_fd(), EVENT, &[], &mut args)?;
+        let notify = || own.object().notify(point, event.as_raw_fd(), flags);
+        self.done(Call::EventSyncobj, notify)?;
 
         let has = own.model.has(point);
         let is_told = flags == WAIT_AVAILABLE || !has;
-        if is_told && is_readable(&event, Duration::ZERO)? != has {
+        if is_told && has_come(&event, Duration::ZERO)? != has {
             return Err(format!("SYNCOBJ_EVENTFD: point {point}, there: {has}"));
         }
         own.events.push((point, event));
@@ -410,42 +355,25 @@ impl Actor<'_> {
         let (point, target) = (own.point(random), random.below(5));
         let has = own.model.has(point);
         let wrong: &[i32] = if has { &[] } else { &[libc::EINVAL] };
-        let mut args = drm_syncobj_transfer {
-            src_handle: own.handle,
-            dst_handle: other,
-            src_point: point,
-            dst_point: target,
-            flags: match has {
-                true => *random.pick(&[0, WAIT_FOR_SUBMIT]),
-                // This would take seconds.
-                false => 0,
-            },
-            pad: 0,
+        let flags = match has {
+            true => *random.pick(&[0, WAIT_FOR_SUBMIT]),
+            // This would take seconds.
+            false => 0,
         };
-        let fd = own.channel.as_fd();
-        if self.syncobj_ioctl(fd, TRANSFER, wrong, &mut args)? && target != 0 {
-            let last = self.point_of(&own.channel, other, LAST_SUBMITTED)?;
+        let transfer = || own.object().transfer(point, other, target, flags);
+        let done = self.judge(Call::TransferSyncobj, wrong, &[], transfer)?;
+        if done.is_some() && target != 0 {
+            let last = self.last_point(other)?;
             if last != target {
                 return Err(format!("SYNCOBJ_TRANSFER: to {last}, not {target}"));
             }
-            let (point, until) = (target, now_ns() + PATIENCE.as_nanos() as u64);
-            let mut args = drm_syncobj_timeline_wait {
-                handles: std::ptr::from_ref(&other) as u64,
-                points: std::ptr::from_ref(&point) as u64,
-                timeout_nsec: until as i64,
-                count_handles: 1,
-                ..Default::default()
-            };
-            self.syncobj_ioctl(fd, WAIT_POINT, &[], &mut args)?;
+            let until = (now_ns() + PATIENCE.as_nanos() as u64) as i64;
+            let (fd, handles) = (own.channel.as_fd(), [other.handle]);
+            self.done(Call::WaitPoint, || {
+                timeline_wait(fd, &handles, &[target], until, false, false, false)
+            })?;
         }
-        self.destroyed(&own.channel, other)
-    }
-
-    fn exported(&self, own: &Own, point: u64, wrong: &[i32]) -> Checked<Option<SyncFile>> {
-        let mut args = fence_of(own.handle, point, -1);
-        let done = self.syncobj_ioctl(own.channel.as_fd(), EXPORT, wrong, &mut args)?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        Ok(done.then(|| SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fd) })))
+        self.destroyed(other)
     }
 
     fn export(&self, random: &mut Random, own: &Own) -> Checked {
@@ -455,37 +383,29 @@ impl Actor<'_> {
             true => &[],
             false => &[libc::EINVAL],
         };
-        let Some(file) = self.exported(own, point, wrong)? else {
+        let export = || own.object().export(point);
+        let Some(file) = self.judge(Call::ExportSyncobj, wrong, &[], export)? else {
             return Ok(());
         };
         let patience = if is_done { Duration::ZERO } else { PATIENCE };
         if !system("poll", file.wait(patience))? {
             return Err(format!("the fence of the point {point} does not signal"));
         }
-        self.keep_fence(random, file);
+        self.keep(&self.files.fences, random, Some(file));
         Ok(())
     }
 
     /// Submits a job that comes after a point.
     fn come_after(&self, random: &mut Random, own: &mut Own) -> Checked {
         let point = own.point(random);
-        let sync = SyncUse {
-            flags: 0,
-            handle: own.handle,
-            point,
-        };
+        let syncs = [job::point(own.handle, point)];
         if !own.model.has(point) {
-            let job = Job {
-                syncs: &[sync],
-                ..Job::default()
-            };
-            let submit = || own.channel.submit(job);
-            return self
-                .judge(Call::Submit, &[libc::EINVAL], &[], submit)
-                .map(drop);
+            let wrong = &[libc::EINVAL];
+            let submit = || own.channel.submit(Job::default().with(&syncs));
+            return self.judge(Call::Submit, wrong, &[], submit).map(drop);
         }
-        let fence = self.job(&own.channel, &[sync], random)?;
-        let status = system("status", fence.status(PATIENCE))?;
+        let fence = self.job(&own.channel, &syncs, random)?;
+        let status = system("status", fence.outcome())?;
         if status != 1 {
             return Err(format!("after a good fence, a job ends with {status}"));
         }
@@ -495,78 +415,43 @@ impl Actor<'_> {
 
     /// Has another file have the same sync object, and signal it there.
     fn share(&self, own: &mut Own, other: &Channel) -> Checked {
-        let mut args = drm_syncobj_handle {
-            handle: own.handle,
-            flags: 0,
-            fd: -1,
-            pad: 0,
-            point: 0,
-        };
-        self.syncobj_ioctl(own.channel.as_fd(), EXPORT, &[], &mut args)?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        let _file = unsafe { OwnedFd::from_raw_fd(args.fd) };
-        self.syncobj_ioctl(other.as_fd(), IMPORT, &[], &mut args)?;
+        let file = self.done(Call::ExportSyncobj, || own.object().export_all())?;
+        let import = || Handle::import_all(other.device(), &file);
+        let same = self.done(Call::ImportSyncobj, import)?;
 
-        let last = self.point_of(other, args.handle, LAST_SUBMITTED)?;
+        let last = self.last_point(same)?;
         if last != own.model.last.unwrap_or(0) {
             return Err(format!("a sync object is at {last} in another file"));
         }
-        let mut array = drm_syncobj_array {
-            handles: std::ptr::from_ref(&args.handle) as u64,
-            ..own.array()
-        };
-        self.syncobj_ioctl(other.as_fd(), SIGNAL, &[], &mut array)?;
+        self.done(Call::SignalSyncobj, || same.signal_all())?;
         own.model = Model {
             is_there: true,
             ..Model::default()
         };
         self.check_events(own)?;
-        let mut wait = drm_syncobj_wait {
-            handles: own.array().handles,
-            count_handles: 1,
-            ..Default::default()
-        };
-        self.syncobj_ioctl(own.channel.as_fd(), WAIT, &[], &mut wait)?;
-        self.destroyed(other, args.handle)
+        let wait = || wait(own.channel.as_fd(), &[own.handle], 0, false, false);
+        self.done(Call::WaitSyncobj, wait)?;
+        self.destroyed(same)
     }
 
     /// Tries out a handle with a file that has no sync objects.
     fn foreign(&self, own: &Own, other: &Channel) -> Checked {
-        let (fd, handle) = (other.as_fd(), own.handle);
-        let not_there = &[libc::ENOENT];
-        self.syncobj_ioctl(fd, SIGNAL, not_there, &mut own.array())?;
-        self.syncobj_ioctl(fd, RESET, not_there, &mut own.array())?;
-        self.syncobj_ioctl(fd, EXPORT, not_there, &mut fence_of(handle, 0, -1))?;
-        let mut points = drm_syncobj_timeline_array {
-            handles: own.array().handles,
-            count_handles: 1,
-            ..Default::default()
-        };
-        self.syncobj_ioctl(fd, QUERY, not_there, &mut points)?;
-        self.syncobj_ioctl(fd, SIGNAL_POINT, not_there, &mut points)?;
-        let mut whole = drm_syncobj_handle {
-            handle,
-            flags: 0,
-            fd: -1,
-            pad: 0,
-            point: 0,
-        };
-        self.syncobj_ioctl(fd, EXPORT, &[libc::EINVAL], &mut whole)?;
+        let (handle, not_there) = (own.handle, &[libc::ENOENT]);
+        let none = other.device().handle(handle);
+        self.judge(Call::SignalSyncobj, not_there, &[], || none.signal_all())?;
+        self.judge(Call::ResetSyncobj, not_there, &[], || none.reset())?;
+        self.judge(Call::ExportSyncobj, not_there, &[], || none.export(0))?;
+        self.judge(Call::QuerySyncobj, not_there, &[], || none.query(false))?;
+        self.judge(Call::SignalPoint, not_there, &[], || none.signal(0))?;
+        let wrong = &[libc::EINVAL];
+        self.judge(Call::ExportSyncobj, wrong, &[], || none.export_all())?;
         for handle in [handle, NO_HANDLES[0], NO_HANDLES[3]] {
-            let mut args = drm_syncobj_destroy { handle, pad: 0 };
-            self.syncobj_ioctl(fd, DESTROY, &[libc::EINVAL], &mut args)?;
+            let none = other.device().handle(handle);
+            self.judge(Call::DestroySyncobj, wrong, &[], || none.destroy())?;
         }
-        for flags in [0, uapi::SYNC_OUT] {
-            let sync = SyncUse {
-                flags,
-                handle,
-                point: 0,
-            };
-            let job = Job {
-                syncs: &[sync],
-                ..Job::default()
-            };
-            self.judge(Call::Submit, not_there, &[], || other.submit(job))?;
+        for sync in [job::point(handle, 0), new_point(handle, 0)] {
+            let submit = || other.submit(Job::default().with(&[sync]));
+            self.judge(Call::Submit, not_there, &[], submit)?;
         }
         Ok(())
     }

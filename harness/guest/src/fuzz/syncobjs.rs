@@ -5,55 +5,44 @@
 //! So nobody knows what is in one of these: whether there is a fence is always unsure. Whether the
 //! other arguments are good is not. See `points.rs` for one that nobody else has.
 
-use super::actor::{limited, system, Actor, Checked};
+use super::actor::{flag, system, Actor, Checked};
 use super::calls::Call;
 use super::files::{Descriptor, Kind, Syncobj};
-use crate::channel::Channel;
-use crate::ioctl::{self, _IOWR, NOWHERE};
+use crate::kernel::ioctl::{self, NOWHERE};
+use crate::kernel::process::without_descriptors;
+use crate::kernel::sync_file::{now_ns, SyncFile};
+use crate::kernel::syncobj::{
+    self, Handle, AS_SYNC_FILE, TIMELINE, WAIT_ALL, WAIT_AVAILABLE, WAIT_FOR_SUBMIT,
+};
 use crate::random::Random;
-use crate::sync_file::{now_ns, SyncFile};
-use crate::uapi::{self, Submit, SyncUse};
+use crate::softgpu::channel::Channel;
+use crate::softgpu::uapi::{self, Submit, SyncUse};
 use drm_ffi::{
     drm_syncobj_array, drm_syncobj_create, drm_syncobj_destroy, drm_syncobj_eventfd,
     drm_syncobj_handle, drm_syncobj_timeline_array, drm_syncobj_timeline_wait,
-    drm_syncobj_transfer, drm_syncobj_wait, DRM_IOCTL_BASE,
-    DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE as SYNC_FILE,
-    DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE as TIMELINE,
-    DRM_SYNCOBJ_WAIT_FLAGS_WAIT_ALL as WAIT_ALL,
-    DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE as WAIT_AVAILABLE,
-    DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT as WAIT_FOR_SUBMIT,
+    drm_syncobj_transfer, drm_syncobj_wait,
 };
 use rustix::event::{eventfd, EventfdFlags};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::thread;
 
 /// How an ioctl is counted, and its number.
 type Ioctl = (Call, u32);
 
-const fn number<T>(number: u32) -> u32 {
-    _IOWR::<T>(DRM_IOCTL_BASE as u32, number)
-}
-
-pub const CREATE: Ioctl = (Call::CreateSyncobj, number::<drm_syncobj_create>(0xbf));
-pub const DESTROY: Ioctl = (Call::DestroySyncobj, number::<drm_syncobj_destroy>(0xc0));
-pub const EXPORT: Ioctl = (Call::ExportSyncobj, number::<drm_syncobj_handle>(0xc1));
-pub const IMPORT: Ioctl = (Call::ImportSyncobj, number::<drm_syncobj_handle>(0xc2));
-pub const WAIT: Ioctl = (Call::WaitSyncobj, number::<drm_syncobj_wait>(0xc3));
-pub const RESET: Ioctl = (Call::ResetSyncobj, number::<drm_syncobj_array>(0xc4));
-pub const SIGNAL: Ioctl = (Call::SignalSyncobj, number::<drm_syncobj_array>(0xc5));
-pub const WAIT_POINT: Ioctl = (Call::WaitPoint, number::<drm_syncobj_timeline_wait>(0xca));
-pub const QUERY: Ioctl = (
-    Call::QuerySyncobj,
-    number::<drm_syncobj_timeline_array>(0xcb),
-);
-pub const TRANSFER: Ioctl = (Call::TransferSyncobj, number::<drm_syncobj_transfer>(0xcc));
-pub const SIGNAL_POINT: Ioctl = (
-    Call::SignalPoint,
-    number::<drm_syncobj_timeline_array>(0xcd),
-);
-pub const EVENT: Ioctl = (Call::EventSyncobj, number::<drm_syncobj_eventfd>(0xcf));
+const CREATE: Ioctl = (Call::CreateSyncobj, syncobj::CREATE);
+const DESTROY: Ioctl = (Call::DestroySyncobj, syncobj::DESTROY);
+const EXPORT: Ioctl = (Call::ExportSyncobj, syncobj::EXPORT);
+const IMPORT: Ioctl = (Call::ImportSyncobj, syncobj::IMPORT);
+const WAIT: Ioctl = (Call::WaitSyncobj, syncobj::WAIT);
+const RESET: Ioctl = (Call::ResetSyncobj, syncobj::RESET);
+const SIGNAL: Ioctl = (Call::SignalSyncobj, syncobj::SIGNAL);
+const WAIT_POINT: Ioctl = (Call::WaitPoint, syncobj::WAIT_POINT);
+const QUERY: Ioctl = (Call::QuerySyncobj, syncobj::QUERY);
+const TRANSFER: Ioctl = (Call::TransferSyncobj, syncobj::TRANSFER);
+const SIGNAL_POINT: Ioctl = (Call::SignalPoint, syncobj::SIGNAL_POINT);
+const EVENT: Ioctl = (Call::EventSyncobj, syncobj::EVENT);
 
 /// No sync object gets one of these: they begin with 1, and there are never as many.
 pub const NO_HANDLES: [u32; 4] = [0, 1 << 20, i32::MAX as u32, u32::MAX];
@@ -147,16 +136,11 @@ fn soon(random: &mut Random) -> i64 {
     }
 }
 
-/// Returns a flag that is not among the first ones.
-fn unknown_flag(random: &mut Random, first: u32) -> u32 {
-    1 << (first + random.below(u64::from(32 - first)) as u32)
-}
-
 /// Returns arguments to export or import a sync object, or its fence.
 fn handle_args(random: &mut Random, handle: u32) -> drm_syncobj_handle {
     drm_syncobj_handle {
         handle,
-        flags: *random.pick(&[0, TIMELINE, SYNC_FILE, SYNC_FILE | TIMELINE]),
+        flags: *random.pick(&[0, TIMELINE, AS_SYNC_FILE, AS_SYNC_FILE | TIMELINE]),
         fd: -1,
         pad: 0,
         point: if random.percent(50) { point(random) } else { 0 },
@@ -166,8 +150,8 @@ fn handle_args(random: &mut Random, handle: u32) -> drm_syncobj_handle {
 /// Makes them bad at times, in a way that is looked at first.
 fn spoil_handle_args(random: &mut Random, args: &mut drm_syncobj_handle, errors: &mut Errors) {
     match random.below(20) {
-        0 => args.flags |= unknown_flag(random, 2),
-        1 => args.pad = unknown_flag(random, 0),
+        0 => args.flags |= flag(random, 2),
+        1 => args.pad = flag(random, 0),
         _ => return,
     }
     errors.first(libc::EINVAL);
@@ -182,46 +166,39 @@ pub fn event() -> Checked<OwnedFd> {
 impl Actor<'_> {
     /// Does something with sync objects.
     pub fn syncobjs(&self, random: &mut Random) -> Checked {
-        match random.below(32) {
-            0..=2 => self.create_syncobj(random),
-            3 | 4 => self.destroy_syncobj(random),
-            5..=7 => self.export_syncobj(random),
-            8..=10 => self.import_syncobj(random),
-            11 => self.change_syncobjs(random, RESET),
-            12 | 13 => self.change_syncobjs(random, SIGNAL),
-            14..=16 => self.signal_points(random),
-            17..=19 => self.query_points(random),
-            20 | 21 => self.wait_syncobjs(random),
-            22..=24 => self.wait_points(random),
-            25 | 26 => self.notify(random),
-            27 | 28 => self.transfer(random),
-            29 | 30 => self.submit_syncobjs(random),
-            _ => self.destroy_race(random),
+        let act: fn(&Self, &mut Random, &Target) -> Checked = match random.below(32) {
+            0..=2 => return self.create_syncobj(random),
+            3 | 4 => Self::destroy_syncobj,
+            5..=7 => Self::export_syncobj,
+            8..=10 => Self::import_syncobj,
+            11 => |this, random, target| this.change_syncobjs(random, target, RESET),
+            12 | 13 => |this, random, target| this.change_syncobjs(random, target, SIGNAL),
+            14..=16 => Self::signal_points,
+            17..=19 => Self::query_points,
+            20 | 21 => Self::wait_syncobjs,
+            22..=24 => Self::wait_points,
+            25 | 26 => Self::notify,
+            27 | 28 => Self::transfer,
+            29 | 30 => Self::submit_syncobjs,
+            _ => return self.destroy_race(random),
+        };
+        match self.target(random) {
+            // The handle is there for as long as the sync object.
+            Some((_syncobj, target)) => act(self, random, &target),
+            None => self.create_syncobj(random),
         }
-    }
-
-    /// Calls an ioctl that must fail with one of `wrong`, or succeed if there are none. Returns
-    /// whether it has.
-    pub(super) fn syncobj_ioctl<T>(
-        &self,
-        fd: BorrowedFd<'_>,
-        (call, cmd): Ioctl,
-        wrong: &[i32],
-        args: &mut T,
-    ) -> Checked<bool> {
-        let done = self.judge(call, wrong, &[], || ioctl::call(fd, cmd, args))?;
-        Ok(done.is_some())
     }
 
     /// Calls an ioctl of which more is unsure, or has its argument nowhere.
     fn unsure_ioctl<T>(
         &self,
         random: &mut Random,
-        fd: BorrowedFd<'_>,
+        channel: &Channel,
         (call, cmd): Ioctl,
         errors: &Errors,
         args: &mut T,
     ) -> Checked<bool> {
+        let fd = channel.as_fd();
         if random.percent(3) {
             self.call_nowhere(random, call, fd, cmd)?;
             return Ok(false);
@@ -288,7 +265,7 @@ impl Actor<'_> {
             }
             2 => {
                 errors.first(libc::ENOENT);
-                let bad = random.below(count as u64) as usize;
+                let bad = random.index(count);
                 handles[bad] = *random.pick(&NO_HANDLES);
             }
             _ => {}
@@ -310,41 +287,34 @@ impl Actor<'_> {
         };
         let mut errors = Errors::default();
         if random.percent(5) {
-            args.flags |= unknown_flag(random, 1);
+            args.flags |= flag(random, 1);
             errors.first(libc::EINVAL);
         }
-        match self.unsure_ioctl(random, channel.as_fd(), CREATE, &errors, &mut args)? {
+        match self.unsure_ioctl(random, &channel, CREATE, &errors, &mut args)? {
             true => self.keep_syncobj(random, &channel, args.handle),
             false => Ok(()),
         }
     }
 
-    fn destroy_syncobj(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
+    fn destroy_syncobj(&self, random: &mut Random, target: &Target) -> Checked {
         let (mut args, mut errors) = (drm_syncobj_destroy::default(), Errors::default());
         errors.first(libc::EINVAL);
         match random.below(8) {
             // Whoever uses it next finds out if this destroys it.
             0 => {
                 args.handle = target.handle;
-                args.pad = unknown_flag(random, 0);
+                args.pad = flag(random, 0);
             }
             1 => args.handle = *random.pick(&NO_HANDLES),
             _ => return self.drop_syncobj(self.files.syncobjs.set(random, None)),
         }
-        let fd = target.channel.as_fd();
-        self.unsure_ioctl(random, fd, DESTROY, &errors, &mut args)
+        self.unsure_ioctl(random, &target.channel, DESTROY, &errors, &mut args)
             .map(drop)
     }
 
-    fn export_syncobj(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
+    fn export_syncobj(&self, random: &mut Random, target: &Target) -> Checked {
         let mut args = handle_args(random, target.handle);
-        let is_file = args.flags & SYNC_FILE != 0;
+        let is_file = args.flags & AS_SYNC_FILE != 0;
         let not_there = if is_file { libc::ENOENT } else { libc::EINVAL };
         let mut errors = target.errors(not_there);
         match is_file {
@@ -357,21 +327,20 @@ impl Actor<'_> {
             errors.first(not_there);
         }
         spoil_handle_args(random, &mut args, &mut errors);
-        let fd = target.channel.as_fd();
-        if !self.unsure_ioctl(random, fd, EXPORT, &errors, &mut args)? {
+        if !self.unsure_ioctl(random, &target.channel, EXPORT, &errors, &mut args)? {
             return Ok(());
         }
         // SAFETY: The kernel has just created the descriptor for us.
         let file = unsafe { OwnedFd::from_raw_fd(args.fd) };
         match is_file {
-            true => self.keep_fence(random, SyncFile::from(file)),
-            false => self.drop_file(self.files.syncobj_files.set(random, Some(file))),
+            true => self.keep(&self.files.fences, random, Some(file.into())),
+            false => self.keep(&self.files.syncobj_files, random, Some(file)),
         }
         Ok(())
     }
 
     /// Exports one when there is no descriptor left.
-    pub(super) fn export_without_descriptors(&self, random: &mut Random) -> Checked {
+    pub fn export_without_descriptors(&self, random: &mut Random) -> Checked {
         let Some((_syncobj, target)) = self.target(random) else {
             return Ok(());
         };
@@ -384,22 +353,19 @@ impl Actor<'_> {
                 false => &[libc::EINVAL],
             };
             let wrong = &[libc::EMFILE];
-            self.judge_unsure(EXPORT.0, wrong, &[], unsure, || limited(export))?;
+            self.judge_unsure(EXPORT.0, wrong, &[], unsure, || without_descriptors(export))?;
         }
         Ok(())
     }
 
-    fn import_syncobj(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
+    fn import_syncobj(&self, random: &mut Random, target: &Target) -> Checked {
         let mut args = handle_args(random, target.handle);
-        let is_file = args.flags & SYNC_FILE != 0;
+        let is_file = args.flags & AS_SYNC_FILE != 0;
         let mut file = match is_file {
             true => self.some_fence(random),
             false => self.some_syncobj_file(random),
         };
-        if args.flags == SYNC_FILE | TIMELINE && args.point != 0 {
+        if args.flags == AS_SYNC_FILE | TIMELINE && args.point != 0 {
             file = self.without_chain(file)?;
         }
         args.fd = file.fd;
@@ -417,8 +383,7 @@ impl Actor<'_> {
             errors.first(libc::EINVAL);
         }
         spoil_handle_args(random, &mut args, &mut errors);
-        let fd = target.channel.as_fd();
-        let done = self.unsure_ioctl(random, fd, IMPORT, &errors, &mut args)?;
+        let done = self.unsure_ioctl(random, &target.channel, IMPORT, &errors, &mut args)?;
         match done && !is_file {
             true => self.keep_syncobj(random, &target.channel, args.handle),
             false => Ok(()),
@@ -439,13 +404,11 @@ impl Actor<'_> {
     /// and `SYNCOBJ_FD_TO_HANDLE` with a point does that with what was exported from a timeline. It
     /// is a mistake of its own.
     fn without_chain(&self, file: Descriptor) -> Checked<Descriptor> {
-        if file.kind != Kind::Fence {
+        let Some(fence) = file.as_open().filter(|_| file.kind == Kind::Fence) else {
             return Ok(file);
-        }
+        };
         let merge = || {
-            // SAFETY: `file` keeps it open.
-            let fence = unsafe { BorrowedFd::borrow_raw(file.fd) }.try_clone_to_owned()?;
-            let fence = SyncFile::from(fence);
+            let fence = SyncFile::from(fence.try_clone_to_owned()?);
             fence.merge(&fence)
         };
         let merged = self.judge(Call::Merge, &[], &[], merge)?;
@@ -455,30 +418,23 @@ impl Actor<'_> {
         })
     }
 
-    fn change_syncobjs(&self, random: &mut Random, ioctl: Ioctl) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
-        let mut handles = self.handles(random, &target, &[libc::EINVAL]);
+    fn change_syncobjs(&self, random: &mut Random, target: &Target, ioctl: Ioctl) -> Checked {
+        let mut handles = self.handles(random, target, &[libc::EINVAL]);
         let mut args = drm_syncobj_array {
             handles: handles.address,
             count_handles: handles.count(),
             pad: 0,
         };
         if random.percent(3) {
-            args.pad = unknown_flag(random, 0);
+            args.pad = flag(random, 0);
             handles.errors.first(libc::EINVAL);
         }
-        let fd = target.channel.as_fd();
-        self.unsure_ioctl(random, fd, ioctl, &handles.errors, &mut args)
+        self.unsure_ioctl(random, &target.channel, ioctl, &handles.errors, &mut args)
             .map(drop)
     }
 
-    fn signal_points(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
-        let mut handles = self.handles(random, &target, &[libc::EINVAL]);
+    fn signal_points(&self, random: &mut Random, target: &Target) -> Checked {
+        let mut handles = self.handles(random, target, &[libc::EINVAL]);
         let points: Vec<_> = handles.handles.iter().map(|_| point(random)).collect();
         let mut args = drm_syncobj_timeline_array {
             handles: handles.address,
@@ -488,19 +444,21 @@ impl Actor<'_> {
             flags: 0,
         };
         if random.percent(3) {
-            args.flags = unknown_flag(random, 0);
+            args.flags = flag(random, 0);
             handles.errors.first(libc::EINVAL);
         }
-        let fd = target.channel.as_fd();
-        self.unsure_ioctl(random, fd, SIGNAL_POINT, &handles.errors, &mut args)
-            .map(drop)
+        self.unsure_ioctl(
+            random,
+            &target.channel,
+            SIGNAL_POINT,
+            &handles.errors,
+            &mut args,
+        )
+        .map(drop)
     }
 
-    fn query_points(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
-        let mut handles = self.handles(random, &target, &[libc::EINVAL]);
+    fn query_points(&self, random: &mut Random, target: &Target) -> Checked {
+        let mut handles = self.handles(random, target, &[libc::EINVAL]);
         let mut points = vec![0u64; handles.handles.len()];
         let read_only = std::ptr::from_ref(&READ_ONLY_POINT) as usize;
         let bad = [NOWHERE[0], NOWHERE[2], read_only];
@@ -511,19 +469,15 @@ impl Actor<'_> {
             flags: random.below(2) as u32,
         };
         if random.percent(3) {
-            args.flags |= unknown_flag(random, 1);
+            args.flags |= flag(random, 1);
             handles.errors.first(libc::EINVAL);
         }
-        let fd = target.channel.as_fd();
-        self.unsure_ioctl(random, fd, QUERY, &handles.errors, &mut args)
+        self.unsure_ioctl(random, &target.channel, QUERY, &handles.errors, &mut args)
             .map(drop)
     }
 
-    fn wait_syncobjs(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
-        let mut handles = self.handles(random, &target, &[]);
+    fn wait_syncobjs(&self, random: &mut Random, target: &Target) -> Checked {
+        let mut handles = self.handles(random, target, &[]);
         let mut args = drm_syncobj_wait {
             handles: handles.address,
             timeout_nsec: soon(random),
@@ -537,22 +491,18 @@ impl Actor<'_> {
         handles.errors.may = wait_errors(args.flags);
         if random.percent(4) {
             // Without points, it is not known.
-            let all = [WAIT_AVAILABLE, unknown_flag(random, 4)];
+            let all = [WAIT_AVAILABLE, flag(random, 4)];
             args.flags |= *random.pick(&all);
             handles.errors.first(libc::EINVAL);
         }
-        let fd = target.channel.as_fd();
-        match self.unsure_ioctl(random, fd, WAIT, &handles.errors, &mut args)? {
+        match self.unsure_ioctl(random, &target.channel, WAIT, &handles.errors, &mut args)? {
             true => check_first(&handles, args.flags, args.first_signaled),
             false => Ok(()),
         }
     }
 
-    fn wait_points(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
-        let mut handles = self.handles(random, &target, &[]);
+    fn wait_points(&self, random: &mut Random, target: &Target) -> Checked {
+        let mut handles = self.handles(random, target, &[]);
         let points: Vec<_> = handles.handles.iter().map(|_| point(random)).collect();
         let mut args = drm_syncobj_timeline_wait {
             handles: handles.address,
@@ -567,20 +517,22 @@ impl Actor<'_> {
         };
         handles.errors.may = wait_errors(args.flags);
         if random.percent(3) {
-            args.flags |= unknown_flag(random, 4);
+            args.flags |= flag(random, 4);
             handles.errors.first(libc::EINVAL);
         }
-        let fd = target.channel.as_fd();
-        match self.unsure_ioctl(random, fd, WAIT_POINT, &handles.errors, &mut args)? {
+        match self.unsure_ioctl(
+            random,
+            &target.channel,
+            WAIT_POINT,
+            &handles.errors,
+            &mut args,
+        )? {
             true => check_first(&handles, args.flags, args.first_signaled),
             false => Ok(()),
         }
     }
 
-    fn notify(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
+    fn notify(&self, random: &mut Random, target: &Target) -> Checked {
         let event = event()?;
         let mut args = drm_syncobj_eventfd {
             handle: target.handle,
@@ -594,12 +546,12 @@ impl Actor<'_> {
         let other = self.files.any(random);
         match random.below(20) {
             0 => {
-                let all = [1, 2, unknown_flag(random, 3)];
+                let all = [1, 2, flag(random, 3)];
                 args.flags |= *random.pick(&all);
                 errors.first(libc::EINVAL);
             }
             1 => {
-                args.pad = unknown_flag(random, 0);
+                args.pad = flag(random, 0);
                 errors.first(libc::EINVAL);
             }
             2 => {
@@ -615,15 +567,11 @@ impl Actor<'_> {
             }
             _ => {}
         }
-        let fd = target.channel.as_fd();
-        self.unsure_ioctl(random, fd, EVENT, &errors, &mut args)
+        self.unsure_ioctl(random, &target.channel, EVENT, &errors, &mut args)
             .map(drop)
     }
 
-    fn transfer(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
+    fn transfer(&self, random: &mut Random, target: &Target) -> Checked {
         let mut errors = target.errors(libc::ENOENT);
         let mut other = target.handle;
         if let (true, Some((_, found))) = (random.percent(70), self.target(random)) {
@@ -643,12 +591,12 @@ impl Actor<'_> {
         match random.below(20) {
             // To wait for a fence takes seconds if there is none.
             0 => {
-                let all = [WAIT_ALL, unknown_flag(random, 2)];
+                let all = [WAIT_ALL, flag(random, 2)];
                 args.flags = *random.pick(&all);
                 errors.wrong.push(libc::EINVAL);
             }
             1 => {
-                args.pad = unknown_flag(random, 0);
+                args.pad = flag(random, 0);
                 errors.first(libc::EINVAL);
             }
             2 => {
@@ -661,16 +609,12 @@ impl Actor<'_> {
             }
             _ => {}
         }
-        let fd = target.channel.as_fd();
-        self.unsure_ioctl(random, fd, TRANSFER, &errors, &mut args)
+        self.unsure_ioctl(random, &target.channel, TRANSFER, &errors, &mut args)
             .map(drop)
     }
 
     /// Submits a job that comes after what is in a sync object, or puts its fence there.
-    fn submit_syncobjs(&self, random: &mut Random) -> Checked {
-        let Some((_syncobj, target)) = self.target(random) else {
-            return self.create_syncobj(random);
-        };
+    fn submit_syncobjs(&self, random: &mut Random, target: &Target) -> Checked {
         let channel = &target.channel;
         let mut syncs: Vec<_> = (0..1 + random.below(3))
             .map(|_| SyncUse {
@@ -688,10 +632,10 @@ impl Actor<'_> {
         if !channel.is_first() {
             errors.unsure.push(libc::ENOENT);
         }
-        let bad = random.below(syncs.len() as u64) as usize;
+        let bad = random.index(syncs.len());
         match random.below(20) {
             0 => {
-                syncs[bad].flags |= unknown_flag(random, 2);
+                syncs[bad].flags |= flag(random, 2);
                 errors.wrong.push(libc::EINVAL);
             }
             1 => {
@@ -713,10 +657,9 @@ impl Actor<'_> {
         };
 
         let Errors { wrong, may, unsure } = &errors;
-        let submit = || channel.submit_raw(&mut args, &syncs, None);
-        if let Some(fence) = self.judge_unsure(Call::Submit, wrong, may, unsure, submit)? {
-            self.keep_fence(random, fence);
-        }
+        let submit = || channel.submit_raw(&mut args, syncs);
+        let fence = self.judge_unsure(Call::Submit, wrong, may, unsure, submit)?;
+        self.keep(&self.files.fences, random, fence);
         Ok(())
     }
 
@@ -725,24 +668,21 @@ impl Actor<'_> {
         let Some(channel) = self.files.channels.get(random) else {
             return self.open(random);
         };
-        let fd = channel.as_fd();
-        let mut created = drm_syncobj_create::default();
-        if !self.syncobj_ioctl(fd, CREATE, &[], &mut created)? {
+        let create = || Handle::create(channel.device(), false);
+        let Some(object) = self.judge(Call::CreateSyncobj, &[], &[], create)? else {
             return Ok(());
-        }
-        let handle = created.handle;
+        };
         let (event, pause) = (event()?, random.below(3000));
         let mut other = random.clone();
 
         let (used, destroyed) = thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                (0..8).try_for_each(|_| use_handle(fd, handle, event.as_fd(), &mut other))
+                (0..8).try_for_each(|_| use_object(object, event.as_raw_fd(), &mut other))
             });
             for _ in 0..pause {
                 std::hint::spin_loop();
             }
-            let mut args = drm_syncobj_destroy { handle, pad: 0 };
-            let destroyed = ioctl::call(fd, DESTROY.1, &mut args);
+            let destroyed = object.destroy();
             (thread.join().expect("a thread panicked"), destroyed)
         });
 
@@ -776,56 +716,20 @@ fn check_first(handles: &Handles, flags: u32, first: u32) -> Checked {
 }
 
 /// Uses a handle that is, or was, one of a sync object.
-fn use_handle(
-    fd: BorrowedFd<'_>,
-    handle: u32,
-    event: BorrowedFd<'_>,
-    random: &mut Random,
-) -> io::Result<()> {
-    let mut array = drm_syncobj_array {
-        handles: std::ptr::from_ref(&handle) as u64,
-        count_handles: 1,
-        pad: 0,
-    };
+fn use_object(object: Handle<'_>, event: RawFd, random: &mut Random) -> io::Result<()> {
     match random.below(5) {
-        0 => ioctl::call(fd, SIGNAL.1, &mut array),
-        1 => ioctl::call(fd, RESET.1, &mut array),
+        0 => object.signal_all(),
+        1 => object.reset(),
         2 => {
-            let mut args = drm_syncobj_wait {
-                handles: array.handles,
-                timeout_nsec: (now_ns() + random.below(200_000)) as i64,
-                count_handles: 1,
-                flags: WAIT_FOR_SUBMIT,
-                ..Default::default()
-            };
+            let until = (now_ns() + random.below(200_000)) as i64;
             // Without a fence, this is when it is destroyed.
-            match ioctl::call(fd, WAIT.1, &mut args) {
-                Err(error) if error.raw_os_error() == Some(libc::ETIME) => Ok(()),
-                result => result,
+            let (fd, handles) = (object.device.as_fd(), [object.handle]);
+            match drm_ffi::syncobj::wait(fd, &handles, until, false, true) {
+                Err(error) if error.raw_os_error() != Some(libc::ETIME) => Err(error),
+                _ => Ok(()),
             }
         }
-        3 => {
-            let mut args = drm_syncobj_eventfd {
-                handle,
-                flags: 0,
-                point: random.below(3),
-                fd: event.as_raw_fd(),
-                pad: 0,
-            };
-            ioctl::call(fd, EVENT.1, &mut args)
-        }
-        _ => {
-            let mut args = drm_syncobj_handle {
-                handle,
-                flags: 0,
-                fd: -1,
-                pad: 0,
-                point: 0,
-            };
-            ioctl::call(fd, EXPORT.1, &mut args)?;
-            // SAFETY: The kernel has just created the descriptor for us.
-            drop(unsafe { OwnedFd::from_raw_fd(args.fd) });
-            Ok(())
-        }
+        3 => object.notify(random.below(3), event, 0),
+        _ => object.export_all().map(drop),
     }
 }

@@ -2,11 +2,12 @@
 
 //! Fences of vgem, which userspace signals. If it is not loaded, there are none.
 
-use super::actor::{system, Actor, Checked};
+use super::actor::{flag, system, Actor, Checked};
 use super::buffers::READ_WRITE;
 use super::calls::Call;
 use super::files::Vgem;
-use crate::drm::{Buffer, Device, VGEM_FENCE_ATTACH, VGEM_FENCE_SIGNAL};
+use crate::kernel::drm::{Buffer, Device};
+use crate::kernel::vgem::{VGEM_FENCE_ATTACH, VGEM_FENCE_SIGNAL};
 use crate::random::Random;
 use std::io;
 use std::os::fd::AsFd;
@@ -52,10 +53,9 @@ impl Actor<'_> {
             return Ok(());
         };
         let export = || vgem.device.export(&vgem.buffer);
-        if let Some(dma_buf) = self.judge(Call::ExportBuffer, &[], &[], export)? {
-            self.keep_buffer(random, dma_buf);
-        }
-        self.drop_file(self.files.vgems.set(random, Some(vgem)));
+        let dma_buf = self.judge(Call::ExportBuffer, &[], &[], export)?;
+        self.keep(&self.files.buffers, random, dma_buf);
+        self.keep(&self.files.vgems, random, Some(vgem));
         Ok(())
     }
 
@@ -69,11 +69,11 @@ impl Actor<'_> {
                 return self.call_nowhere(random, Call::Attach, fd, VGEM_FENCE_ATTACH);
             }
             1 => {
-                flags |= 1 << (1 + random.below(31));
+                flags |= flag(random, 1);
                 wrong.push(libc::EINVAL);
             }
             2 => {
-                pad = 1 << random.below(32);
+                pad = flag(random, 0);
                 wrong.push(libc::EINVAL);
             }
             3 => {
@@ -100,7 +100,7 @@ impl Actor<'_> {
                 return self.call_nowhere(random, Call::Signal, fd, VGEM_FENCE_SIGNAL);
             }
             1 => {
-                flags = 1 << random.below(32);
+                flags = flag(random, 0);
                 wrong.push(libc::EINVAL);
             }
             2 => {
@@ -134,7 +134,7 @@ impl Actor<'_> {
             }
             let writes = random.percent(40);
             if random.percent(40) && !pending.is_empty() {
-                let chosen = random.below(pending.len() as u64) as usize;
+                let chosen = random.index(pending.len());
                 let (id, _) = pending.swap_remove(chosen);
                 self.signal_own(&vgem.device, &[], id)?;
                 // It is signaled once.
@@ -159,7 +159,7 @@ impl Actor<'_> {
                     "{left} fences are pending, signaled: {is_signaled}"
                 ));
             }
-            self.keep_fence(random, file);
+            self.keep(&self.files.fences, random, Some(file));
         }
 
         let foreign = Buffer::from_handle(vgem.buffer.handle);
@@ -172,7 +172,7 @@ impl Actor<'_> {
                 return Err("a file of vgem was closed, a fence is pending".into());
             }
         }
-        self.keep_buffer(random, dma_buf);
+        self.keep(&self.files.buffers, random, Some(dma_buf));
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 
 use rustix::ioctl::opcode;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The number of an ioctl that reads a `T` from userspace.
 pub const fn _IOW<T>(ty: u32, nr: u32) -> u32 {
@@ -22,32 +22,31 @@ pub const fn _IOWR<T>(ty: u32, nr: u32) -> u32 {
 /// Addresses that are not mapped.
 pub const NOWHERE: [usize; 3] = [0, 16, usize::MAX - 4095];
 
-/// Calls an ioctl with its argument.
-pub fn call<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
-    call_raw(fd, cmd, std::ptr::from_mut(arg) as usize)
+/// Calls an ioctl with its argument, of an open file or of any number for a descriptor.
+pub fn call<T>(fd: impl AsRawFd, cmd: u32, arg: &mut T) -> io::Result<()> {
+    call_raw(fd, cmd, std::ptr::from_mut(arg) as usize).map(drop)
 }
 
-/// Calls an ioctl that returns a descriptor.
-pub fn call_for_fd<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<RawFd> {
-    returned(fd.as_raw_fd(), cmd, std::ptr::from_mut(arg) as usize)
+/// Calls an ioctl that writes a new descriptor into its argument. `place` says where.
+pub fn call_for_file<T>(
+    fd: impl AsRawFd,
+    cmd: u32,
+    arg: &mut T,
+    place: impl FnOnce(&T) -> RawFd,
+) -> io::Result<OwnedFd> {
+    call(fd, cmd, arg)?;
+    // SAFETY: The kernel has just created the descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(place(arg)) })
 }
 
-/// Calls an ioctl with anything for an argument, also with pointers that lead nowhere.
+/// Calls an ioctl with anything for an argument, also with pointers that lead nowhere. Returns what
+/// it returns.
 ///
 /// What the kernel writes goes to where `arg` points to, so if that is to memory of this program,
 /// nothing else must be there.
-pub fn call_raw(fd: BorrowedFd<'_>, cmd: u32, arg: usize) -> io::Result<()> {
-    call_number(fd.as_raw_fd(), cmd, arg)
-}
-
-/// As [`call_raw`], with any number for a descriptor.
-pub fn call_number(fd: RawFd, cmd: u32, arg: usize) -> io::Result<()> {
-    returned(fd, cmd, arg).map(drop)
-}
-
-fn returned(fd: RawFd, cmd: u32, arg: usize) -> io::Result<i32> {
+pub fn call_raw(fd: impl AsRawFd, cmd: u32, arg: usize) -> io::Result<i32> {
     // SAFETY: The ioctls that we call access nothing but the argument.
-    match unsafe { libc::ioctl(fd, cmd as _, arg) } {
+    match unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, arg) } {
         -1 => Err(io::Error::last_os_error()),
         value => Ok(value),
     }
@@ -55,7 +54,7 @@ fn returned(fd: RawFd, cmd: u32, arg: usize) -> io::Result<i32> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{sw_sync, sync_file};
+    use crate::kernel::{sw_sync, sync_file};
 
     #[test]
     fn numbers_are_those_of_the_kernel() {

@@ -1,31 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `softgpu test`: what the driver promises, as seen from userspace.
+//! Tests of jobs, of their fences, and of the driver that goes while there are fences.
 
-use crate::channel::{counter, job, sync_file, Channel, Job, READ_ONLY};
-use crate::ioctl::NOWHERE;
-use crate::ktap::{self, skip, Case, Test, TestResult, PATIENCE};
-use crate::process::{limit_descriptors, open_files, pipe, Child};
-use crate::sw_sync::SwSync;
-use crate::sync_file::{now_ns, SyncFile};
-use crate::uapi::{self, Query, Reset, Ring, Submit, UserFence};
-use crate::{
-    check, check_eq, check_errno, client, gpu, ioctl, leak, module, stream, sync_file, tests,
-};
+use super::{check_nowhere, need_driver, unload_driver};
+use crate::kernel::ioctl::{self, NOWHERE};
+use crate::kernel::module;
+use crate::kernel::process::{open_files, pipe, without_descriptors, Child};
+use crate::kernel::sw_sync::SwSync;
+use crate::kernel::sync_file::{now_ns, Deadline, SyncFile, DETACHED, FILE_INFO, SET_DEADLINE};
+use crate::ktap::{Test, TestResult};
+use crate::softgpu::channel::{counter, Channel};
+use crate::softgpu::job::{job, sync_file, Job, LONG, READ_ONLY};
+use crate::softgpu::uapi::{self, Query, Reset, Ring, Submit, UserFence};
+use crate::{check, check_eq, check_errno, stream, tests};
+use rustix::io::{fcntl_getfd, FdFlags};
+use rustix::process::{pidfd_getfd, pidfd_open, PidfdFlags, PidfdGetfdFlags};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_micros(100);
-const LONG: Duration = Duration::from_secs(10);
 
-/// The name of the suite.
-const SUITE: &str = "softgpu-program";
-
-const TESTS: &[Test] = &tests![
+/// The tests.
+pub const TESTS: &[Test] = &tests![
     job_signals,
     jobs_finish_in_order,
     error_in_file_info,
@@ -60,36 +59,20 @@ const TESTS: &[Test] = &tests![
     no_ops_after_signal,
 ];
 
-/// Runs the tests whose names contain one of `with`, or all of them if there are none, except for
-/// those whose names contain one of `without`.
-pub fn run(with: &[String], without: &[String]) -> bool {
-    let tests = TESTS
-        .iter()
-        .chain(gpu::TESTS)
-        .chain(client::TESTS)
-        .chain(leak::TESTS);
-    let matches = |filters: &[String], test: &Test| filters.iter().any(|f| test.name.contains(f));
-    let chosen =
-        tests.filter(|test| (with.is_empty() || matches(with, test)) && !matches(without, test));
-
-    ktap::run(SUITE, chosen.map(|test| Case::from(*test)).collect())
-}
-
 fn job_signals() -> TestResult {
     let channel = Channel::open()?;
     let before = now_ns();
     let fence = channel.submit(job(Duration::from_millis(5)))?;
 
-    check_eq!(fence.status(PATIENCE)?, 1);
+    check_eq!(fence.outcome()?, 1);
     let info = fence.info()?;
     check_eq!(info.fences.len(), 1);
     check!(info.timestamp_ns() >= before + 5_000_000);
     check!(info.timestamp_ns() <= now_ns());
 
     // It is not passed on to other programs.
-    // SAFETY: The descriptor is valid.
-    let flags = unsafe { libc::fcntl(fence.as_fd().as_raw_fd(), libc::F_GETFD) };
-    check_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    let flags = fcntl_getfd(&fence)?;
+    check_eq!(flags, FdFlags::CLOEXEC);
     Ok(())
 }
 
@@ -101,7 +84,7 @@ fn jobs_finish_in_order() -> TestResult {
     for i in (0..32).rev() {
         fences.push(channel.submit(job(Duration::from_micros(i * 50)))?);
     }
-    check_eq!(fences[31].status(PATIENCE)?, 1);
+    check_eq!(fences[31].outcome()?, 1);
     for fence in &fences {
         check!(fence.wait(Duration::from_secs(1))?);
         check_eq!(fence.info()?.status, 1);
@@ -118,14 +101,11 @@ fn error_in_file_info() -> TestResult {
         libc::ETIMEDOUT,
         uapi::MAX_ERROR as i32,
     ] {
-        let fence = channel.submit(Job {
-            error,
-            ..job(SHORT)
-        })?;
-        check_eq!(fence.status(PATIENCE)?, -error);
+        let fence = channel.submit(job(SHORT).failing(error))?;
+        check_eq!(fence.outcome()?, -error);
         check_eq!(fence.info()?.fences[0].status, -error);
     }
-    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    check_eq!(channel.submit(job(SHORT))?.outcome()?, 1);
     Ok(())
 }
 
@@ -144,8 +124,7 @@ fn names_in_file_info() -> TestResult {
 
     // The driver is not asked any more.
     channel.reset()?;
-    check_eq!(fence.info()?.fences[0].driver(), "detached-driver");
-    check_eq!(fence.info()?.fences[0].timeline(), "signaled-timeline");
+    check_eq!(fence.info()?.fences[0].names(), DETACHED);
     Ok(())
 }
 
@@ -160,26 +139,26 @@ fn unknown_ioctls() -> TestResult {
         !0,
         number(1, 32, b'c', 0x40),
         // SYNC_IOC_FILE_INFO
-        sync_file::FILE_INFO,
+        FILE_INFO,
     ];
     for cmd in no_drm {
-        check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::ENOTTY);
+        check_errno!(channel.call(cmd, &mut arg), libc::ENOTTY);
     }
     for nr in [0x49, 0x50, 0x9f, 0xff] {
         let cmd = number(3, 32, b'd', nr);
-        check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::EINVAL);
+        check_errno!(channel.call(cmd, &mut arg), libc::EINVAL);
     }
     // DRM_IOCTL_GEM_FLINK is not for render nodes.
     let cmd = number(3, 8, b'd', 0x0a);
-    check_errno!(ioctl::call(channel.as_fd(), cmd, &mut arg), libc::EACCES);
+    check_errno!(channel.call(cmd, &mut arg), libc::EACCES);
     check_eq!(channel.query()?.submitted, 0);
 
     // The end of an argument may be missing, which is zero then. More than that is not read.
     arg = [0; 16];
     arg[1] = uapi::MAX_DURATION_NS;
-    ioctl::call(channel.as_fd(), number(1, 16, b'd', 0x40), &mut arg)?;
+    channel.call(number(1, 16, b'd', 0x40), &mut arg)?;
     arg[7..].fill(!0);
-    ioctl::call(channel.as_fd(), number(1, 128, b'd', 0x40), &mut arg)?;
+    channel.call(number(1, 128, b'd', 0x40), &mut arg)?;
     let query = channel.query()?;
     check_eq!((query.submitted, query.pending), (2, 2));
     Ok(())
@@ -189,49 +168,26 @@ fn submit_bad_arguments() -> TestResult {
     let channel = Channel::open()?;
     let files = open_files()?;
     let good = Submit::default();
-    let bad = [
-        Submit { flags: 1, ..good },
-        Submit {
-            flags: 1 << 31,
+    let mut bad = Vec::new();
+    bad.extend([1, 1 << 31].map(|flags| Submit { flags, ..good }));
+    for duration_ns in [uapi::MAX_DURATION_NS + 1, u64::MAX, 1 << 63] {
+        bad.push(Submit {
+            duration_ns,
             ..good
-        },
-        Submit {
-            duration_ns: uapi::MAX_DURATION_NS + 1,
-            ..good
-        },
-        Submit {
-            duration_ns: u64::MAX,
-            ..good
-        },
-        Submit {
-            duration_ns: 1 << 63,
-            ..good
-        },
-        Submit {
-            error: uapi::MAX_ERROR + 1,
-            ..good
-        },
-        Submit {
-            error: -libc::EIO as u32,
-            ..good
-        },
-        Submit {
-            error: u32::MAX,
-            ..good
-        },
-    ];
+        });
+    }
+    for error in [uapi::MAX_ERROR + 1, -libc::EIO as u32, u32::MAX] {
+        bad.push(Submit { error, ..good });
+    }
 
     for mut args in bad {
-        check_errno!(channel.submit_raw(&mut args, &[], None), libc::EINVAL);
+        check_errno!(channel.submit_raw(&mut args, []), libc::EINVAL);
     }
     check_eq!(open_files()?, files);
     check_eq!(channel.query()?.submitted, 0);
 
-    let mut args = good;
-    check_eq!(
-        channel.submit_raw(&mut args, &[], None)?.status(PATIENCE)?,
-        1
-    );
+    let fence = channel.submit_raw(&mut { good }, [])?;
+    check_eq!(fence.outcome()?, 1);
     Ok(())
 }
 
@@ -241,7 +197,7 @@ fn submit_without_out_fence() -> TestResult {
 
     channel.submit_plain(&mut Submit::default())?;
     check_eq!(open_files()?, files);
-    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    check_eq!(channel.submit(job(SHORT))?.outcome()?, 1);
     let query = channel.query()?;
     check_eq!((query.submitted, query.signaled), (2, 2));
     Ok(())
@@ -257,12 +213,7 @@ fn submit_bad_pointers() -> TestResult {
     let channel = Channel::open()?;
     let files = open_files()?;
 
-    for arg in NOWHERE {
-        check_errno!(
-            ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_SUBMIT, arg),
-            libc::EFAULT
-        );
-    }
+    check_nowhere(&channel, &[uapi::DRM_IOCTL_SOFTGPU_SUBMIT])?;
     // This is found out only after everything has been prepared.
     for syncs in unwritable() {
         let mut args = Submit {
@@ -283,7 +234,7 @@ fn submit_bad_in_fences() -> TestResult {
     let null = File::open("/dev/null")?;
     let closed = null.try_clone()?.as_raw_fd();
     let files = open_files()?;
-    let submit = |fd: RawFd| channel.submit_raw(&mut Submit::default(), &[sync_file(fd)], None);
+    let submit = |fd: RawFd| channel.submit_raw(&mut Submit::default(), [sync_file(fd)]);
 
     for fd in [-1, i32::MIN, i32::MAX, closed] {
         check_errno!(submit(fd), libc::EBADF);
@@ -298,43 +249,26 @@ fn submit_bad_in_fences() -> TestResult {
 
 fn submit_without_descriptors() -> TestResult {
     let channel = Channel::open()?;
-    let limit = limit_descriptors(1)?;
-    let result = channel.submit(job(SHORT));
-    limit_descriptors(limit)?;
+    let result = without_descriptors(|| channel.submit(job(SHORT)));
 
     check_errno!(result, libc::EMFILE);
     check_eq!(channel.query()?.submitted, 0);
-    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    check_eq!(channel.submit(job(SHORT))?.outcome()?, 1);
     Ok(())
 }
 
 fn query_bad_arguments() -> TestResult {
     let channel = Channel::open()?;
-    let query =
-        |args: &mut Query| ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, args);
+    let query = |args: &mut Query| channel.call(uapi::DRM_IOCTL_SOFTGPU_QUERY, args);
     let good = Query::default();
 
-    check_errno!(query(&mut Query { flags: 1, ..good }), libc::EINVAL);
-    check_errno!(
-        query(&mut Query {
-            flags: 1 << 31,
-            ..good
-        }),
-        libc::EINVAL
-    );
-    for number in [1, uapi::MAX_CHANNELS, u32::MAX] {
-        let mut args = Query {
-            channel: number,
-            ..good
-        };
-        check_errno!(query(&mut args), libc::ENOENT);
+    for flags in [1, 1 << 31] {
+        check_errno!(query(&mut Query { flags, ..good }), libc::EINVAL);
     }
-    for arg in NOWHERE {
-        check_errno!(
-            ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, arg),
-            libc::EFAULT
-        );
+    for channel in [1, uapi::MAX_CHANNELS, u32::MAX] {
+        check_errno!(query(&mut Query { channel, ..good }), libc::ENOENT);
     }
+    check_nowhere(&channel, &[uapi::DRM_IOCTL_SOFTGPU_QUERY])?;
     // What is only written does not matter.
     let mut args = Query {
         pending: 7,
@@ -349,18 +283,12 @@ fn query_bad_arguments() -> TestResult {
 fn reset_bad_arguments() -> TestResult {
     let channel = Channel::open()?;
     let fence = channel.submit(job(LONG))?;
-    let reset =
-        |args: &mut Reset| ioctl::call(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, args);
+    let reset = |args: &mut Reset| channel.call(uapi::DRM_IOCTL_SOFTGPU_RESET, args);
 
     for (flags, channel, errno) in [(1, 0, libc::EINVAL), (0, 1, libc::ENOENT)] {
         check_errno!(reset(&mut Reset { flags, channel }), errno);
     }
-    for arg in NOWHERE {
-        check_errno!(
-            ioctl::call_raw(channel.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RESET, arg),
-            libc::EFAULT
-        );
-    }
+    check_nowhere(&channel, &[uapi::DRM_IOCTL_SOFTGPU_RESET])?;
     // None of these has reset anything.
     check!(!fence.is_signaled()?);
     check_eq!(channel.query()?.pending, 1);
@@ -375,11 +303,8 @@ fn query_counts() -> TestResult {
     check_eq!((query.pending, query.submitted, query.signaled), (0, 0, 0));
 
     channel.submit(job(SHORT))?;
-    let failed = channel.submit(Job {
-        error: libc::EIO,
-        ..job(SHORT)
-    })?;
-    check_eq!(failed.status(PATIENCE)?, -libc::EIO);
+    let failed = channel.submit(job(SHORT).failing(libc::EIO))?;
+    check_eq!(failed.outcome()?, -libc::EIO);
     channel.submit(job(LONG))?;
     channel.submit(job(LONG))?;
     check_eq!(channel.query()?.pending, 2);
@@ -394,26 +319,22 @@ fn query_counts() -> TestResult {
 fn too_many_jobs() -> TestResult {
     let channel = Channel::open()?;
     let other = Channel::open()?;
-    let mut fences = Vec::new();
+    let most = uapi::MAX_PENDING as usize;
 
-    for _ in 0..uapi::MAX_PENDING {
-        fences.push(channel.submit(job(LONG))?);
-    }
+    let _pending = channel.submit_times(most, job(LONG))?;
     let files = open_files()?;
     check_errno!(channel.submit(job(SHORT)), libc::EBUSY);
     check_eq!(open_files()?, files);
     check_eq!(channel.query()?.pending, uapi::MAX_PENDING);
 
     // Others are not affected.
-    check_eq!(other.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    check_eq!(other.submit(job(SHORT))?.outcome()?, 1);
 
     // There is room again when jobs have finished.
     channel.reset()?;
-    for _ in 0..uapi::MAX_PENDING {
-        fences.push(channel.submit(job(Duration::ZERO))?);
-    }
-    check_eq!(fences.pop().unwrap().status(PATIENCE)?, 1);
-    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    let fences = channel.submit_times(most, Job::default())?;
+    check_eq!(fences[most - 1].outcome()?, 1);
+    check_eq!(channel.submit(job(SHORT))?.outcome()?, 1);
     Ok(())
 }
 
@@ -423,57 +344,38 @@ fn in_fence_of_other_channel() -> TestResult {
     let first = now_ns();
 
     for i in 1..30 {
-        last = channels[i % 3].submit(Job {
-            in_fence: Some(&last),
-            ..job(SHORT)
-        })?;
+        last = channels[i % 3].submit(job(SHORT).after(&last))?;
     }
-    check_eq!(last.status(PATIENCE)?, 1);
+    check_eq!(last.outcome()?, 1);
     // Each of them has taken its time.
     check!(last.info()?.timestamp_ns() - first >= 29 * 100_000);
 
     // A fence of the channel itself comes before anyway.
     let own = channels[0].submit(job(SHORT))?;
-    let after = channels[0].submit(Job {
-        in_fence: Some(&own),
-        ..job(SHORT)
-    })?;
-    check_eq!(after.status(PATIENCE)?, 1);
+    let after = channels[0].submit(job(SHORT).after(&own))?;
+    check_eq!(after.outcome()?, 1);
     Ok(())
 }
 
 fn error_of_in_fence() -> TestResult {
     let channel = Channel::open()?;
     let other = Channel::open()?;
-    let bad = other.submit(Job {
-        error: libc::EIO,
-        ..job(Duration::from_millis(5))
-    })?;
-    let after = |in_fence| {
-        channel.submit(Job {
-            in_fence: Some(in_fence),
-            ..job(LONG)
-        })
-    };
+    let bad = other.submit(job(Duration::from_millis(5)).failing(libc::EIO))?;
+    let after = |fence| channel.submit(job(LONG).after(fence));
 
     // These do not run, so the time that they would take does not matter.
     let pending = after(&bad)?;
-    check_eq!(pending.status(PATIENCE)?, -libc::EIO);
+    check_eq!(pending.outcome()?, -libc::EIO);
     let signaled = after(&bad)?;
-    check_eq!(signaled.status(PATIENCE)?, -libc::EIO);
-    check_eq!(after(&signaled)?.status(PATIENCE)?, -libc::EIO);
+    check_eq!(signaled.outcome()?, -libc::EIO);
+    check_eq!(after(&signaled)?.outcome()?, -libc::EIO);
     Ok(())
 }
 
 fn in_fence_of_other_driver() -> TestResult {
     let timeline = SwSync::open()?;
     let channel = Channel::open()?;
-    let after = |in_fence| {
-        channel.submit(Job {
-            in_fence: Some(in_fence),
-            ..job(SHORT)
-        })
-    };
+    let after = |fence| channel.submit(job(SHORT).after(fence));
     let one = timeline.create_fence(1)?;
     let two = timeline.create_fence(2)?;
     let three = timeline.create_fence(3)?;
@@ -485,10 +387,10 @@ fn in_fence_of_other_driver() -> TestResult {
     check!(!first.is_signaled()?);
 
     timeline.advance(1)?;
-    check_eq!(first.status(PATIENCE)?, 1);
+    check_eq!(first.outcome()?, 1);
     check!(!second.wait(Duration::from_millis(20))?);
     timeline.advance(1)?;
-    check_eq!(unrelated.status(PATIENCE)?, 1);
+    check_eq!(unrelated.outcome()?, 1);
 
     // A reset does not wait for anybody.
     let reset = after(&three)?;
@@ -498,45 +400,35 @@ fn in_fence_of_other_driver() -> TestResult {
     // The timeline goes away, which fails what is left of its fences.
     let orphan = after(&three)?;
     drop(timeline);
-    check_eq!(orphan.status(PATIENCE)?, -libc::ENOENT);
+    check_eq!(orphan.outcome()?, -libc::ENOENT);
     Ok(())
 }
 
 fn merged_fences() -> TestResult {
     let channels = [Channel::open()?, Channel::open()?, Channel::open()?];
     let good = channels[0].submit(job(Duration::from_millis(200)))?;
-    let bad = channels[1].submit(Job {
-        error: libc::EIO,
-        ..job(Duration::from_millis(300))
-    })?;
+    let bad = channels[1].submit(job(Duration::from_millis(300)).failing(libc::EIO))?;
 
     let both = good.merge(&bad)?;
     check_eq!(both.info()?.fences.len(), 2);
     check!(!both.is_signaled()?);
 
-    let after = channels[2].submit(Job {
-        in_fence: Some(&both),
-        ..job(SHORT)
-    })?;
-    check_eq!(both.status(PATIENCE)?, -libc::EIO);
+    let after = channels[2].submit(job(SHORT).after(&both))?;
+    check_eq!(both.outcome()?, -libc::EIO);
     check!(good.is_signaled()? && bad.is_signaled()?);
-    let mut statuses: Vec<_> = both
-        .info()?
-        .fences
-        .iter()
-        .map(|fence| fence.status)
-        .collect();
+    let fences = both.info()?.fences;
+    let mut statuses: Vec<_> = fences.iter().map(|fence| fence.status).collect();
     statuses.sort();
     check_eq!(statuses, [-libc::EIO, 1]);
     // The container does not carry the error of a fence in it, so either is right.
-    let status = after.status(PATIENCE)?;
+    let status = after.outcome()?;
     check!(
         status == 1 || status == -libc::EIO,
         "the status is {status}"
     );
 
     // Fences that have signaled can be merged, too.
-    check_eq!(good.merge(&good)?.status(PATIENCE)?, 1);
+    check_eq!(good.merge(&good)?.outcome()?, 1);
     Ok(())
 }
 
@@ -550,12 +442,12 @@ fn deadline() -> TestResult {
     fence.set_deadline(u64::MAX)?;
     fence.set_deadline(0)?;
     check_eq!(counter("deadlines")?, deadlines + 3);
-    let mut args = sync_file::Deadline {
+    let mut args = Deadline {
         deadline_ns: 0,
         pad: 1,
     };
     check_errno!(
-        ioctl::call(fence.as_fd(), sync_file::SET_DEADLINE, &mut args),
+        ioctl::call(fence.as_fd(), SET_DEADLINE, &mut args),
         libc::EINVAL
     );
 
@@ -567,32 +459,35 @@ fn deadline() -> TestResult {
     Ok(())
 }
 
-fn reset_cancels_pending_jobs() -> TestResult {
-    let channel = Channel::open()?;
-    let other = Channel::open()?;
-    let done = channel.submit(job(Duration::ZERO))?;
-    check_eq!(done.status(PATIENCE)?, 1);
-    let others = other.submit(job(Duration::from_millis(50)))?;
-    let mut fences = Vec::new();
-    for _ in 0..16 {
-        fences.push(channel.submit(job(LONG))?);
-    }
-
-    channel.reset()?;
-    // They have signaled when the reset returns, in order.
+/// Checks that fences have signaled with a status, one after the other.
+fn have_signaled_in_order(fences: &[SyncFile], status: i32) -> TestResult {
     let mut last = 0;
-    for fence in &fences {
+    for fence in fences {
         let info = fence.info()?;
-        check_eq!(info.status, -libc::ECANCELED);
+        check_eq!(info.status, status);
         check!(info.timestamp_ns() >= last);
         last = info.timestamp_ns();
     }
+    Ok(())
+}
+
+fn reset_cancels_pending_jobs() -> TestResult {
+    let channel = Channel::open()?;
+    let other = Channel::open()?;
+    let done = channel.submit(Job::default())?;
+    check_eq!(done.outcome()?, 1);
+    let others = other.submit(job(Duration::from_millis(50)))?;
+    let fences = channel.submit_times(16, job(LONG))?;
+
+    channel.reset()?;
+    // They have signaled when the reset returns.
+    have_signaled_in_order(&fences, -libc::ECANCELED)?;
     check_eq!(done.info()?.status, 1);
-    check_eq!(others.status(PATIENCE)?, 1);
+    check_eq!(others.outcome()?, 1);
 
     // A reset of a channel that has nothing to do is fine, and the channel still works.
     channel.reset()?;
-    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    check_eq!(channel.submit(job(SHORT))?.outcome()?, 1);
     Ok(())
 }
 
@@ -600,9 +495,7 @@ fn reset_while_finishing() -> TestResult {
     let channel = Channel::open()?;
 
     for round in 0..100 {
-        let fences = (0..8)
-            .map(|_| channel.submit(job(Duration::from_micros(20))))
-            .collect::<io::Result<Vec<_>>>()?;
+        let fences = channel.submit_times(8, job(Duration::from_micros(20)))?;
         thread::sleep(Duration::from_micros(round));
         channel.reset()?;
 
@@ -641,27 +534,21 @@ fn user_queue_jobs() -> TestResult {
     for _ in 0..6 {
         fences.push(channel.ask(LONG)?);
     }
-    check_eq!(fences[1].status(PATIENCE)?, 1);
+    check_eq!(fences[1].outcome()?, 1);
     check!(fences[0].is_signaled()?);
     check!(!fences[2].is_signaled()?);
     check_eq!(fences[2].info()?.fences[0].driver(), "softgpu");
     channel.ring(4, SHORT)?;
-    check_eq!(fences[5].status(PATIENCE)?, 1);
-    let mut last = 0;
-    for fence in &fences {
-        let info = fence.info()?;
-        check_eq!(info.status, 1);
-        check!(info.timestamp_ns() >= last);
-        last = info.timestamp_ns();
-    }
+    check_eq!(fences[5].outcome()?, 1);
+    have_signaled_in_order(&fences, 1)?;
 
     // The doorbell does not come in time.
     let expired = channel.ask(Duration::from_millis(1))?;
     let next = channel.ask(LONG)?;
-    check_eq!(expired.status(PATIENCE)?, -libc::ETIMEDOUT);
+    check_eq!(expired.outcome()?, -libc::ETIMEDOUT);
     check!(!next.is_signaled()?);
     channel.ring(2, SHORT)?;
-    check_eq!(next.status(PATIENCE)?, 1);
+    check_eq!(next.outcome()?, 1);
     check_eq!(expired.info()?.status, -libc::ETIMEDOUT);
     // All of this is not the channel's.
     check_eq!(channel.query()?.submitted, 0);
@@ -685,7 +572,7 @@ fn user_queue_reset() -> TestResult {
     let next = channel.ask(LONG)?;
     check!(!next.is_signaled()?);
     channel.ring(1, SHORT)?;
-    check_eq!(next.status(PATIENCE)?, 1);
+    check_eq!(next.outcome()?, 1);
 
     // Closing it is the same.
     channel.ring(1, LONG)?;
@@ -702,30 +589,19 @@ fn user_queue_bad_arguments() -> TestResult {
     let files = open_files()?;
 
     let good = Ring {
-        flags: 0,
         count: 1,
-        duration_ns: 0,
+        ..Default::default()
     };
-    let bad = [
-        Ring { flags: 1, ..good },
-        Ring { count: 0, ..good },
-        Ring {
-            count: uapi::MAX_PENDING + 1,
+    let mut bad = vec![Ring { flags: 1, ..good }];
+    for count in [0, uapi::MAX_PENDING + 1, u32::MAX] {
+        bad.push(Ring { count, ..good });
+    }
+    for duration_ns in [uapi::MAX_DURATION_NS + 1, u64::MAX] {
+        bad.push(Ring {
+            duration_ns,
             ..good
-        },
-        Ring {
-            count: u32::MAX,
-            ..good
-        },
-        Ring {
-            duration_ns: uapi::MAX_DURATION_NS + 1,
-            ..good
-        },
-        Ring {
-            duration_ns: u64::MAX,
-            ..good
-        },
-    ];
+        });
+    }
     for mut args in bad {
         check_errno!(channel.ring_raw(&mut args), libc::EINVAL);
     }
@@ -734,47 +610,30 @@ fn user_queue_bad_arguments() -> TestResult {
         timeout_ns: uapi::MAX_DURATION_NS,
         ..Default::default()
     };
-    for mut args in [
-        UserFence { flags: 1, ..good },
-        UserFence { pad: 1, ..good },
-        UserFence {
-            timeout_ns: 0,
-            ..good
-        },
-        UserFence {
-            timeout_ns: uapi::MAX_DURATION_NS + 1,
-            ..good
-        },
-        UserFence {
-            timeout_ns: u64::MAX,
-            ..good
-        },
-    ] {
+    let mut bad = vec![UserFence { flags: 1, ..good }, UserFence { pad: 1, ..good }];
+    for timeout_ns in [0, uapi::MAX_DURATION_NS + 1, u64::MAX] {
+        bad.push(UserFence { timeout_ns, ..good });
+    }
+    for mut args in bad {
         check_errno!(channel.ask_raw(&mut args), libc::EINVAL);
     }
-    for cmd in [uapi::DRM_IOCTL_SOFTGPU_RING, uapi::DRM_IOCTL_SOFTGPU_FENCE] {
-        for arg in NOWHERE {
-            check_errno!(ioctl::call_raw(channel.as_fd(), cmd, arg), libc::EFAULT);
-        }
-    }
+    let cmd = uapi::DRM_IOCTL_SOFTGPU_FENCE;
+    check_nowhere(&channel, &[uapi::DRM_IOCTL_SOFTGPU_RING, cmd])?;
     for out_fence_ptr in unwritable().into_iter().chain([0]) {
         let mut args = UserFence {
             out_fence_ptr,
             ..good
         };
-        let cmd = uapi::DRM_IOCTL_SOFTGPU_FENCE;
-        check_errno!(ioctl::call(channel.as_fd(), cmd, &mut args), libc::EFAULT);
+        check_errno!(channel.call(cmd, &mut args), libc::EFAULT);
     }
-    let limit = limit_descriptors(1)?;
-    let result = channel.ask(LONG);
-    limit_descriptors(limit)?;
+    let result = without_descriptors(|| channel.ask(LONG));
     check_errno!(result, libc::EMFILE);
 
     // So far nothing has happened: the next one is for the first job.
     check_eq!(open_files()?, files);
     let first = channel.ask(LONG)?;
     channel.ring(1, SHORT)?;
-    check_eq!(first.status(PATIENCE)?, 1);
+    check_eq!(first.outcome()?, 1);
 
     // Too many jobs, too many fences, and too many jobs without one.
     channel.ring(uapi::MAX_PENDING, LONG)?;
@@ -804,96 +663,56 @@ fn close_cancels_pending_jobs() -> TestResult {
     let other = Channel::open()?;
     let others = other.submit(job(Duration::from_millis(50)))?;
     let fences = [channel.submit(job(LONG))?, channel.submit(job(LONG))?];
-    let dependent = other.submit(Job {
-        in_fence: Some(&fences[1]),
-        ..job(SHORT)
-    })?;
+    let dependent = other.submit(job(SHORT).after(&fences[1]))?;
 
     drop(channel);
     for fence in &fences {
         check_eq!(fence.info()?.status, -libc::ECANCELED);
     }
-    check_eq!(others.status(PATIENCE)?, 1);
-    check_eq!(dependent.status(PATIENCE)?, -libc::ECANCELED);
+    check_eq!(others.outcome()?, 1);
+    check_eq!(dependent.outcome()?, -libc::ECANCELED);
     Ok(())
 }
 
-/// A child that has left us the numbers of some of its descriptors and waits to be killed.
-struct Client {
-    child: Child,
-    fds: Vec<RawFd>,
-}
+/// Forks a client with pending jobs, which waits to be killed. Returns it, and its fences.
+fn fork_client(jobs: usize) -> TestResult<(Child, Vec<SyncFile>)> {
+    let (mut reader, mut writer) = pipe()?;
 
-impl Client {
-    /// Forks. In the child, calls `run`, which returns `count` descriptors. They stay open.
-    fn fork(count: usize, run: impl FnOnce() -> io::Result<Vec<RawFd>>) -> io::Result<Self> {
-        let (mut reader, mut writer) = pipe()?;
-
-        // The tests have no other threads while this is called.
-        let child = Child::fork(|| {
-            let sent = run().and_then(|fds| {
-                let numbers = fds.into_iter().flat_map(RawFd::to_ne_bytes);
-                writer.write_all(&numbers.collect::<Vec<_>>())
-            });
-            while sent.is_ok() {
-                // SAFETY: There are no requirements on calling this.
-                unsafe { libc::pause() };
+    // The tests have no other threads while this is called.
+    let child = Child::fork(|| {
+        let pending = Channel::open().and_then(|channel| {
+            let fences = channel.submit_times(jobs, job(LONG))?;
+            for fence in &fences {
+                writer.write_all(&fence.as_fd().as_raw_fd().to_ne_bytes())?;
             }
-            1
-        })?;
-        drop(writer);
-
-        let mut fds = Vec::new();
-        for _ in 0..count {
-            let mut number = [0; size_of::<RawFd>()];
-            reader.read_exact(&mut number)?;
-            fds.push(RawFd::from_ne_bytes(number));
+            Ok((channel, fences))
+        });
+        while pending.is_ok() {
+            thread::park();
         }
-        Ok(Self { child, fds })
-    }
+        1
+    })?;
+    drop(writer);
 
-    /// Returns duplicates of the child's descriptors.
-    fn files(&self) -> io::Result<Vec<OwnedFd>> {
-        let result = |ret| match ret {
-            -1 => Err(io::Error::last_os_error()),
-            // SAFETY: The descriptor is new and ours.
-            fd => Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
-        };
-        // SAFETY: There are no requirements on calling this.
-        let pidfd = result(unsafe { libc::syscall(libc::SYS_pidfd_open, self.child.pid(), 0) })?;
-
-        self.fds
-            .iter()
-            .map(|fd| {
-                // SAFETY: There are no requirements on calling this.
-                result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), *fd, 0) })
-            })
-            .collect()
+    let pidfd = pidfd_open(child.pid(), PidfdFlags::empty())?;
+    let mut fences = Vec::new();
+    for _ in 0..jobs {
+        let mut number = [0; size_of::<RawFd>()];
+        reader.read_exact(&mut number)?;
+        let number = RawFd::from_ne_bytes(number);
+        let fence = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty());
+        fences.push(fence?.into());
     }
+    Ok((child, fences))
 }
 
 fn killed_client() -> TestResult {
-    const FENCES: usize = 10;
-
-    // The child has a channel of its own, with pending jobs whose fences it gives to us.
-    let client = Client::fork(FENCES, || {
-        let channel = Channel::open()?;
-        let fences = (0..FENCES)
-            .map(|_| channel.submit(job(LONG)))
-            .collect::<io::Result<Vec<_>>>()?;
-        let fds = fences.iter().map(|fence| fence.as_fd().as_raw_fd());
-        let fds = fds.collect();
-        std::mem::forget((channel, fences));
-        Ok(fds)
-    })?;
-    let fences: Vec<_> = client.files()?.into_iter().map(SyncFile::from).collect();
+    // The child has a channel of its own.
+    let (client, fences) = fork_client(10)?;
 
     // Our own jobs go on meanwhile.
     let channel = Channel::open()?;
-    let mut own = Vec::new();
-    for _ in 0..20 {
-        own.push(channel.submit(job(Duration::from_millis(2)))?);
-    }
+    let own = channel.submit_times(20, job(Duration::from_millis(2)))?;
     for fence in &fences {
         check!(!fence.is_signaled()?);
     }
@@ -903,7 +722,7 @@ fn killed_client() -> TestResult {
         check_eq!(fence.info()?.status, -libc::ECANCELED);
     }
     for fence in &own {
-        check_eq!(fence.status(PATIENCE)?, 1);
+        check_eq!(fence.outcome()?, 1);
     }
     check_eq!(channel.query()?.errors, 0);
     Ok(())
@@ -915,32 +734,25 @@ fn many_pollers() -> TestResult {
 
     for i in 0..50 {
         let fence = channel.submit(job(Duration::from_micros(100 + i)))?;
-        let results: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|kind| {
-                    let fence = &fence;
-                    scope.spawn(move || -> io::Result<i32> {
-                        loop {
-                            match kind {
-                                0 => fence.set_deadline(now_ns())?,
-                                1 => drop(fence.merge(fence)?),
-                                _ => {}
-                            }
-                            let status = fence.info()?.status;
-                            if status != 0 {
-                                return Ok(status);
-                            }
-                        }
-                    })
-                })
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+        let poll = |kind: usize| -> io::Result<i32> {
+            loop {
+                match kind {
+                    0 => fence.set_deadline(now_ns())?,
+                    1 => drop(fence.merge(&fence)?),
+                    _ => {}
+                }
+                let status = fence.info()?.status;
+                if status != 0 {
+                    return Ok(status);
+                }
+            }
+        };
+        let statuses = thread::scope(|scope| {
+            let threads = [0, 1, 2, 3].map(|kind| scope.spawn(move || poll(kind)));
+            threads.map(|thread| thread.join().expect("it does not panic"))
         });
-        for result in results {
-            check_eq!(result?, 1);
+        for status in statuses {
+            check_eq!(status?, 1);
         }
     }
     check_eq!(counter("ops_after_signal")?, late);
@@ -961,65 +773,34 @@ fn stream_of_jobs() -> TestResult {
     Ok(())
 }
 
-/// Skips the test if the driver cannot be unloaded and loaded again.
-pub fn need_module() -> TestResult {
-    if !module::is_loaded(module::DRIVER) {
-        return skip("the driver is built in");
-    }
-    let file = module::file(module::DRIVER);
-    if !Path::new(&file).exists() {
-        return skip(format!("no {file} to load again"));
-    }
-    let users = module::users(module::DRIVER)?;
-    if users != "0" {
-        return skip(format!("{users} others use the module"));
-    }
-    Ok(())
-}
-
-/// Unloads the module. The reload resets the counters, so look at them before.
-pub fn unload() -> TestResult {
-    check_eq!(counter("ops_after_signal")?, 0);
-    let node = Channel::node()?;
-    module::unload(module::DRIVER)?;
-    check!(!node.exists(), "{node:?} is still there");
-    Ok(())
-}
-
 fn unload_refused_while_open() -> TestResult {
-    need_module()?;
+    need_driver()?;
     let channel = Channel::open()?;
     let fence = channel.submit(job(Duration::from_millis(20)))?;
 
     check_errno!(module::unload(module::DRIVER), libc::EAGAIN);
-    check_eq!(fence.status(PATIENCE)?, 1);
-    check_eq!(channel.submit(job(SHORT))?.status(PATIENCE)?, 1);
+    check_eq!(fence.outcome()?, 1);
+    check_eq!(channel.submit(job(SHORT))?.outcome()?, 1);
     Ok(())
 }
 
 fn unload_with_signaled_fences() -> TestResult {
-    need_module()?;
+    need_driver()?;
     let mut kept: Vec<(SyncFile, i32)> = Vec::new();
 
     for _ in 0..4 {
         let channel = Channel::open()?;
         // Merging leaves out what has signaled.
         let good = channel.submit(job(Duration::from_millis(100)))?;
-        let bad = channel.submit(Job {
-            error: libc::EIO,
-            ..job(SHORT)
-        })?;
+        let bad = channel.submit(job(SHORT).failing(libc::EIO))?;
         let merged = good.merge(&bad)?;
         // Those that have survived earlier rounds are as good as new ones.
         if let Some((old, _)) = kept.first() {
-            let after = channel.submit(Job {
-                in_fence: Some(old),
-                ..job(SHORT)
-            })?;
-            check_eq!(after.status(PATIENCE)?, 1);
+            let after = channel.submit(job(SHORT).after(old))?;
+            check_eq!(after.outcome()?, 1);
         }
         let canceled = channel.submit(job(LONG))?;
-        check_eq!(merged.status(PATIENCE)?, -libc::EIO);
+        check_eq!(merged.outcome()?, -libc::EIO);
         drop(channel);
         kept.extend([
             (good, 1),
@@ -1028,46 +809,39 @@ fn unload_with_signaled_fences() -> TestResult {
             (canceled, -libc::ECANCELED),
         ]);
 
-        unload()?;
+        unload_driver()?;
         let checked = kept.iter().try_for_each(|(fence, status)| -> TestResult {
             check!(fence.is_signaled()?);
             let info = fence.info()?;
             check_eq!(info.status, *status);
             for fence in &info.fences {
-                check_eq!(fence.driver(), "detached-driver");
-                check_eq!(fence.timeline(), "signaled-timeline");
+                check_eq!(fence.names(), DETACHED);
             }
-            fence.set_deadline(0)?;
-            Ok(())
+            Ok(fence.set_deadline(0)?)
         });
         module::load(module::DRIVER, "")?;
         checked?;
-        check_eq!(Channel::open()?.submit(job(SHORT))?.status(PATIENCE)?, 1);
+        check_eq!(Channel::open()?.submit(job(SHORT))?.outcome()?, 1);
     }
     Ok(())
 }
 
 fn unload_right_after_close() -> TestResult {
-    need_module()?;
+    need_driver()?;
 
     for round in 0..8 {
         // Close and unload while in-fences signal and their work is queued.
         let channels = [Channel::open()?, Channel::open()?];
         let mut fences = vec![channels[0].submit(job(SHORT))?];
         for i in 1..24 {
-            let last = fences.last();
-            fences.push(channels[i % 2].submit(Job {
-                in_fence: last,
-                ..job(Duration::from_micros(30))
-            })?);
+            let next = job(Duration::from_micros(30)).after(&fences[i - 1]);
+            fences.push(channels[i % 2].submit(next)?);
         }
         thread::sleep(Duration::from_micros(round * 200));
         drop(channels);
-        unload()?;
-        let pending = fences
-            .iter()
-            .filter(|fence| fence.info().map_or(true, |i| i.status == 0));
-        let pending = pending.count();
+        unload_driver()?;
+        let is_pending = |fence: &&SyncFile| fence.info().map_or(true, |info| info.status == 0);
+        let pending = fences.iter().filter(is_pending).count();
         module::load(module::DRIVER, "")?;
         check_eq!(pending, 0);
     }

@@ -2,27 +2,30 @@
 
 //! sync_files: fences as file descriptors, see `include/uapi/linux/sync_file.h`.
 
-use crate::ioctl;
+use crate::errors::errno_name;
+use crate::kernel::ioctl::{self, _IOW, _IOWR};
 use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::ioctl::opcode;
 use rustix::time::{clock_gettime, ClockId};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+/// Nothing takes as long, however slow the machine is. If a fence does, it is never going to signal.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// `SYNC_IOC_MERGE`
-pub const MERGE: u32 = opcode::read_write::<MergeData>(b'>', 3);
+pub const MERGE: u32 = _IOWR::<MergeData>(b'>' as u32, 3);
 /// `SYNC_IOC_FILE_INFO`
-pub const FILE_INFO: u32 = opcode::read_write::<FileInfo>(b'>', 4);
+pub const FILE_INFO: u32 = _IOWR::<FileInfo>(b'>' as u32, 4);
 /// `SYNC_IOC_SET_DEADLINE`
-pub const SET_DEADLINE: u32 = opcode::write::<Deadline>(b'>', 5);
+pub const SET_DEADLINE: u32 = _IOW::<Deadline>(b'>' as u32, 5);
 
 /// `struct sync_merge_data`
 #[repr(C)]
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct MergeData {
     pub name: [u8; 32],
     pub fd2: i32,
@@ -34,7 +37,6 @@ pub struct MergeData {
 /// `struct sync_fence_info`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-#[allow(missing_docs)]
 pub struct FenceInfo {
     pub obj_name: [u8; 32],
     pub driver_name: [u8; 32],
@@ -46,7 +48,6 @@ pub struct FenceInfo {
 /// `struct sync_file_info`
 #[repr(C)]
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct FileInfo {
     pub name: [u8; 32],
     pub status: i32,
@@ -59,11 +60,13 @@ pub struct FileInfo {
 /// `struct sync_set_deadline`
 #[repr(C)]
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct Deadline {
     pub deadline_ns: u64,
     pub pad: u64,
 }
+
+/// The names of a fence that has signaled, as nothing of its driver is asked any more.
+pub const DETACHED: [&str; 2] = ["detached-driver", "signaled-timeline"];
 
 impl FenceInfo {
     /// The name of the driver.
@@ -74,6 +77,11 @@ impl FenceInfo {
     /// The name of the timeline.
     pub fn timeline(&self) -> String {
         name(&self.obj_name)
+    }
+
+    /// Both names.
+    pub fn names(&self) -> [String; 2] {
+        [self.driver(), self.timeline()]
     }
 }
 
@@ -110,9 +118,7 @@ impl SyncFile {
 
     /// Waits until it has signaled. Returns whether it did so in time.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let deadline = Instant::now() + timeout;
-        let ready = poll(&[self.as_fd()], deadline)?;
-        Ok(ready[0])
+        is_readable(self, timeout)
     }
 
     /// Returns whether it has signaled.
@@ -127,17 +133,19 @@ impl SyncFile {
             if error.raw_os_error() != Some(libc::EINVAL) {
                 return Err(error);
             }
-            let mut info = FileInfo::default();
-            ioctl::call(self.as_fd(), FILE_INFO, &mut info)?;
-            self.info_of(info.num_fences as usize)
+            self.info_of(self.brief_info()?.num_fences as usize)
         })
     }
 
     /// Returns the status, without asking for the fences in it.
     pub fn brief_status(&self) -> io::Result<i32> {
+        Ok(self.brief_info()?.status)
+    }
+
+    fn brief_info(&self) -> io::Result<FileInfo> {
         let mut info = FileInfo::default();
         ioctl::call(self.as_fd(), FILE_INFO, &mut info)?;
-        Ok(info.status)
+        Ok(info)
     }
 
     fn info_of(&self, room: usize) -> io::Result<Info> {
@@ -157,14 +165,14 @@ impl SyncFile {
     }
 
     /// Waits until it has signaled, and returns the status then.
-    pub fn status(&self, timeout: Duration) -> io::Result<i32> {
-        if !self.wait(timeout)? {
-            return Err(io::Error::new(
+    pub fn outcome(&self) -> io::Result<i32> {
+        match self.wait(PATIENCE)? {
+            true => Ok(self.info()?.status),
+            false => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("a fence has not signaled within {timeout:?}"),
-            ));
+                format!("a fence has not signaled within {PATIENCE:?}"),
+            )),
         }
-        Ok(self.info()?.status)
     }
 
     /// Asks for it to signal by a certain time, in terms of `CLOCK_MONOTONIC`.
@@ -188,9 +196,7 @@ impl SyncFile {
 
     /// Merges with any arguments.
     pub fn merge_raw(&self, args: &mut MergeData) -> io::Result<SyncFile> {
-        ioctl::call(self.as_fd(), MERGE, args)?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        Ok(SyncFile(unsafe { OwnedFd::from_raw_fd(args.fence) }))
+        ioctl::call_for_file(self.as_fd(), MERGE, args, |args| args.fence).map(Self)
     }
 }
 
@@ -204,6 +210,35 @@ impl AsFd for SyncFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Where the kernel writes the descriptor of a new sync_file.
+pub struct OutFence(Box<AtomicI32>);
+
+impl OutFence {
+    /// Creates a place.
+    pub fn new() -> Self {
+        Self(Box::new(AtomicI32::new(-1)))
+    }
+
+    /// The address of the place, which stays the same.
+    pub fn ptr(&self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+
+    /// Returns the sync_file that was created, so that there may be another one.
+    pub fn take(&self) -> io::Result<SyncFile> {
+        match self.0.swap(-1, Ordering::Relaxed) {
+            -1 => Err(io::Error::other("the kernel has not written a descriptor")),
+            // SAFETY: The kernel has just created the descriptor for us.
+            fd => Ok(SyncFile(unsafe { OwnedFd::from_raw_fd(fd) })),
+        }
+    }
+}
+
+/// Waits until a file is readable. Returns whether it is so in time.
+pub fn is_readable(file: impl AsFd, timeout: Duration) -> io::Result<bool> {
+    Ok(poll(&[file.as_fd()], Instant::now() + timeout)?[0])
 }
 
 /// Waits until one of the files is readable, or the time has come. Returns for each whether it is.
@@ -231,29 +266,6 @@ pub fn poll(files: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Vec<bool>
 pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// The name of an error, for the ones that fences usually carry.
-pub fn errno_name(errno: i32) -> String {
-    let name = match errno {
-        libc::ENOENT => "ENOENT",
-        libc::EIO => "EIO",
-        libc::EBADF => "EBADF",
-        libc::EAGAIN => "EAGAIN",
-        libc::ENOMEM => "ENOMEM",
-        libc::EFAULT => "EFAULT",
-        libc::EBUSY => "EBUSY",
-        libc::ENODEV => "ENODEV",
-        libc::EINVAL => "EINVAL",
-        libc::EMFILE => "EMFILE",
-        libc::ENOTTY => "ENOTTY",
-        libc::ENOSPC => "ENOSPC",
-        libc::ETIME => "ETIME",
-        libc::ETIMEDOUT => "ETIMEDOUT",
-        libc::ECANCELED => "ECANCELED",
-        _ => return format!("error {errno}"),
-    };
-    name.into()
 }
 
 /// What a status means.

@@ -4,15 +4,17 @@
 //! references that nobody puts. What goes wrong is found by the kernel, or in what it says about the
 //! fences of sw_sync. What a kernel does not survive that is not mended comes last.
 
-use crate::drivers::{look, syncobj_device};
-use crate::drm::{self, Device};
-use crate::faults::{self, Failslab, Memory};
-use crate::ktap::{Failure, Test, TestResult, PATIENCE};
-use crate::process::Child;
-use crate::screen::Screen;
-use crate::sw_sync::{self, SwSync};
-use crate::sync_file::{self, SyncFile};
-use crate::vkms::Vkms;
+use super::drivers::{look, syncobj_device};
+use crate::kernel::dma_buf::import_sync_file;
+use crate::kernel::drm::{self, small_mode, Device};
+use crate::kernel::failslab::{fail_all, Failslab, Memory};
+use crate::kernel::process::Child;
+use crate::kernel::screen::Screen;
+use crate::kernel::sw_sync::{self, SwSync};
+use crate::kernel::sync_file::{is_readable, SyncFile, PATIENCE};
+use crate::kernel::syncobj::WAIT_FOR_SUBMIT;
+use crate::kernel::vkms::Vkms;
+use crate::ktap::{Failure, Test, TestResult};
 use crate::{check, check_eq, check_errno, tests};
 use std::hint;
 use std::io;
@@ -56,8 +58,8 @@ fn syncobj_import_of_a_point() -> TestResult {
         check!(!fence.is_signaled()?);
         timeline.advance(1)?;
     }
-    check_eq!(fence.status(PATIENCE)?, 1);
-    check_eq!(target.query()?, 1);
+    check_eq!(fence.outcome()?, 1);
+    check_eq!(target.query(false)?, 1);
     Ok(())
 }
 
@@ -67,7 +69,7 @@ fn syncobj_import_without_memory() -> TestResult {
     let device = syncobj_device()?;
     let mut value = LEAKED;
 
-    faults::fail_all(
+    fail_all(
         Memory::Needed,
         || {
             value += 1;
@@ -87,22 +89,22 @@ fn syncobj_without_memory_for_eventfd() -> TestResult {
     let device = syncobj_device()?;
     let mut value = LEAKED;
 
-    faults::fail_all(
+    fail_all(
         Memory::Needed,
         || {
             value += 1;
             let syncobj = device.syncobj()?;
             syncobj.import(1, &timeline.create_fence(value)?)?;
-            check_errno!(syncobj.notify(2, -1), libc::EBADF);
+            check_errno!(syncobj.notify(2, -1, 0), libc::EBADF);
             check_errno!(
-                syncobj.notify(2, timeline.as_fd().as_raw_fd()),
+                syncobj.notify(2, timeline.as_fd().as_raw_fd(), 0),
                 libc::EINVAL
             );
             // Of a point that does not come, so that all of it goes with the sync object.
             let event = syncobj.eventfd(2)?;
             Ok((syncobj, event))
         },
-        |(syncobj, event)| syncobj.notify(2, event.as_raw_fd()),
+        |(syncobj, event)| syncobj.notify(2, event.as_raw_fd(), 0),
         |_| Ok(()),
     )?;
     check_eq!(sw_sync::pending(LEAKED..value + 1)?, 0);
@@ -143,7 +145,7 @@ fn syncobj_transfer_interrupted() -> TestResult {
                     hint::spin_loop();
                 }
                 let both = pair.lock().unwrap().clone();
-                match both.0.transfer_to(&both.1) {
+                match both.0.transfer(0, *both.1, 0, WAIT_FOR_SUBMIT) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupted += 1,
                     Err(error) => return Err(error),
@@ -199,10 +201,10 @@ fn sw_sync_deadline_that_fails() -> TestResult {
 /// Removes a device, and does all that one can do to a fence of it that has signaled.
 fn outlive(name: &str, commit: impl FnOnce(&Screen) -> TestResult<SyncFile>) -> TestResult {
     let vkms = Vkms::create(name)?;
-    let screen = Screen::open_at(Device::open_named("vkms", name)?, 60)?;
+    let screen = Screen::with_mode(Device::open_named("vkms", name)?, &small_mode(320, 240, 60))?;
 
     let file = commit(&screen)?;
-    check_eq!(file.status(PATIENCE)?, 1);
+    check_eq!(file.outcome()?, 1);
     drop(screen);
     vkms.remove()?;
     // Many grace periods.
@@ -213,14 +215,14 @@ fn outlive(name: &str, commit: impl FnOnce(&Screen) -> TestResult<SyncFile>) -> 
     // Another device waits for it.
     let other = Screen::open(Device::open("vkms")?)?;
     let shown = other.show(Some(&file), 0)?;
-    check_eq!(shown.status(PATIENCE)?, 1);
+    check_eq!(shown.outcome()?, 1);
     // To close it removes the callback of the poll.
     check!(file.is_signaled()?);
     Ok(())
 }
 
 fn vkms_fence_outlives_its_device() -> TestResult {
-    outlive("crtc", |screen| Ok(screen.show(None, drm::NONBLOCK)?))
+    outlive("crtc", |screen| screen.show(None, drm::NONBLOCK))
 }
 
 fn vkms_writeback_fence_outlives_its_device() -> TestResult {
@@ -251,29 +253,29 @@ fn vkms_names_of_flips() -> TestResult {
     let vkms = Vkms::create(NAME)?;
 
     in_a_child(|| {
-        let screen = Screen::open_at(Device::open_named("vkms", NAME)?, RATE)?;
+        let screen = Screen::with_mode(
+            Device::open_named("vkms", NAME)?,
+            &small_mode(320, 240, RATE),
+        )?;
         let file = screen.show(None, 0)?;
-        check_eq!(file.status(PATIENCE)?, 1);
+        check_eq!(file.outcome()?, 1);
         let current = Mutex::new(Arc::new(file));
         let done = AtomicBool::new(false);
         let mut flips = screen.flips()?;
         let (mut count, mut tries) = (0, 0u32);
 
         thread::scope(|scope| -> TestResult {
-            let threads: Vec<_> = (0..2)
-                .map(|_| {
-                    scope.spawn(|| -> io::Result<u32> {
-                        let mut looks = 0;
-                        while !done.load(Ordering::Relaxed) {
-                            let file = current.lock().unwrap().clone();
-                            file.info()?;
-                            file.merge(&file)?.info()?;
-                            looks += 1;
-                        }
-                        Ok(looks)
-                    })
-                })
-                .collect();
+            let look = || -> io::Result<u32> {
+                let mut looks = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let file = current.lock().unwrap().clone();
+                    file.info()?;
+                    file.merge(&file)?.info()?;
+                    looks += 1;
+                }
+                Ok(looks)
+            };
+            let threads = [scope.spawn(look), scope.spawn(look)];
             let end = Instant::now() + PATIENCE;
             while count < FLIPS && Instant::now() < end {
                 tries += 1;
@@ -283,7 +285,7 @@ fn vkms_names_of_flips() -> TestResult {
                 };
                 let file = Arc::new(file);
                 *current.lock().unwrap() = file.clone();
-                check_eq!(file.status(PATIENCE)?, 1);
+                check_eq!(file.outcome()?, 1);
                 count += 1;
             }
             done.store(true, Ordering::Relaxed);
@@ -301,7 +303,6 @@ fn vkms_names_of_flips() -> TestResult {
 /// Shows a cursor, and moves it about.
 fn move_cursor(driver: &str) -> TestResult {
     let device = Device::open(driver)?;
-    device.set_atomic()?;
     let (crtc, _) = device.output()?;
     let cursor = device.create_buffer(64, 64)?;
     let screen = Screen::open(device)?;
@@ -385,11 +386,11 @@ fn sw_sync_last_reference_of_a_buffer() -> TestResult {
         let dma_buf = device.export(&device.create_buffer(16, 16)?)?;
         let later = timeline.create_fence(2)?;
 
-        drm::import_sync_file(dma_buf.as_fd(), &timeline.create_fence(1)?)?;
+        import_sync_file(&dma_buf, &timeline.create_fence(1)?)?;
         // The callback stays when this has returned, and has a reference.
-        let polled = sync_file::poll(&[dma_buf.as_fd()], Instant::now())?;
-        check!(!polled[0], "the buffer is readable");
-        drm::import_sync_file(dma_buf.as_fd(), &later)?;
+        let early = is_readable(&dma_buf, Duration::ZERO)?;
+        check!(!early, "the buffer is readable");
+        import_sync_file(&dma_buf, &later)?;
         drop(later);
         Ok(vec![dma_buf])
     })

@@ -3,22 +3,23 @@
 //! What a client of softgpu has: its channels, what becomes of it when a job hangs, how much it
 //! uses the device, and what is left to it when the device goes.
 
-use crate::channel::{counter, driver, job, plug, Channel, Job, DEVICE, PLUGGED};
-use crate::drm::export_sync_file;
-use crate::gpu::{fill, point, wait, Mapped};
-use crate::ktap::{Test, TestResult, PATIENCE};
-use crate::process::open_files;
-use crate::sw_sync::SwSync;
-use crate::sync_file::{now_ns, SyncFile};
-use crate::uapi::{self, Command};
-use crate::{check, check_eq, check_errno, ioctl, tests};
+use super::check_nowhere;
+use crate::kernel::dma_buf::{export_sync_file, PAGE};
+use crate::kernel::process::open_files;
+use crate::kernel::sw_sync::SwSync;
+use crate::kernel::sync_file::{now_ns, SyncFile};
+use crate::ktap::{fail, Test, TestResult};
+use crate::softgpu::channel::{counter, set_counter, Channel, PLUGGED};
+use crate::softgpu::job::{fill, job, new_point, wait, work, Job, LONG};
+use crate::softgpu::uapi::{self, Command};
+use crate::{check, check_eq, check_errno, tests};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PAGE: u64 = 4096;
-const LONG: Duration = Duration::from_secs(10);
+/// What the driver is bound to.
+const DEVICE: &str = "softgpu.gpu.0";
 
 /// The tests.
 pub const TESTS: &[Test] = &tests![
@@ -39,27 +40,24 @@ fn client_channels() -> TestResult {
 
     // Channels do not wait for each other, but their jobs can wait for each other's fences.
     let busy = first.submit(job(LONG))?;
-    let done = second.submit(job(Duration::ZERO))?;
-    check_eq!(done.status(PATIENCE)?, 1);
+    let done = second.submit(Job::default())?;
+    check_eq!(done.outcome()?, 1);
     check!(!busy.is_signaled()?);
     check!(name(&busy)? != name(&done)?);
-    let behind = second.submit(Job {
-        in_fence: Some(&busy),
-        ..Default::default()
-    })?;
+    let behind = second.submit(Job::default().after(&busy))?;
     check_eq!(second.query()?.pending, 1);
     check_eq!(first.query()?.pending, 1);
     second.reset()?;
-    check_eq!(behind.status(PATIENCE)?, -libc::ECANCELED);
+    check_eq!(behind.outcome()?, -libc::ECANCELED);
     check!(!busy.is_signaled()?);
     first.reset()?;
-    check_eq!(busy.status(PATIENCE)?, -libc::ECANCELED);
+    check_eq!(busy.outcome()?, -libc::ECANCELED);
 
     // Closing the file closes all of them.
     let fences = [first.submit(job(LONG))?, second.submit(job(LONG))?];
     drop((first, second));
     for fence in &fences {
-        check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+        check_eq!(fence.outcome()?, -libc::ECANCELED);
     }
     Ok(())
 }
@@ -75,7 +73,7 @@ fn client_channels_bad_arguments() -> TestResult {
             channel: number,
             pad,
         };
-        ioctl::call(channel.as_fd(), cmd, &mut args).map(|()| args.channel)
+        channel.call(cmd, &mut args).map(|()| args.channel)
     };
 
     for bad in [1, u32::MAX] {
@@ -85,11 +83,7 @@ fn client_channels_bad_arguments() -> TestResult {
         check_errno!(call(destroy, bad, 1), libc::EINVAL);
     }
     check_errno!(call(destroy, 0, 0), libc::EINVAL);
-    for arg in ioctl::NOWHERE {
-        for cmd in [create, destroy] {
-            check_errno!(ioctl::call_raw(channel.as_fd(), cmd, arg), libc::EFAULT);
-        }
-    }
+    check_nowhere(&channel, &[create, destroy])?;
 
     // The calls that failed have left no channel.
     for number in 1..uapi::MAX_CHANNELS {
@@ -104,7 +98,7 @@ fn client_channels_bad_arguments() -> TestResult {
         channel: uapi::MAX_CHANNELS,
         ..Default::default()
     };
-    check_errno!(channel.submit_raw(&mut args, &[], None), libc::ENOENT);
+    check_errno!(channel.submit_raw(&mut args, []), libc::ENOENT);
     check_eq!(channel.query()?.submitted, 0);
     Ok(())
 }
@@ -117,39 +111,27 @@ fn client_destroys_waiting_jobs() -> TestResult {
 
     for _ in 0..20 {
         let doomed = channel.create()?;
-        let fence = doomed.submit(Job {
-            in_fence: Some(&never),
-            ..job(LONG)
-        })?;
-        let busy = channel.submit(Job {
-            in_fence: Some(&fence),
-            ..Default::default()
-        })?;
+        let fence = doomed.submit(job(LONG).after(&never))?;
+        let busy = channel.submit(Job::default().after(&fence))?;
         doomed.destroy()?;
-        check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
-        check_eq!(busy.status(PATIENCE)?, -libc::ECANCELED);
+        check_eq!(fence.outcome()?, -libc::ECANCELED);
+        check_eq!(busy.outcome()?, -libc::ECANCELED);
         check_errno!(doomed.submit(job(LONG)), libc::ENOENT);
-        check_errno!(doomed.query().map(drop), libc::ENOENT);
+        check_errno!(doomed.query(), libc::ENOENT);
     }
     timeline.advance(1)?;
     drop((timeline, never));
     check_eq!(open_files()?, files);
-    check_eq!(channel.submit(job(Duration::ZERO))?.status(PATIENCE)?, 1);
+    check_eq!(channel.submit(Job::default())?.outcome()?, 1);
     Ok(())
 }
 
 fn client_with_hung_job() -> TestResult {
     let channel = Channel::open()?;
     let other = channel.create()?;
-    let buffer = Mapped::new(&channel, PAGE)?;
+    let buffer = channel.map_new(PAGE)?;
     let buffers = [buffer.writes()];
-    let submit = |commands: &[Command]| {
-        channel.submit(Job {
-            buffers: &buffers,
-            commands,
-            ..Default::default()
-        })
-    };
+    let submit = |commands: &[Command]| channel.submit(work(&buffers, commands));
     let hung = counter("hung")?;
     let start = now_ns();
 
@@ -157,12 +139,12 @@ fn client_with_hung_job() -> TestResult {
     let hangs = submit(&[wait(0, 0, 1), fill(0, PAGE, 2)])?;
     let behind = submit(&[fill(0, 4, 3)])?;
     let elsewhere = other.submit(job(Duration::from_nanos(2 * uapi::MAX_EXECUTION_NS)))?;
-    check_eq!(before.status(PATIENCE)?, 1);
-    check_eq!(hangs.status(PATIENCE)?, -libc::ETIMEDOUT);
+    check_eq!(before.outcome()?, 1);
+    check_eq!(hangs.outcome()?, -libc::ETIMEDOUT);
     check!(hangs.info()?.timestamp_ns() - start >= uapi::MAX_EXECUTION_NS);
-    check_eq!(behind.status(PATIENCE)?, -libc::ECANCELED);
-    check_eq!(buffer.memory.read_pixel(0), 9);
-    check_eq!(buffer.memory.read_pixel(4), 0);
+    check_eq!(behind.outcome()?, -libc::ECANCELED);
+    check_eq!(buffer.memory.read(0), 9);
+    check_eq!(buffer.memory.read(4), 0);
     check_eq!(channel.query()?.hung, 1);
     check_eq!(channel.query()?.canceled, 1);
     check_eq!(counter("hung")?, hung + 1);
@@ -171,16 +153,16 @@ fn client_with_hung_job() -> TestResult {
     let files = open_files()?;
     channel.reset()?;
     for channel in [&channel, &other, &channel.create()?] {
-        check_errno!(channel.submit(job(Duration::ZERO)), libc::EIO);
+        check_errno!(channel.submit(Job::default()), libc::EIO);
     }
     check_eq!(open_files()?, files);
-    check_eq!(elsewhere.status(PATIENCE)?, 1);
+    check_eq!(elsewhere.outcome()?, 1);
 
     // Other clients are not banned, and the buffer of this one is still good.
     let next = Channel::open()?;
-    check_eq!(next.submit(job(Duration::ZERO))?.status(PATIENCE)?, 1);
-    buffer.memory.write_pixel(0, 1);
-    check_eq!(buffer.memory.read_pixel(0), 1);
+    check_eq!(next.submit(Job::default())?.outcome()?, 1);
+    buffer.memory.write(0, 1);
+    check_eq!(buffer.memory.read(0), 1);
     Ok(())
 }
 
@@ -195,8 +177,8 @@ fn client_deadline_raises_clock() -> TestResult {
     let first = channel.submit(job(duration / 2))?;
     let second = channel.submit(job(duration / 2))?;
     second.set_deadline(late())?;
-    check_eq!(second.status(PATIENCE)?, 1);
-    check_eq!(first.status(PATIENCE)?, 1);
+    check_eq!(second.outcome()?, 1);
+    check_eq!(first.outcome()?, 1);
     check!(begin.elapsed() < duration);
     check!(begin.elapsed() > duration / 5);
     check_eq!(counter("clock_ups")?, clock_ups + 1);
@@ -204,14 +186,9 @@ fn client_deadline_raises_clock() -> TestResult {
 
     // A deadline by a sync object, whose point has a fence that passes it on.
     let syncobj = channel.device().syncobj()?;
-    let place = point(&syncobj, 7, uapi::SYNC_OUT);
     let begin = Instant::now();
-    let syncs = [place];
-    channel.submit(Job {
-        syncs: &syncs,
-        ..job(duration)
-    })?;
-    syncobj.wait(7, u64::MAX / 2, Some(late()))?;
+    channel.submit(job(duration).with(&[new_point(syncobj.handle, 7)]))?;
+    syncobj.wait(7, Some(late()))?;
     check!(begin.elapsed() < duration);
     check_eq!(counter("clock_ups")?, clock_ups + 2);
 
@@ -219,7 +196,7 @@ fn client_deadline_raises_clock() -> TestResult {
     let begin = Instant::now();
     let fence = channel.submit(job(duration / 10))?;
     fence.set_deadline(now_ns() + LONG.as_nanos() as u64)?;
-    check_eq!(fence.status(PATIENCE)?, 1);
+    check_eq!(fence.outcome()?, 1);
     check!(begin.elapsed() >= duration / 10);
     check_eq!(counter("clock_ups")?, clock_ups + 2);
     Ok(())
@@ -239,42 +216,37 @@ fn client_usage() -> TestResult {
     let channel = Channel::open()?;
     let idle = Channel::open()?;
     let busy = |channel: &Channel| -> TestResult<u64> {
-        Ok(usage(channel, "drm-engine-softgpu")?.ok_or(String::from("no drm-engine-softgpu"))?)
+        match usage(channel, "drm-engine-softgpu")? {
+            Some(ns) => Ok(ns),
+            None => fail("no drm-engine-softgpu"),
+        }
     };
     let memory = |key: &str| usage(&channel, &format!("drm-{key}-memory"));
 
     check_eq!(busy(&channel)?, 0);
-    let buffer = Mapped::new(&channel, 16 * PAGE)?;
+    let buffer = channel.map_new(16 * PAGE)?;
     check_eq!(memory("total")?, Some(64));
     let duration = Duration::from_millis(30);
     let second = channel.create()?;
     for channel in [&channel, &second] {
-        check_eq!(channel.submit(job(duration))?.status(PATIENCE)?, 1);
+        check_eq!(channel.submit(job(duration))?.outcome()?, 1);
     }
     let used = busy(&channel)?;
     check!(used >= 2 * duration.as_nanos() as u64);
     check_eq!(busy(&channel)?, used);
     second.destroy()?;
     check!(busy(&channel)? >= used);
-    check_eq!(
-        usage(&channel, "drm-engine-capacity-softgpu")?,
-        Some(uapi::MAX_CHANNELS.into())
-    );
+    let capacity = usage(&channel, "drm-engine-capacity-softgpu")?;
+    check_eq!(capacity, Some(uapi::MAX_CHANNELS.into()));
 
     // A buffer is in use until the job's fence signals, a job counts while it runs.
     check_eq!(memory("active")?, None);
-    let buffers = [buffer.writes()];
-    let commands = [fill(0, PAGE, 1)];
-    let fence = channel.submit(Job {
-        buffers: &buffers,
-        commands: &commands,
-        ..job(LONG)
-    })?;
+    let fence = channel.submit(work(&[buffer.writes()], &[fill(0, PAGE, 1)]).lasting(LONG))?;
     check_eq!(memory("active")?, Some(64));
     thread::sleep(duration);
     check!(busy(&channel)? >= used + duration.as_nanos() as u64);
     channel.reset()?;
-    check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+    check_eq!(fence.outcome()?, -libc::ECANCELED);
     check_eq!(memory("active")?, None);
     check_eq!(busy(&idle)?, 0);
     check!(usage(&channel, "drm-client-id")? != usage(&idle, "drm-client-id")?);
@@ -285,18 +257,18 @@ fn client_of_device_that_goes() -> TestResult {
     check_eq!(counter(PLUGGED)?, 1);
     device_that_goes(
         || {
-            plug(false)?;
+            set_counter(PLUGGED, 0)?;
             check_eq!(counter(PLUGGED)?, 0);
-            Ok(plug(false)?)
+            Ok(set_counter(PLUGGED, 0)?)
         },
-        || Ok(plug(true)?),
+        || Ok(set_counter(PLUGGED, 1)?),
     )?;
     check_eq!(counter(PLUGGED)?, 1);
     Ok(())
 }
 
 fn client_of_driver_that_is_unbound() -> TestResult {
-    let driver = driver()?;
+    let driver = fs::canonicalize(format!("/sys/bus/auxiliary/devices/{DEVICE}/driver"))?;
     device_that_goes(
         || {
             fs::write(driver.join("unbind"), DEVICE)?;
@@ -317,25 +289,17 @@ fn device_that_goes(
 ) -> TestResult {
     let channel = Channel::open()?;
     let second = channel.create()?;
-    let buffer = Mapped::new(&channel, PAGE)?;
+    let buffer = channel.map_new(PAGE)?;
     let dma_buf = channel.device().export(&buffer.buffer)?;
     let syncobj = channel.device().syncobj()?;
     let timeline = SwSync::open()?;
     let never = timeline.create_fence(1)?;
-    let place = point(&syncobj, 0, uapi::SYNC_OUT);
-    let (buffers, commands, syncs) = ([buffer.writes()], [fill(0, PAGE, 1)], [place]);
+    let (buffers, commands) = ([buffer.writes()], [fill(0, PAGE, 1)]);
+    let syncs = [new_point(syncobj.handle, 0)];
     let asked = channel.ask(LONG)?;
-    let running = channel.submit(Job {
-        buffers: &buffers,
-        commands: &commands,
-        syncs: &syncs,
-        ..job(LONG)
-    })?;
-    let waiting = second.submit(Job {
-        in_fence: Some(&never),
-        ..Default::default()
-    })?;
-    let implicit = export_sync_file(dma_buf.as_fd(), true)?;
+    let running = channel.submit(work(&buffers, &commands).lasting(LONG).with(&syncs))?;
+    let waiting = second.submit(Job::default().after(&never))?;
+    let implicit = export_sync_file(&dma_buf, true)?;
     let exported = syncobj.export(0)?;
 
     leave()?;
@@ -345,34 +309,26 @@ fn device_that_goes(
         check!(fence.is_signaled()?);
     }
     for fence in [&running, &waiting, &asked] {
-        check_eq!(fence.status(PATIENCE)?, -libc::ECANCELED);
+        check_eq!(fence.outcome()?, -libc::ECANCELED);
     }
     // What is mapped stays, and nothing else can be done.
-    check!(buffer.is(0, PAGE));
-    buffer.memory.write_pixel(8, 7);
-    check_eq!(buffer.memory.read_pixel(8), 7);
-    check_errno!(channel.submit(job(Duration::ZERO)), libc::ENODEV);
-    check_errno!(second.query().map(drop), libc::ENODEV);
-    check_errno!(channel.create().map(drop), libc::ENODEV);
+    check!(buffer.memory.is(0));
+    buffer.memory.write(8, 7);
+    check_eq!(buffer.memory.read(8), 7);
+    check_errno!(channel.submit(Job::default()), libc::ENODEV);
+    check_errno!(second.query(), libc::ENODEV);
+    check_errno!(channel.create(), libc::ENODEV);
     check_errno!(channel.ask(LONG), libc::ENODEV);
-    check!(export_sync_file(dma_buf.as_fd(), true)?.is_signaled()?);
+    check!(export_sync_file(&dma_buf, true)?.is_signaled()?);
     check!(Channel::open().is_err());
 
     // The device comes back as another one, which takes the buffer of the old one.
     come()?;
     let next = Channel::open()?;
-    let imported = next.device().import(dma_buf.as_fd())?;
-    let buffers = [uapi::BufferUse {
-        handle: imported.handle,
-        flags: uapi::BUFFER_WRITE,
-    }];
-    let fence = next.submit(Job {
-        buffers: &buffers,
-        commands: &[fill(0, PAGE, 5)],
-        ..Default::default()
-    })?;
-    check_eq!(fence.status(PATIENCE)?, 1);
-    check!(buffer.is(5, PAGE));
+    let imported = next.device().import(&dma_buf)?;
+    let fence = next.submit(work(&[imported.writes()], &[fill(0, PAGE, 5)]))?;
+    check_eq!(fence.outcome()?, 1);
+    check!(buffer.memory.is(5));
     timeline.advance(1)?;
     Ok(())
 }

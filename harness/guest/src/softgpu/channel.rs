@@ -2,66 +2,33 @@
 
 //! The device: its render node and its counters.
 
-use crate::drm::{Buffer, Device, Mapping};
-use crate::ioctl;
-use crate::module;
-use crate::sync_file::SyncFile;
-use crate::uapi::{
-    self, BufferUse, Command, GemCreate, GemMmap, Query, Reset, Ring, Submit, SyncUse, UserFence,
+use crate::errors::context;
+use crate::kernel::dma_buf::Mapping;
+use crate::kernel::drm::{Buffer, Device};
+use crate::kernel::ioctl;
+use crate::kernel::module::{self, DRIVER};
+use crate::kernel::sync_file::{OutFence, SyncFile};
+use crate::softgpu::job::{sync_file, Job, NEW_SYNC_FILE};
+use crate::softgpu::uapi::{
+    self, BufferUse, GemCreate, GemMmap, Query, Reset, Ring, Submit, SyncUse, UserFence,
 };
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The name of the driver.
-const DRIVER: &str = "softgpu";
-
 /// The directory of the counters.
-pub const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
+const DEBUGFS: &str = "/sys/kernel/debug/softgpu";
 
 /// The file there that is no counter, but says whether the device is plugged in.
 pub const PLUGGED: &str = "plugged";
-/// What the driver is bound to.
-pub const DEVICE: &str = "softgpu.gpu.0";
-
-/// Where no descriptor can be written. Otherwise it is good.
-pub static READ_ONLY: SyncUse = SyncUse {
-    flags: uapi::SYNC_OUT | uapi::SYNC_FILE,
-    handle: 0,
-    point: 0,
-};
 
 /// A channel of an open file of the device.
 pub struct Channel {
     device: Device,
     number: u32,
-}
-
-/// A job to be submitted.
-#[derive(Clone, Copy, Default)]
-pub struct Job<'a> {
-    /// For how long it runs.
-    pub duration: Duration,
-    /// The error that it ends with, or 0.
-    pub error: i32,
-    /// What it comes after.
-    pub in_fence: Option<&'a SyncFile>,
-    /// What else it comes after, and where its fence goes.
-    pub syncs: &'a [SyncUse],
-    /// What it works on.
-    pub buffers: &'a [BufferUse],
-    /// What it does there.
-    pub commands: &'a [Command],
-}
-
-/// A job that does nothing but to take its time.
-pub fn job(duration: Duration) -> Job<'static> {
-    Job {
-        duration,
-        ..Default::default()
-    }
 }
 
 impl Channel {
@@ -85,17 +52,13 @@ impl Channel {
 
     /// Opens a new channel.
     pub fn open() -> io::Result<Self> {
-        match Self::node() {
-            Ok(node) => Self::open_node(&node)
-                .map_err(|error| io::Error::new(error.kind(), format!("{node:?}: {error}"))),
-            Err(error) => Err(io::Error::new(
-                error.kind(),
-                format!(
-                    "there is no render node of {DRIVER}: load the module: insmod {}",
-                    module::file(module::DRIVER)
-                ),
-            )),
-        }
+        let node = Self::node().map_err(|error| {
+            let file = module::file(DRIVER);
+            let hint =
+                format!("there is no render node of {DRIVER}: load the module: insmod {file}");
+            io::Error::new(error.kind(), hint)
+        })?;
+        context(node.display(), Self::open_node(&node))
     }
 
     /// Returns the same channel under another descriptor.
@@ -109,11 +72,8 @@ impl Channel {
     /// Creates another channel of the same file.
     pub fn create(&self) -> io::Result<Self> {
         let mut args = uapi::Channel::default();
-        ioctl::call(
-            self.as_fd(),
-            uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE,
-            &mut args,
-        )?;
+        let cmd = uapi::DRM_IOCTL_SOFTGPU_CHANNEL_CREATE;
+        self.call(cmd, &mut args)?;
         Ok(Self {
             number: args.channel,
             ..self.try_clone()?
@@ -137,7 +97,7 @@ impl Channel {
             pad: 0,
         };
         let cmd = uapi::DRM_IOCTL_SOFTGPU_CHANNEL_DESTROY;
-        ioctl::call(self.as_fd(), cmd, &mut args)
+        self.call(cmd, &mut args)
     }
 
     /// Submits a job. Returns its fence.
@@ -157,7 +117,12 @@ impl Channel {
             args.command_count = job.commands.len() as u32;
         }
         let in_fence = job.in_fence.map(|fence| sync_file(fence.as_fd()));
-        self.submit_raw(&mut args, job.syncs, in_fence)
+        self.submit_raw(&mut args, job.syncs.iter().copied().chain(in_fence))
+    }
+
+    /// Submits the same job several times. Returns the fences.
+    pub fn submit_times(&self, count: usize, job: Job<'_>) -> io::Result<Vec<SyncFile>> {
+        (0..count).map(|_| self.submit(job)).collect()
     }
 
     /// Submits a job with any arguments but for its fences. Returns its fence.
@@ -166,14 +131,13 @@ impl Channel {
     pub fn submit_raw(
         &self,
         args: &mut Submit,
-        syncs: &[SyncUse],
-        in_fence: Option<SyncUse>,
+        syncs: impl IntoIterator<Item = SyncUse>,
     ) -> io::Result<SyncFile> {
         // No memory is allocated, so that the kernel can be told to have none.
-        let mut all = [READ_ONLY; uapi::MAX_SYNCS as usize + 2];
+        let mut all = [NEW_SYNC_FILE; uapi::MAX_SYNCS as usize + 2];
         let mut len = 0;
-        for sync in syncs.iter().chain(&in_fence) {
-            all[len] = *sync;
+        for sync in syncs {
+            all[len] = sync;
             len += 1;
         }
         // The one after these is for the fence.
@@ -189,7 +153,7 @@ impl Channel {
 
     /// Submits a job with any arguments. New descriptors are where these say.
     pub fn submit_plain(&self, args: &mut Submit) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_SUBMIT, args)
+        self.call(uapi::DRM_IOCTL_SOFTGPU_SUBMIT, args)
     }
 
     /// Creates a buffer.
@@ -204,7 +168,7 @@ impl Channel {
 
     /// Creates a buffer with any arguments.
     pub fn create_buffer_raw(&self, args: &mut GemCreate) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE, args)
+        self.call(uapi::DRM_IOCTL_SOFTGPU_GEM_CREATE, args)
     }
 
     /// Maps a buffer's memory.
@@ -219,7 +183,19 @@ impl Channel {
 
     /// Asks where a buffer's memory can be mapped, with any arguments.
     pub fn mmap_raw(&self, args: &mut GemMmap) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP, args)
+        self.call(uapi::DRM_IOCTL_SOFTGPU_GEM_MMAP, args)
+    }
+
+    /// Creates a buffer, and maps all of it.
+    pub fn map_new(&self, size: u64) -> io::Result<Mapped> {
+        let buffer = self.create_buffer(size)?;
+        let memory = self.map(&buffer, size as usize)?;
+        Ok(Mapped { buffer, memory })
+    }
+
+    /// Calls an ioctl with any arguments.
+    pub fn call<T>(&self, cmd: u32, args: &mut T) -> io::Result<()> {
+        ioctl::call(self.as_fd(), cmd, args)
     }
 
     /// Returns the device, with what all DRM drivers have.
@@ -233,7 +209,7 @@ impl Channel {
             channel: self.number,
             ..Default::default()
         };
-        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut query)?;
+        self.call(uapi::DRM_IOCTL_SOFTGPU_QUERY, &mut query)?;
         Ok(query)
     }
 
@@ -248,7 +224,7 @@ impl Channel {
 
     /// Rings the doorbell of the user queue with any arguments.
     pub fn ring_raw(&self, args: &mut Ring) -> io::Result<()> {
-        ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_RING, args)
+        self.call(uapi::DRM_IOCTL_SOFTGPU_RING, args)
     }
 
     /// Asks for the fence of the next job of the user queue, which expires after `timeout`.
@@ -262,22 +238,19 @@ impl Channel {
     /// Asks for the fence of the next job of the user queue with any arguments, but for where it
     /// goes.
     pub fn ask_raw(&self, args: &mut UserFence) -> io::Result<SyncFile> {
-        out_fence(|ptr| {
-            args.out_fence_ptr = ptr;
-            ioctl::call(self.as_fd(), uapi::DRM_IOCTL_SOFTGPU_FENCE, args)
-        })
+        let out_fence = OutFence::new();
+        args.out_fence_ptr = out_fence.ptr();
+        self.call(uapi::DRM_IOCTL_SOFTGPU_FENCE, args)?;
+        out_fence.take()
     }
 
     /// Cancels all pending jobs.
     pub fn reset(&self) -> io::Result<()> {
-        ioctl::call(
-            self.as_fd(),
-            uapi::DRM_IOCTL_SOFTGPU_RESET,
-            &mut Reset {
-                flags: 0,
-                channel: self.number,
-            },
-        )
+        let mut args = Reset {
+            flags: 0,
+            channel: self.number,
+        };
+        self.call(uapi::DRM_IOCTL_SOFTGPU_RESET, &mut args)
     }
 }
 
@@ -287,31 +260,24 @@ impl AsFd for Channel {
     }
 }
 
-/// A sync_file to wait for.
-pub fn sync_file(fd: impl AsRawFd) -> SyncUse {
-    SyncUse {
-        flags: uapi::SYNC_FILE,
-        handle: fd.as_raw_fd() as u32,
-        point: 0,
+/// A buffer that is mapped.
+pub struct Mapped {
+    /// The buffer.
+    pub buffer: Buffer,
+    /// Its memory.
+    pub memory: Mapping,
+}
+
+impl Mapped {
+    /// A job reads it.
+    pub fn reads(&self) -> BufferUse {
+        self.buffer.reads()
     }
-}
 
-/// What [`uapi::OP_BLEND`] makes of two pixels.
-pub fn blend(source: u32, target: u32, alpha: u32) -> u32 {
-    let part = |shift: u32| {
-        let (source, target) = (source >> shift & 255, target >> shift & 255);
-        ((source * alpha + target * (256 - alpha)) / 256) << shift
-    };
-    part(0) | part(8) | part(16) | part(24)
-}
-
-/// Calls what writes a new descriptor where it is told to. Returns the fence.
-fn out_fence(call: impl FnOnce(u64) -> io::Result<()>) -> io::Result<SyncFile> {
-    let mut fd: RawFd = -1;
-
-    call(std::ptr::from_mut(&mut fd) as u64)?;
-    // SAFETY: The driver has just created the descriptor for us.
-    Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    /// A job writes to it.
+    pub fn writes(&self) -> BufferUse {
+        self.buffer.writes()
+    }
 }
 
 /// Does something with a file of the driver's, and says what to do if there is none.
@@ -338,16 +304,6 @@ pub fn counter(name: &str) -> io::Result<u64> {
     parse(name, &debugfs(name, |path| fs::read_to_string(path))?)
 }
 
-/// Where the driver can be unbound from its device, and bound to it.
-pub fn driver() -> io::Result<PathBuf> {
-    fs::canonicalize(format!("/sys/bus/auxiliary/devices/{DEVICE}/driver"))
-}
-
-/// Pulls the device out, or plugs it in again.
-pub fn plug(is_in: bool) -> io::Result<()> {
-    set_counter(PLUGGED, is_in.into())
-}
-
 /// Writes a counter of the driver.
 pub fn set_counter(name: &str, value: u64) -> io::Result<()> {
     debugfs(name, |path| fs::write(path, value.to_string()))
@@ -361,23 +317,17 @@ pub fn histogram(name: &str) -> io::Result<Vec<u64>> {
 }
 
 /// Reads all counters of the driver, but for those of payloads.
-pub fn counters() -> io::Result<Vec<(String, u64)>> {
+pub fn counters() -> io::Result<BTreeMap<String, u64>> {
     // Report a missing directory as `counter` does.
     counter("submitted")?;
 
-    let mut counters = Vec::new();
+    let mut counters = BTreeMap::new();
     for entry in fs::read_dir(DEBUGFS)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            continue;
-        }
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name == PLUGGED {
-            continue;
+        if entry.file_type()?.is_file() && name != PLUGGED {
+            counters.insert(name.clone(), counter(&name)?);
         }
-        let value = counter(&name)?;
-        counters.push((name, value));
     }
-    counters.sort();
     Ok(counters)
 }

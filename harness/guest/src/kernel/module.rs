@@ -2,6 +2,7 @@
 
 //! Loading and unloading modules: the driver, and those of the tests.
 
+use crate::errors::context;
 use rustix::system::{delete_module, finit_module};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -29,8 +30,7 @@ pub fn is_loaded(name: &str) -> bool {
 /// Loads a module with parameters, which are separated by spaces. Its KUnit suites are not run.
 pub fn load(name: &str, parameters: &str) -> io::Result<()> {
     let path = file(name);
-    let file = File::open(&path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+    let file = context(&path, File::open(&path))?;
     let parameters = CString::new(parameters)?;
 
     // There may be no KUnit, which is as well.

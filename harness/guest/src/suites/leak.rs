@@ -4,10 +4,10 @@
 //!
 //! The modules are in `harness/kernel/modules/`: `leak.rs`, and a driver and a library that it uses.
 
-use crate::ktap::{skip, Failure, Test, TestResult, PATIENCE};
-use crate::module;
-use crate::sw_sync::SwSync;
-use crate::sync_file::SyncFile;
+use crate::kernel::module;
+use crate::kernel::sw_sync::SwSync;
+use crate::kernel::sync_file::{SyncFile, DETACHED, PATIENCE};
+use crate::ktap::{skip, Failure, Test, TestResult};
 use crate::{check, check_eq, check_errno, tests};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -101,8 +101,7 @@ fn is_detached(fence: &SyncFile, status: i32) -> TestResult {
     let info = fence.info()?;
     check_eq!(info.status, status);
     check_eq!(info.fences.len(), 1);
-    check_eq!(info.fences[0].driver(), "detached-driver");
-    check_eq!(info.fences[0].timeline(), "signaled-timeline");
+    check_eq!(info.fences[0].names(), DETACHED);
     fence.set_deadline(0)?;
     check!(fence.merge(fence)?.is_signaled()?);
     Ok(())
@@ -130,8 +129,7 @@ fn stays_loaded(name: &str, kind: u32) -> TestResult {
         let info = fence.info()?;
         check_eq!(info.status, 0);
         check_eq!(info.fences.len(), 1);
-        check_eq!(info.fences[0].driver(), "leak");
-        check_eq!(info.fences[0].timeline(), "leak");
+        check_eq!(info.fences[0].names(), ["leak", "leak"]);
         fence.set_deadline(0)?;
     }
 
@@ -283,8 +281,7 @@ fn leak_of_library() -> TestResult {
         check!(!fence.is_signaled()?);
         let info = fence.info()?;
         check_eq!(info.fences.len(), 1);
-        check_eq!(info.fences[0].driver(), LIBRARY);
-        check_eq!(info.fences[0].timeline(), USER);
+        check_eq!(info.fences[0].names(), [LIBRARY, USER]);
         fence.set_deadline(0)?;
     }
 

@@ -2,6 +2,7 @@
 
 //! What the kernel does meanwhile, by its trace events.
 
+use crate::errors::context;
 use std::fs;
 use std::io;
 
@@ -13,8 +14,7 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 pub fn record<T>(events: &[&str], act: impl FnOnce() -> T) -> io::Result<(T, Vec<String>)> {
     let write = |name: &str, text: &str| {
         let path = format!("{TRACEFS}/{name}");
-        fs::write(&path, text)
-            .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+        context(&path, fs::write(&path, text))
     };
     let enable = |is_on: &str| {
         events
@@ -28,11 +28,6 @@ pub fn record<T>(events: &[&str], act: impl FnOnce() -> T) -> io::Result<(T, Vec
     let result = act();
     enable("0")?;
     let text = fs::read_to_string(format!("{TRACEFS}/trace"))?;
-    Ok((
-        result,
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(String::from)
-            .collect(),
-    ))
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok((result, lines.map(String::from).collect()))
 }

@@ -51,8 +51,8 @@ impl Child {
     }
 
     /// The number of the process.
-    pub fn pid(&self) -> libc::pid_t {
-        self.pid.as_raw_pid()
+    pub fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// How it has ended, if that is known.
@@ -134,4 +134,12 @@ pub fn limit_descriptors(count: u64) -> io::Result<u64> {
     };
     process::setrlimit(Resource::Nofile, limit)?;
     Ok(current.unwrap_or(u64::MAX))
+}
+
+/// Does something while this program can have no more descriptors.
+pub fn without_descriptors<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let limit = limit_descriptors(1)?;
+    let result = run();
+    limit_descriptors(limit)?;
+    result
 }

@@ -2,14 +2,16 @@
 
 //! `softgpu reload`: the driver is unloaded and loaded again while its fences are still there.
 
-use crate::channel::{Channel, Job};
-use crate::ktap::{self, Case, TestResult, PATIENCE};
-use crate::process::{open_files, Child};
+use super::{need_driver, unload_driver};
+use crate::kernel::module;
+use crate::kernel::process::{open_files, Child};
+use crate::kernel::sw_sync::SwSync;
+use crate::kernel::sync_file::{now_ns, SyncFile, DETACHED, PATIENCE};
+use crate::ktap::{self, case, TestResult};
 use crate::random::Random;
-use crate::sw_sync::SwSync;
-use crate::sync_file::{now_ns, SyncFile};
-use crate::test::{need_module, unload};
-use crate::{check, check_eq, module};
+use crate::softgpu::channel::Channel;
+use crate::softgpu::job::{job, Job, LONG};
+use crate::{check, check_eq};
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -22,33 +24,24 @@ const MOST_KEPT: usize = 40;
 
 /// Runs the tests, with so many rounds for each. Returns whether none has failed.
 pub fn run(times: u64, seed: u64) -> bool {
-    let rounds = |round: fn(&mut Rounds, u64) -> TestResult| {
+    let rounds = |round: fn(&mut Rounds) -> TestResult| {
         move || {
-            need_module()?;
+            need_driver()?;
             let files = open_files()?;
             let mut rounds = Rounds {
                 random: Random::new(seed, &[]),
                 kept: Vec::new(),
             };
-            (0..times).try_for_each(|number| round(&mut rounds, number))?;
+            (0..times).try_for_each(|_| round(&mut rounds))?;
             drop(rounds);
             check_eq!(open_files()?, files);
             Ok(())
         }
     };
-    let cases: Vec<Case<'_>> = vec![
-        (
-            "reload_with_fences".into(),
-            Box::new(rounds(Rounds::with_fences)),
-        ),
-        (
-            "reload_while_polled".into(),
-            Box::new(rounds(Rounds::while_polled)),
-        ),
-        (
-            "reload_after_kill".into(),
-            Box::new(rounds(Rounds::after_kill)),
-        ),
+    let cases = vec![
+        case("reload_with_fences", rounds(Rounds::with_fences)),
+        case("reload_while_polled", rounds(Rounds::while_polled)),
+        case("reload_after_kill", rounds(Rounds::after_kill)),
     ];
 
     println!("# softgpu reload --times {times} --seed {seed}");
@@ -63,15 +56,12 @@ struct Rounds {
 
 impl Rounds {
     fn job(&mut self) -> Job<'static> {
-        Job {
-            duration: match self.random.below(3) {
-                0 => Duration::ZERO,
-                1 => Duration::from_micros(self.random.below(500)),
-                _ => Duration::from_secs(10),
-            },
-            error: *self.random.pick(&[0, 0, libc::EIO]),
-            ..Default::default()
-        }
+        let duration = match self.random.below(3) {
+            0 => Duration::ZERO,
+            1 => Duration::from_micros(self.random.below(500)),
+            _ => LONG,
+        };
+        job(duration).failing(*self.random.pick(&[0, 0, libc::EIO]))
     }
 
     /// Submits jobs of which some have finished when this returns, and keeps their fences, copies
@@ -105,7 +95,7 @@ impl Rounds {
     /// Uses the fences that are kept, and closes some of them. All have signaled.
     fn use_kept(&mut self) -> TestResult {
         self.random.shuffle(&mut self.kept);
-        let close = self.random.below(self.kept.len() as u64 + 1) as usize;
+        let close = self.random.index(self.kept.len() + 1);
         let close = close.max(self.kept.len().saturating_sub(MOST_KEPT));
 
         for fence in &self.kept {
@@ -114,8 +104,7 @@ impl Rounds {
             check!(info.status != 0);
             for fence in &info.fences {
                 check!(fence.status != 0);
-                check_eq!(fence.driver(), "detached-driver");
-                check_eq!(fence.timeline(), "signaled-timeline");
+                check_eq!(fence.names(), DETACHED);
             }
             fence.set_deadline(now_ns())?;
             let merged = fence.merge(self.random.pick(&self.kept))?;
@@ -127,14 +116,14 @@ impl Rounds {
 
     /// Unloads the driver, calls `without`, and loads it again in any case.
     fn reload(&mut self, without: impl FnOnce(&mut Self) -> TestResult) -> TestResult {
-        unload()?;
+        unload_driver()?;
         let result = without(self);
         module::load(module::DRIVER, "")?;
         result
     }
 
     /// There are fences, pending or not, when the last channel is closed.
-    fn with_fences(&mut self, _number: u64) -> TestResult {
+    fn with_fences(&mut self) -> TestResult {
         let channels = [Channel::open()?, Channel::open()?];
         for channel in &channels {
             self.submit(channel)?;
@@ -147,24 +136,16 @@ impl Rounds {
 
     /// Threads wait for fences while the driver goes and comes back: those of the driver, and some
     /// that are merged with a fence of another one, which signals only then.
-    fn while_polled(&mut self, _number: u64) -> TestResult {
+    fn while_polled(&mut self) -> TestResult {
         let timeline = SwSync::open()?;
         let foreign = timeline.create_fence(1)?;
         let channel = Channel::open()?;
         self.submit(&channel)?;
-        let pending = channel.submit(Job {
-            in_fence: Some(&foreign),
-            ..Job::default()
-        })?;
+        let pending = channel.submit(Job::default().after(&foreign))?;
         let merged = pending.merge(&foreign)?;
 
         let results = thread::scope(|scope| {
-            let wait = |fence| move || -> io::Result<i32> { SyncFile::status(fence, PATIENCE) };
-            let threads = [
-                scope.spawn(wait(&pending)),
-                scope.spawn(wait(&merged)),
-                scope.spawn(wait(&merged)),
-            ];
+            let threads = [&pending, &merged, &merged].map(|fence| scope.spawn(|| fence.outcome()));
             if self.random.percent(50) {
                 thread::sleep(Duration::from_micros(self.random.below(2000)));
             }
@@ -181,15 +162,14 @@ impl Rounds {
             reloaded.map(|()| results)
         })?;
 
-        let [pending, merged, again] = results;
-        check_eq!(pending?, -libc::ECANCELED);
-        check_eq!(merged?, -libc::ECANCELED);
-        check_eq!(again?, -libc::ECANCELED);
+        for result in results {
+            check_eq!(result?, -libc::ECANCELED);
+        }
         self.use_kept()
     }
 
     /// The last client is killed with jobs pending, and shares its channel with another one.
-    fn after_kill(&mut self, _number: u64) -> TestResult {
+    fn after_kill(&mut self) -> TestResult {
         let channel = Channel::open()?;
         self.submit(&channel)?;
 

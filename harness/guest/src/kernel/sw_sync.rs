@@ -2,14 +2,13 @@
 
 //! Fences of the kernel's own test driver, for which see `drivers/dma-buf/sw_sync.c`.
 
-use crate::ioctl;
+use crate::kernel::ioctl::{self, _IOW, _IOWR};
+use crate::kernel::sync_file::SyncFile;
 use crate::ktap::{skip, TestResult};
-use crate::sync_file::SyncFile;
-use rustix::ioctl::opcode;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 const PATH: &str = "/sys/kernel/debug/sync/sw_sync";
@@ -25,9 +24,9 @@ struct CreateFence {
 }
 
 /// `SW_SYNC_IOC_CREATE_FENCE`
-pub const CREATE_FENCE: u32 = opcode::read_write::<CreateFence>(b'W', 0);
+pub const CREATE_FENCE: u32 = _IOWR::<CreateFence>(b'W' as u32, 0);
 /// `SW_SYNC_IOC_INC`
-pub const INC: u32 = opcode::write::<u32>(b'W', 1);
+pub const INC: u32 = _IOW::<u32>(b'W' as u32, 1);
 
 /// `struct sw_sync_get_deadline`
 #[repr(C)]
@@ -38,7 +37,7 @@ struct GetDeadline {
 }
 
 /// `SW_SYNC_GET_DEADLINE`
-const GET_DEADLINE: u32 = opcode::read_write::<GetDeadline>(b'W', 2);
+const GET_DEADLINE: u32 = _IOWR::<GetDeadline>(b'W' as u32, 2);
 
 /// A timeline, which is a counter that starts at 0.
 pub struct SwSync(File);
@@ -70,9 +69,8 @@ impl SwSync {
             name: [0; 32],
             fence: -1,
         };
-        ioctl::call(self.0.as_fd(), CREATE_FENCE, &mut args)?;
-        // SAFETY: The kernel has just created the descriptor for us.
-        Ok(SyncFile::from(unsafe { OwnedFd::from_raw_fd(args.fence) }))
+        ioctl::call_for_file(self.as_fd(), CREATE_FENCE, &mut args, |args| args.fence)
+            .map(SyncFile::from)
     }
 
     /// Returns the earliest deadline that was set on a fence.
@@ -82,13 +80,13 @@ impl SwSync {
             pad: 0,
             fence_fd: fence.as_fd().as_raw_fd(),
         };
-        ioctl::call(self.0.as_fd(), GET_DEADLINE, &mut args)?;
+        ioctl::call(self.as_fd(), GET_DEADLINE, &mut args)?;
         Ok(args.deadline_ns)
     }
 
     /// Adds to the counter.
     pub fn advance(&self, mut by: u32) -> io::Result<()> {
-        ioctl::call(self.0.as_fd(), INC, &mut by)
+        ioctl::call(self.as_fd(), INC, &mut by)
     }
 }
 
