@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A stream of jobs through the sample driver, by the program in harness/guest: as soon as a fence is signaled its
+"""A stream of jobs through the sample driver, by the program in harness/userspace: as soon as a fence is signaled its
 payload is destroyed, or after a grace period, in turns in one boot. The kernel is that of make bench."""
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What runs inside QEMU and User-mode Linux: the program in harness/guest, the sample drivers' modules, those of the tests,
+"""What runs inside QEMU and User-mode Linux: the program in harness/userspace, the sample drivers' modules, those of the tests,
 the template and busybox, in an initramfs."""
 
 from pathlib import Path, PurePosixPath
@@ -36,7 +36,7 @@ def _cargo(command: str, step: Step, what: str, *more: str) -> Path:
     if machine.cargo:  # for -Z, and where the source of the library is if rustc does not have it
         env.update(RUSTC_BOOTSTRAP="1", __CARGO_TESTS_ONLY_SRC_ROOT=tools.rust_src())
     proc.run(["cargo", command, "--locked", *machine.cargo, "--target", machine.target, *more], cache.LOG / "guest.log",
-             step, what, cwd=cache.TOP / "harness/guest", env=env)
+             step, what, cwd=cache.TOP / "harness/userspace", env=env)
     return target / machine.target
 
 

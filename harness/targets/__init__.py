@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One file for each `make` target, and what only that target needs."""
+"""One file for each `make` target, and what only these need."""

@@ -112,9 +112,9 @@ def clippy(ctx: Context, step: Step) -> Findings:
     text, wrong = _make(ctx, step, "clippy", "prepare", "samples/rust/", "drivers/dma-buf/", CLIPPY="1")
     found = _rust_messages(ctx, text, "clippy") or wrong
     code, text = _run(["cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings"],
-                      cwd=cache.TOP / "harness/guest", env={"CARGO_TARGET_DIR": str(cache.temporary("clippy"))})
-    wrong = ["harness/guest: cargo clippy fails: " + text.strip().rpartition("\n")[2]] * bool(code)
-    return found + (_rust_messages(ctx, text, "clippy", "harness/guest/") or wrong)
+                      cwd=cache.TOP / "harness/userspace", env={"CARGO_TARGET_DIR": str(cache.temporary("clippy"))})
+    wrong = ["harness/userspace: cargo clippy fails: " + text.strip().rpartition("\n")[2]] * bool(code)
+    return found + (_rust_messages(ctx, text, "clippy", "harness/userspace/") or wrong)
 
 
 def rustdoc(ctx: Context, step: Step) -> Findings:

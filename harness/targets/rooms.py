@@ -16,7 +16,7 @@ PAGE = cache.TOP / "CONTRIBUTING.md"
 FLOOR = {room: number for number, rooms in enumerate(harness.FLOORS) for room in rooms}
 _IMPORT = re.compile(r"(?m)^\s*(?:from harness import |(?:from|import) harness\.)(\w+)")
 _SHOWN = (re.compile(r"[^/]+/|[^./][^/]*$"), re.compile(r"(?:patches|harness)/[^/]+/"))
-_ROOMS = re.compile(r"(?ms)^(harness/ [^\n]*\n).*?(?=^    guest/)")
+_ROOMS = re.compile(r"(?ms)^(harness/ [^\n]*\n).*?(?=^    userspace/)")
 
 
 def uses() -> Set[Tuple[str, str, str]]:

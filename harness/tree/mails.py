@@ -29,19 +29,18 @@ def _identity() -> Dict[str, str]:
     return {**env, "GIT_AUTHOR_DATE": now, "GIT_COMMITTER_DATE": now}
 
 
-def _figure(match: "re.Match[str]") -> str:
-    """A figure from the result of a target, or which target to run for it."""
-    target = match[1].partition(".")[0]
-    try:
-        return outcome.figure({target: outcome.read(target)}, match[1])
-    except Fail:
-        return f"[make {target}]"
-
-
 def _cover(text: str, variant: str, base: Base) -> str:
-    """Fills in git's template of a cover letter: a subject, a blank line, the body."""
+    """Fills in git's template of a cover letter: a subject, a blank line, the body. A figure is from the result of a
+    target, on this base and in whole, or says which target to run for it."""
+    def figure(match: "re.Match[str]") -> str:
+        target = match[1].partition(".")[0]
+        result = outcome.read(target)
+        if not result.get("ok") or result.get("base") != base.version or result.get("only"):
+            return f"[make {target}]"
+        return outcome.figure({target: result}, match[1])
+
     words = cache.read(COVER.with_name(f"{COVER.name}-{variant}")) or cache.read(COVER)
-    subject, _, body = re.sub(r"\{\{([\w.]+)\}\}", _figure, words).partition("\n")
+    subject, _, body = re.sub(r"\{\{([\w.]+)\}\}", figure, words).partition("\n")
     text = text.replace("*** SUBJECT HERE ***", subject.removeprefix("Subject: "))
     text = text.replace("*** BLURB HERE ***\n", f"{body.strip()}\n")
     return f"{text.rstrip()}\n\n{base.information}\n"

@@ -8,10 +8,9 @@
 //! something is not as it should be: then a line in the kernel log says what. Whether it fails or
 //! not, a step leaves nothing behind.
 //!
-//! `harness/guest` has the tests that load this.
+//! `harness/userspace` has the tests that load this.
 //!
-//! There is no step for `SyncObj::create_handle`: it needs an open file of a DRM driver with
-//! `DRIVER_SYNCOBJ`, which drivers in Rust cannot ask for so far. Nor is there one for the
+//! There is no step for `SyncObj::create_handle`, which needs an open file of a DRM driver, nor for the
 //! registration of a `SignallingThreadedHandler`, which needs an interrupt.
 
 use core::{

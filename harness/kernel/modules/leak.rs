@@ -4,7 +4,7 @@
 //! somebody may call into it.
 //!
 //! Except for a callback, the fence is exported: its sync_file is a new file descriptor of the task
-//! that loads the module. `harness/guest` has the tests that load this.
+//! that loads the module. `harness/userspace` has the tests that load this.
 //!
 //! Some of it keeps the module loaded for ever, and its name with it. So that two of these can be
 //! tested, this is built under a second name: `leak_timeline.rs` is a link to this file.
@@ -147,7 +147,7 @@ fn timeline() -> Result<(Timeline<Job>, TimelineSignaler<Job>)> {
     Ok((timeline, signaler))
 }
 
-// What is leaked. `harness/guest/src/suites/leak.rs` has the same numbers.
+// What is leaked. `harness/userspace/src/suites/leak.rs` has the same numbers.
 const NOTHING: u32 = 0;
 const FENCE: u32 = 1;
 const CONTEXT: u32 = 2;

@@ -3,7 +3,7 @@
 //! A library for drivers: what their fences carry.
 //!
 //! It is a module of its own. The ops of a fence are here, but what the core calls them through is
-//! compiled into the driver that creates the fence, `fence_user.rs`. `harness/guest` has the test
+//! compiled into the driver that creates the fence, `fence_user.rs`. `harness/userspace` has the test
 //! that loads both.
 
 use kernel::{
