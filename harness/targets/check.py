@@ -20,6 +20,7 @@ from harness.tree import base, mails, series
 CHECKPATCH_IGNORE = {
     "FILE_PATH_CHANGES": "it asks whether MAINTAINERS covers a new file, and we have a check for that",
     "NO_CHANGELOG": "there is one version so far",
+    "MISSING_FIXES_TAG": "the base is an archive without a history to name commits of",
 }
 # The same for what is no kernel code.
 USERSPACE = "tools/testing/dma-fence/"
