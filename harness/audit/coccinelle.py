@@ -59,9 +59,10 @@ def _said(rules: Path, pattern: str, top: Path, files: List[str], step: Step) ->
 def tables(top: Path, files: List[str], step: Step) -> List[Table]:
     """The tables in some files below `top`. One that only plain text shows is an error of ours."""
     found: Dict[Tuple[str, str], Table] = {}
-    for file, match in _said(TABLES, r"(\w+)\t(\d+)\t(\w+)\t(.*)", top, files, step):
+    for file, match in _said(TABLES, r"(\w+)\t(\d+)(?:\t(\w+)\t(.*))?", top, files, step):
         table = Table(file, match[1], int(match[2]), {})
-        found.setdefault(table.key, table).members[match[3]] = match[4]
+        members = found.setdefault(table.key, table).members
+        members.update({match[3]: match[4]} if match[3] else {})
     shown = {(file, name) for file in files for name in
              re.findall(r"\bstruct\s+dma_fence_ops\s+(\w+)\s*=\s*\{", (top / file).read_text(errors="replace"))}
     wrong = sorted(shown ^ set(found))

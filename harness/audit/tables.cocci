@@ -19,6 +19,14 @@ expression e;
 
 struct dma_fence_ops s@p = { ..., .m = e, ... };
 
+// It may have no members that can be seen, where a macro has them.
+@script:python depends on report@
+s << table.s;
+p << table.p;
+@@
+
+print(s, p[0].line, sep="\t")
+
 @script:python depends on report@
 s << table.s;
 p << table.p;
