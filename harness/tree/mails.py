@@ -35,9 +35,11 @@ def _cover(text: str, variant: str, base: Base) -> str:
     def figure(match: "re.Match[str]") -> str:
         target = match[1].partition(".")[0]
         result = outcome.read(target)
-        if not result.get("ok") or result.get("base") != base.version or result.get("only"):
+        whole = result.get("ok") and result.get("base") == base.version and not result.get("only")
+        try:
+            return outcome.figure({target: result if whole else {}}, match[1])
+        except Fail:
             return f"[make {target}]"
-        return outcome.figure({target: result}, match[1])
 
     words = cache.read(COVER.with_name(f"{COVER.name}-{variant}")) or cache.read(COVER)
     subject, _, body = re.sub(r"\{\{([\w.]+)\}\}", figure, words).partition("\n")
